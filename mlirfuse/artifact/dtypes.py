@@ -1,0 +1,71 @@
+"""Element types by name: numpy's names, and those of the small floats that numpy itself lacks."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from mlirfuse.errors import ArtifactError
+
+__all__ = ["SAFETENSORS_CODES", "element_bytes", "known_dtype", "numpy_dtype", "storage_dtype"]
+
+# name -> (safetensors code, bytes an element)
+_TABLE = {
+    "bool": ("BOOL", 1),
+    "int8": ("I8", 1),
+    "uint8": ("U8", 1),
+    "int16": ("I16", 2),
+    "uint16": ("U16", 2),
+    "int32": ("I32", 4),
+    "uint32": ("U32", 4),
+    "int64": ("I64", 8),
+    "uint64": ("U64", 8),
+    "float16": ("F16", 2),
+    "bfloat16": ("BF16", 2),
+    "float32": ("F32", 4),
+    "float64": ("F64", 8),
+    "float8_e4m3fn": ("F8_E4M3", 1),
+    "float8_e5m2": ("F8_E5M2", 1),
+    "complex64": ("C64", 8),
+}
+SAFETENSORS_CODES = {name: code for name, (code, _) in _TABLE.items()}
+
+
+def known_dtype(value: Any, where: str) -> str:
+    """A schema check: the name of an element type that artifacts can hold."""
+    if not isinstance(value, str) or value not in _TABLE:
+        raise ArtifactError(
+            f"The artifact's manifest is malformed: {where} should be an element type "
+            f"({', '.join(_TABLE)}), found {value!r}. Compile the model again."
+        )
+    return value
+
+
+def element_bytes(name: str) -> int:
+    return _TABLE[name][1]
+
+
+@functools.cache
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The numpy type called `name`; a small float is its bits (uint16, uint8) where ml_dtypes is not installed."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        pass
+    try:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, name))
+    except (ImportError, AttributeError):
+        return storage_dtype(name)
+
+
+def storage_dtype(name: str) -> np.dtype[Any]:
+    """The plain numpy type with the same bytes: what kernels see (booleans are one byte, 0 or 1)."""
+    try:
+        plain = np.dtype(name)
+    except TypeError:
+        plain = np.dtype(f"u{element_bytes(name)}")
+    return (
+        np.dtype("i1") if plain == np.dtype(bool) else plain if plain.kind in "iufc" else np.dtype(f"u{plain.itemsize}")
+    )

@@ -1,0 +1,6 @@
+"""Makes `artifact_samples` importable whichever way pytest imports test modules."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
