@@ -142,12 +142,13 @@ def build(
     operands: Sequence[Any],
     attrs: dict[str, Any] | None = None,
     *,
-    result: TensorType | None = None,
+    result: TensorType | Sequence[TensorType] | None = None,
     onnx_nodes: Sequence[str] = (),
     loc: Any = None,
 ) -> Any:
     """Create op `name` at the insertion point; the result type is inferred unless given. Returns its value.
 
+    A sequence as `result` makes an op with that many results (fusion.fallback), and a tuple of values is returned.
     Raises ValueError with the op's complaint if the call site is wrong.
     """
     attrs = attrs or {}
@@ -161,12 +162,14 @@ def build(
     attributes = {key: to_attribute(value) for key, value in attrs.items()}
     if onnx_nodes:
         attributes["onnx_nodes"] = to_attribute(tuple(onnx_nodes))
+    results = [result] if isinstance(result, TensorType) else list(result)
     if name in ("concat", "fallback"):
         attributes["operandSegmentSizes"] = ir.DenseI32ArrayAttr.get([len(values)])
-    op = ir.Operation.create(
-        f"fusion.{name}", results=[type_to_mlir(result)], operands=values, attributes=attributes, loc=loc
-    )
-    return op.results[0]
+    if name == "fallback":
+        attributes["resultSegmentSizes"] = ir.DenseI32ArrayAttr.get([len(results)])
+    types = [type_to_mlir(t) for t in results]
+    op = ir.Operation.create(f"fusion.{name}", results=types, operands=values, attributes=attributes, loc=loc)
+    return op.results[0] if isinstance(result, TensorType) else tuple(op.results)
 
 
 def onnx_nodes(op: Any) -> tuple[str, ...]:

@@ -181,6 +181,9 @@ class Expr:
         lo, hi = rest.range
         if lo // divisor == hi // divisor:
             return whole + lo // divisor
+        if (parts := _coarse_and_fine(rest, divisor)) is not None:  # (4a + b) // 12 = a // 3 for b in [0, 4)
+            coarse, _, grain = parts
+            return whole + coarse // (divisor // grain)
         rest_common = math.gcd(divisor, rest.constant, *(c for _, c in rest.terms))
         if rest_common > 1:  # (4a + 2) // 6 = (2a + 1) // 3
             rest, divisor = _scaled_down(rest, rest_common), divisor // rest_common
@@ -196,6 +199,9 @@ class Expr:
         lo, hi = rest.range
         if lo // divisor == hi // divisor:
             return rest - (lo // divisor) * divisor
+        if (parts := _coarse_and_fine(rest, divisor)) is not None:  # (4a + b) mod 12 = 4 (a mod 3) + b for b in [0, 4)
+            coarse, fine, grain = parts
+            return (coarse % (divisor // grain)) * grain + fine
         common = math.gcd(divisor, rest.constant, *(c for _, c in rest.terms))
         if common > 1:  # (4a) mod 8 = 4 (a mod 2)
             return (_scaled_down(rest, common) % (divisor // common)) * common
@@ -357,6 +363,20 @@ def _split(value: Expr, divisor: int) -> tuple[Expr, Expr]:
     whole = tuple((a, c // divisor) for a, c in value.terms if c % divisor == 0)
     rest = tuple((a, c) for a, c in value.terms if c % divisor)
     return Expr(value.constant // divisor, whole), Expr(value.constant % divisor, rest)
+
+
+def _coarse_and_fine(value: Expr, divisor: int) -> tuple[Expr, Expr, int] | None:
+    """value = grain * coarse + fine with fine in [0, grain), grain > 1 a divisor of `divisor`, and fine not constant."""
+    grains = {math.gcd(divisor, c) for _, c in value.terms}
+    for grain in sorted(grains, reverse=True):
+        if grain in (1, divisor):
+            continue
+        fine = Expr(value.constant % grain, tuple((a, c) for a, c in value.terms if c % grain))
+        lo, hi = fine.range
+        if fine.terms and 0 <= lo and hi < grain:
+            coarse = Expr(value.constant // grain, tuple((a, c // grain) for a, c in value.terms if c % grain == 0))
+            return coarse, fine, grain
+    return None
 
 
 def _scaled_down(value: Expr, by: int) -> Expr:

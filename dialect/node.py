@@ -17,7 +17,18 @@ import numpy as np
 from mlirfuse.dialect.indexing import Condition, Expr, Var, var
 from mlirfuse.mlir import ir
 
-__all__ = ["Access", "Indexing", "Node", "TensorType", "attribute_value", "from_attribute", "to_attribute", "type_from_mlir", "type_to_mlir"]
+__all__ = [
+    "REPRESENTABLE",
+    "Access",
+    "Indexing",
+    "Node",
+    "TensorType",
+    "attribute_value",
+    "from_attribute",
+    "to_attribute",
+    "type_from_mlir",
+    "type_to_mlir",
+]
 
 _MLIR_DTYPES = {
     "float32": "f32", "float16": "f16", "float64": "f64", "bfloat16": "bf16", "bool": "i1",
@@ -25,6 +36,7 @@ _MLIR_DTYPES = {
     "uint8": "ui8", "uint16": "ui16", "uint32": "ui32", "uint64": "ui64",
 }  # fmt: skip
 _NUMPY_DTYPES = {mlir: numpy for numpy, mlir in _MLIR_DTYPES.items()}
+REPRESENTABLE = frozenset(_MLIR_DTYPES)  # element types that tensors of the dialect can have
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,104 @@
+"""A fusion group as frozen data: what schedules, tile programs and emitters work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mlirfuse.dialect import MappingType, Node, TensorType, attribute_value, node_of, semantics, type_from_mlir
+from mlirfuse.mlir import ir
+
+__all__ = ["Group", "Member", "group_of"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One operation of a group: its node, the values it reads and the value it makes."""
+
+    node: Node
+    operands: tuple[int, ...]
+    result: int
+    onnx_nodes: tuple[str, ...] = ()
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether one result element needs many operand elements."""
+        return semantics(self.node.op).mapping_type == MappingType.MANY_TO_MANY
+
+
+@dataclass(frozen=True)
+class Group:
+    """Values 0..len(inputs)-1 are the group's operands; each member makes one more value.
+
+    `types` has the type of every value (operands and outputs with their layouts), `immediates` the number of
+    every value that is a splat.
+    """
+
+    types: tuple[TensorType, ...]
+    inputs: tuple[int, ...]
+    members: tuple[Member, ...]
+    outputs: tuple[int, ...]
+    immediates: tuple[tuple[int, float | int], ...] = ()
+
+    @cached_property
+    def producers(self) -> dict[int, Member]:
+        return {m.result: m for m in self.members}
+
+    @cached_property
+    def splats(self) -> dict[int, float | int]:
+        return dict(self.immediates)
+
+    @cached_property
+    def anchors(self) -> tuple[Member, ...]:
+        return tuple(m for m in self.members if m.is_anchor)
+
+    @cached_property
+    def anchor(self) -> Member | None:
+        """The only Many-to-Many member, if there is one."""
+        return self.anchors[0] if len(self.anchors) == 1 else None
+
+    def upstream(self, value: int) -> frozenset[int]:
+        """Every value that `value` is computed from, itself included."""
+        seen: set[int] = set()
+        todo = [value]
+        while todo:
+            current = todo.pop()
+            if current not in seen:
+                seen.add(current)
+                todo.extend(self.producers[current].operands if current in self.producers else ())
+        return frozenset(seen)
+
+    @property
+    def flops(self) -> int:
+        return sum(semantics(m.node.op).flops(m.node) for m in self.members)
+
+
+def group_of(op: Any) -> Group:
+    """Read a `fusion.group` op."""
+    block = op.operation.regions[0].blocks[0]
+    numbers: dict[Any, int] = {}
+    types: list[TensorType] = []
+    members: list[Member] = []
+    immediates: list[tuple[int, float | int]] = []
+
+    def number(value: ir.Value) -> int:
+        numbers[value] = len(types)
+        types.append(type_from_mlir(value.type))
+        return numbers[value]
+
+    inputs = tuple(number(argument) for argument in block.arguments)
+    outputs: tuple[int, ...] = ()
+    for inner in block.operations:
+        operation = inner.operation
+        if operation.name == "fusion.yield":
+            outputs = tuple(numbers[v] for v in operation.operands)
+        elif operation.name == "fusion.splat":
+            immediates.append((number(operation.results[0]), attribute_value(inner, "value")))
+        else:
+            operands = tuple(numbers[v] for v in operation.operands)
+            result = number(operation.results[0])
+            members.append(Member(node_of(inner), operands, result, attribute_value(inner, "onnx_nodes", ())))
+    for value, result in zip(outputs, op.operation.results, strict=True):
+        types[value] = type_from_mlir(result.type)
+    return Group(tuple(types), inputs, tuple(members), outputs, tuple(immediates))

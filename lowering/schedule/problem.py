@@ -1,0 +1,108 @@
+"""Convolutions and contractions in one normal form: C[b, m, n] = sum over k of A[b, m, k] * B[b, n, k].
+
+For a convolution, b is the channel group, m runs over batch and output positions, n over the output channels of the
+group and k over input channels and taps (implicit GEMM: A is never formed).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mlirfuse.dialect import Access, Node, semantics
+from mlirfuse.dialect.indexing import Expr, Var, delinearize, var
+
+__all__ = ["ContractProblem", "contract_problem"]
+
+
+@dataclass(frozen=True)
+class ContractProblem:
+    """Sizes of the four index spaces, and the accesses in their terms.
+
+    `b`, `m`, `n` and `k` are the variables of the linear positions (constants where the size is 1); `out` is the result index.
+    """
+
+    sizes_b: tuple[int, ...]
+    sizes_m: tuple[int, ...]
+    sizes_n: tuple[int, ...]
+    sizes_k: tuple[int, ...]
+    out: tuple[Expr, ...]
+    a: Access
+    b_operand: Access
+    swapped: bool = False  # A is the node's second operand
+
+    @property
+    def batch(self) -> int:
+        return math.prod(self.sizes_b)
+
+    @property
+    def m(self) -> int:
+        return math.prod(self.sizes_m)
+
+    @property
+    def n(self) -> int:
+        return math.prod(self.sizes_n)
+
+    @property
+    def k(self) -> int:
+        return math.prod(self.sizes_k)
+
+    @property
+    def variables(self) -> tuple[Expr, Expr, Expr, Expr]:
+        """The linear b, m, n and k."""
+        return var("b", self.batch), var("m", self.m), var("n", self.n), var("k", self.k)
+
+
+def contract_problem(node: Node) -> ContractProblem:
+    """The normal form of a `conv` or `contract`."""
+    indexing = semantics(node.op).indexing(node)
+    sizes = [e.range[1] + 1 for e in indexing.out]
+    if node.op == "conv":
+        groups = node.attrs["groups"]
+        channels = sizes[1] // groups
+        roles = ["m", "n", *["m"] * (len(sizes) - 2)]
+        pieces = {"b": [groups], "n": [channels], "m": [sizes[0], *sizes[2:]], "k": list(indexing.reduction_sizes)}
+        swapped = False
+    else:
+        a_vars = _variables(indexing.operands[0])
+        b_vars = _variables(indexing.operands[1])
+        swapped = False
+        roles = ["b" if (v := _variable(e)) in a_vars and v in b_vars else "n" if v in b_vars else "m" for e in indexing.out]
+        pieces = {role: [s for s, r in zip(sizes, roles, strict=True) if r == role] for role in "bmn"}
+        pieces["k"] = list(indexing.reduction_sizes)
+    linear = {role: var(role, math.prod(pieces[role])) for role in "bmnk"}
+    parts = {role: list(delinearize(linear[role], tuple(pieces[role]))) for role in "bmnk"}
+    values: dict[Var, Expr] = {}
+    if node.op == "conv":
+        values |= _bind(indexing.out[1], parts["b"][0] * (sizes[1] // node.attrs["groups"]) + parts["n"][0])
+        for axis, part in zip([0, *range(2, len(sizes))], parts["m"], strict=True):
+            values |= _bind(indexing.out[axis], part)
+    else:
+        queues = {role: iter(parts[role]) for role in "bmn"}
+        for e, role in zip(indexing.out, roles, strict=True):
+            values |= _bind(e, next(queues[role]))
+    for e, part in zip(indexing.reduction, parts["k"], strict=True):
+        values |= _bind(e, part)
+
+    def moved(access: Access) -> Access:
+        return Access(tuple(e.substitute(values) for e in access.index), tuple(c.substitute(values) for c in access.conditions), access.fill)
+
+    return ContractProblem(
+        tuple(pieces["b"]), tuple(pieces["m"]), tuple(pieces["n"]), tuple(pieces["k"]),
+        tuple(e.substitute(values) for e in indexing.out),
+        moved(indexing.operands[0]), moved(indexing.operands[1]), swapped,
+    )  # fmt: skip
+
+
+def _variable(e: Expr) -> Var | None:
+    return next(iter(e.variables()), None)
+
+
+def _variables(access: Access) -> frozenset[Var]:
+    return frozenset(v for e in access.index for v in e.variables())
+
+
+def _bind(e: Expr, value: Expr) -> dict[Var, Expr]:
+    """Bind the variable that `e` is; a dimension of size 1 has none."""
+    variable = _variable(e)
+    return {} if variable is None else {variable: value}
