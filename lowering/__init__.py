@@ -1,1 +1,5 @@
-"""From the `graph` stage to PTX and host objects: every pass and back end of the compiler."""
+"""From a graph of fusion ops to kernels.
+
+Every step is a pass over ordinary MLIR, so that it runs alone from `mlirfuse-opt`. Imports point one way:
+passes, patterns -> graph -> classify -> plan -> schedule -> kernel -> gpu, cpu -> nvvm -> pipeline.
+"""
