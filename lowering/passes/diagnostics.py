@@ -12,7 +12,7 @@ __all__ = ["Diagnostic", "collect_diagnostics"]
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One message on one place; `file` is "" where the location names no file."""
+    """One message on one place; `file` is "" where the location names none, `line` 0 where it is the whole file."""
 
     severity: str  # error, warning, remark or note
     message: str
@@ -23,8 +23,10 @@ class Diagnostic:
     notes: tuple["Diagnostic", ...] = ()
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}: " if self.file else f"{self.place}: " if self.place else ""
-        return "\n".join([f"{where}{self.severity}: {self.message}", *map(str, self.notes)])
+        position = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        where = position or self.place
+        head = f"{where}: {self.severity}: {self.message}" if where else f"{self.severity}: {self.message}"
+        return "\n".join([head, *map(str, self.notes)])
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""The command-line tools: `mlirfuse` (main.py) and the pass driver `mlirfuse-opt` (opt.py)."""
