@@ -44,8 +44,20 @@ class Builder:
     def __init__(self) -> None:
         self._values: dict[Var, Any] = {}
         self._affine: set[Var] = set()
+        self._top: set[Var] = set()
+        self._top_ip: ir.InsertionPoint | None = None
+        self._top_values: dict[Any, Any] = {}
         self._scopes: list[dict[Any, Any]] = [{}]
         self._fresh = 0
+
+    def end_of_top(self) -> None:
+        """Everything bound so far is defined at the top of the kernel, and divisions of such values are computed here.
+
+        There they are loop-invariant, and affine maps may use them as symbols.
+        """
+        marker = arith.ConstantOp(ir.IndexType.get(), 0)
+        self._top_ip = ir.InsertionPoint(marker)
+        self._top = set(self._values)
 
     # -- regions and memory of what was emitted in them
 
@@ -98,8 +110,23 @@ class Builder:
         return self.remember(e, lambda: self._emit_index(e))
 
     def is_affine(self, e: Expr) -> bool:
-        """Whether an affine map over bound variables can compute `e` without a division."""
-        return all(isinstance(atom, Var) and atom in self._affine for atom, _ in e.terms)
+        """Whether an affine map over bound variables (and divisions done at the top) can compute `e`."""
+        return all(atom in self._affine if isinstance(atom, Var) else self._is_top(atom) for atom, _ in e.terms)
+
+    def _is_top(self, atom: Any) -> bool:
+        return self._top_ip is not None and isinstance(atom, FloorDiv | Mod) and atom.value.variables() <= self._top
+
+    def _leaf(self, atom: Any) -> Any:
+        """The value of an atom that affine maps may use."""
+        if isinstance(atom, Var):
+            return self._values[atom]
+        if atom not in self._top_values:
+            scopes, self._scopes = self._scopes, [{}]
+            assert self._top_ip is not None
+            with self._top_ip:
+                self._top_values[atom] = self._emit_atom(atom)
+            self._scopes = scopes
+        return self._top_values[atom]
 
     def affine_map(self, e: Expr) -> tuple[ir.AffineMap, list[Any]]:
         """An affine map of one result and its operands, for an expression that `is_affine`."""
@@ -107,13 +134,13 @@ class Builder:
         operands = []
         for position, (atom, factor) in enumerate(e.terms):
             result = ir.AffineExpr.get_add(result, ir.AffineExpr.get_mul(ir.AffineDimExpr.get(position), factor))
-            operands.append(self._values[atom])  # type: ignore[index]
+            operands.append(self._leaf(atom))
         return ir.AffineMap.get(len(operands), 0, [result]), operands
 
     def _emit_index(self, e: Expr) -> Any:
         if self.is_affine(e):
             if len(e.terms) == 1 and e.terms[0][1] == 1 and e.constant == 0:
-                return self._values[e.terms[0][0]]  # type: ignore[index]
+                return self._leaf(e.terms[0][0])
             affine_map, operands = self.affine_map(e)
             return affine.AffineApplyOp(affine_map, operands).result
         total = None

@@ -1,0 +1,1 @@
+"""Emit tile programs as gpu.func kernels: affine loops over global, workgroup and register values."""

@@ -1,0 +1,54 @@
+"""From a tile program to a gpu.func: the one place that kernels of GPUs are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlirfuse.lowering.gpu.contract_stage import emit_contract
+from mlirfuse.lowering.gpu.frame import Storage, kernel_frame
+from mlirfuse.lowering.gpu.map_stage import emit_map
+from mlirfuse.lowering.gpu.row_stage import emit_row
+from mlirfuse.lowering.gpu.team_stage import emit_team
+from mlirfuse.lowering.schedule.program import TileProgram
+from mlirfuse.lowering.schedule.simt import WARP, ContractTiles, MapTiles, RowTiles, TeamTiles, row_length
+from mlirfuse.mlir import ir, passmanager
+
+__all__ = ["emit_kernel"]
+
+_CLEAN_UP = "builtin.module(gpu.module(gpu.func(canonicalize,cse,loop-invariant-code-motion,canonicalize,cse)))"
+
+
+def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage] | None = None) -> ir.Module:
+    """A module with the kernel `name`, in the context that is entered.
+
+    `storages` says how operands and outputs lie in their buffers where that is not their type's own layout.
+    """
+    group, schedule = program.group, program.schedule
+    where = {v: Storage(group.types[v].strides(), max(1, group.types[v].size)) for v in (*group.inputs, *group.outputs)}
+    where.update(storages or {})
+    with kernel_frame(name, group, where, threads=program.workers, grid=program.tiles, shared_shapes=_shared_shapes(program)) as (module, frame):
+        match schedule:
+            case MapTiles():
+                emit_map(frame, schedule)
+            case TeamTiles():
+                emit_team(frame, schedule)
+            case RowTiles():
+                emit_row(frame, schedule)
+            case ContractTiles():
+                emit_contract(frame, schedule)
+    passmanager.PassManager.parse(_CLEAN_UP).run(module.operation)
+    return module
+
+
+def _shared_shapes(program: TileProgram) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of each shared array of float32."""
+    match program.schedule:
+        case ContractTiles() as s:
+            return (s.block_k, s.block_m), (s.block_k, s.block_n)
+        case RowTiles() as s:
+            assert program.group.anchor is not None
+            scratch = (1, s.threads // WARP)
+            return (scratch, (s.threads // s.team, row_length(program.group.anchor))) if s.resident else (scratch,)
+        case TeamTiles() as s:
+            return ((1, s.threads // WARP),) if s.team > WARP else ()
+    return ()

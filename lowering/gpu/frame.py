@@ -1,0 +1,154 @@
+"""The frame of a kernel: its function, arguments, shared memory, and thread and block variables."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlirfuse.dialect.indexing import Expr, Var
+from mlirfuse.lowering.kernel.builder import Builder, memory_type
+from mlirfuse.lowering.kernel.point import Buffer, Evaluator
+from mlirfuse.lowering.schedule.group import Group
+from mlirfuse.mlir import affine, gpu, ir
+
+__all__ = ["Frame", "Storage", "kernel_frame"]
+
+GLOBAL = "#gpu.address_space<global>"
+WORKGROUP = "#gpu.address_space<workgroup>"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How an operand or output lies in its buffer: element strides, the span it covers, and its alignment in elements."""
+
+    strides: tuple[int, ...]
+    span: int
+    aligned: int = 4
+
+
+@dataclass
+class Frame:
+    """What stage emitters share: the builder, buffers of the group's operands and outputs, shared arrays, variables."""
+
+    group: Group
+    builder: Builder
+    threads: int
+    grid: tuple[int, ...]
+    buffers: dict[int, Buffer]
+    shared: list[Any]
+    thread: Expr
+    block: tuple[Expr, Expr, Expr]
+    _memo: dict[Any, Any] = field(default_factory=dict)
+
+    def evaluator(self, places: Mapping[int, Any] | None = None, lane: Expr | None = None, width: int = 1) -> Evaluator:
+        """An evaluator that finds the group's operands in their buffers, and further values where `places` says."""
+        operands = {v: self.buffers[v] for v in self.group.inputs}
+        return Evaluator(self.builder, self.group, {**operands, **(places or {})}, lane, width)
+
+    def barrier(self) -> None:
+        gpu.BarrierOp()
+        self.builder.forget()
+
+    def shared_store(self, array: int, row: Expr, column: Expr, value: Any) -> None:
+        """Store a scalar, or a vector at and after `column`."""
+        affine_map, operands = self._map(row, column)
+        store = affine.AffineVectorStoreOp if isinstance(value.type, ir.VectorType) else affine.AffineStoreOp
+        store(value, self.shared[array], operands, affine_map)
+
+    def shared_load(self, array: int, row: Expr, column: Expr, width: int = 1) -> Any:
+        """Load a scalar, or `width` elements from `column` on."""
+        memory = self.shared[array]
+        affine_map, operands = self._map(row, column)
+        element = memory.type.element_type
+        if width == 1:
+            return affine.AffineLoadOp(element, memory, operands, affine_map).result
+        return affine.AffineVectorLoadOp(ir.VectorType.get([width], element), memory, operands, affine_map).result
+
+    def _map(self, *index: Expr) -> tuple[ir.AffineMap, list[Any]]:
+        """One affine map for a multi-dimensional index; divisions become operands of their own."""
+        results, operands = [], []
+        for e in index:
+            if self.builder.is_affine(e):
+                one, values = self.builder.affine_map(e)
+                shifted = one.results[0]
+                for position in reversed(range(len(values))):
+                    shifted = _shift(shifted, position, len(operands) + position)
+                results.append(shifted)
+                operands += values
+            else:
+                results.append(ir.AffineDimExpr.get(len(operands)))
+                operands.append(self.builder.index(e))
+        return ir.AffineMap.get(len(operands), 0, results), operands
+
+
+def _shift(e: Any, old: int, new: int) -> Any:
+    """The expression with dimension `old` renamed to `new`."""
+    return e.compose(ir.AffineMap.get(new + 1, 0, [ir.AffineDimExpr.get(i if i != old else new) for i in range(max(old, new) + 1)])) if old != new else e
+
+
+@contextlib.contextmanager
+def kernel_frame(
+    name: str,
+    group: Group,
+    storages: Mapping[int, Storage],
+    *,
+    threads: int,
+    grid: Sequence[int],
+    shared_shapes: Sequence[tuple[int, int]] = (),
+) -> Iterator[tuple[ir.Module, Frame]]:
+    """A module with one gpu.func `name`; inside the context, the insertion point is before its return.
+
+    Arguments are the group's operands, then its outputs, each a flat buffer in global memory.
+    """
+    arguments, values = [], [*group.inputs, *group.outputs]
+    for value in values:
+        storage = storages[value]
+        element = memory_type(group.types[value].dtype)
+        readonly = ", llvm.readonly" if value in group.inputs else ""
+        align = storage.aligned * max(1, _element_bytes(group.types[value].dtype))
+        arguments.append(f"%a{len(arguments)}: memref<{storage.span}x{element}, {GLOBAL}> {{llvm.noalias{readonly}, llvm.align = {align} : i64}}")
+    workgroup = ", ".join(
+        f"%s{i}: memref<{rows}x{columns}xf32, {WORKGROUP}> {{llvm.align = 16 : i64}}" for i, (rows, columns) in enumerate(shared_shapes)
+    )
+    padded_grid = (*grid, *(1 for _ in range(3 - len(grid))))
+    text = (
+        f"module attributes {{gpu.container_module}} {{ gpu.module @kernels {{ gpu.func @{name}({', '.join(arguments)})"
+        f"{' workgroup(' + workgroup + ')' if workgroup else ''} kernel attributes {{"
+        f"gpu.known_block_size = array<i32: {threads}, 1, 1>, gpu.known_grid_size = array<i32: {', '.join(map(str, padded_grid))}>, "
+        f"nvvm.maxntid = array<i32: {threads}, 1, 1>}} {{ gpu.return }} }} }}"
+    )
+    module = ir.Module.parse(text)
+    gpu_module = module.body.operations[0]
+    function = gpu_module.regions[0].blocks[0].operations[0]
+    block = function.regions[0].blocks[0]
+    block_arguments = list(block.arguments)
+    builder = Builder()
+    with ir.InsertionPoint(block.operations[len(block.operations) - 1]):
+        buffers = {
+            value: Buffer(block_arguments[i], storages[value].strides, group.types[value].dtype, Expr(0), storages[value].aligned)
+            for i, value in enumerate(values)
+        }
+        thread = _variable(builder, "tid", threads, lambda: gpu.ThreadIdOp(gpu.Dimension.x).result)
+        blocks = tuple(
+            _variable(builder, f"b{axis}", size, lambda dimension=dimension: gpu.BlockIdOp(dimension).result)  # type: ignore[misc]
+            for axis, size, dimension in zip("xyz", padded_grid, (gpu.Dimension.x, gpu.Dimension.y, gpu.Dimension.z), strict=True)
+        )
+        builder.end_of_top()
+        frame = Frame(group, builder, threads, padded_grid, buffers, block_arguments[len(values) :], thread, blocks)  # type: ignore[arg-type]
+        yield module, frame
+
+
+def _variable(builder: Builder, name: str, size: int, make: Any) -> Expr:
+    if size == 1:
+        return Expr(0)
+    variable = Expr(0, ((Var(name, 0, size - 1), 1),))
+    builder.bind(variable, make(), affine=True)
+    return variable
+
+
+def _element_bytes(dtype: str) -> int:
+    import numpy as np
+
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
