@@ -1,17 +1,19 @@
 """The table of elementary functions and their definitions as LLVM IR text.
 
-`symbol("exp", 8)` is `fusion.exp.v8f32`: eight lanes. The symbols are internal and always inlined.
+`symbol("exp", 8)` is `fusion.exp.v8f32`: eight lanes. The definitions are always inlined.
 """
 
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import llvmlite.binding as llvm
+
 from mlirfuse.lowering.codegen import exponential, logarithm, trigonometric
 from mlirfuse.lowering.codegen.function_text import Function, Value
 from mlirfuse.lowering.codegen.machine import Machine
 
-__all__ = ["FUNCTIONS", "definitions", "referenced", "symbol"]
+__all__ = ["FUNCTIONS", "definitions", "link_elementary", "symbol"]
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,15 @@ FUNCTIONS = {
     "trunc": Elementary(_intrinsic("trunc")),
 }
 
-_SYMBOL = re.compile(r"@\"?fusion\.(\w+)\.(?:v(\d+))?f32\b")
+_SYMBOL = re.compile(r"fusion\.(\w+)\.(?:v(\d+))?f32")
 
 
 def symbol(name: str, lanes: int = 1) -> str:
     return f"fusion.{name}.f32" if lanes == 1 else f"fusion.{name}.v{lanes}f32"
 
 
-def referenced(llvm_ir: str) -> list[tuple[str, int]]:
-    """The (name, lanes) of every elementary function that LLVM IR text mentions, sorted."""
-    return sorted({(name, int(lanes or 1)) for name, lanes in _SYMBOL.findall(llvm_ir)})
-
-
 def definitions(wanted: Iterable[tuple[str, int]], machine: Machine) -> str:
-    """LLVM IR text that defines the wanted functions and declares what they call."""
+    """LLVM IR text that defines the wanted (name, lanes) functions and declares what they call."""
     declarations: set[str] = set()
     bodies = []
     for name, lanes in wanted:
@@ -88,3 +85,17 @@ def definitions(wanted: Iterable[tuple[str, int]], machine: Machine) -> str:
         bodies.append(f.finish(entry.build(f, machine, *f.arguments)))
         declarations |= f.declarations
     return "\n".join([*sorted(declarations), *bodies])
+
+
+def link_elementary(module: llvm.ModuleRef, header: str, machine: Machine) -> None:
+    """Define, in `module`, every elementary function that it declares; they become internal.
+
+    `header` is the text that gives the library the module's data layout and triple.
+    """
+    matches = [_SYMBOL.fullmatch(f.name) for f in module.functions if f.is_declaration]
+    wanted = sorted((m[1], int(m[2] or 1)) for m in matches if m)
+    if not wanted:
+        return
+    module.link_in(llvm.parse_assembly(header + definitions(wanted, machine)))
+    for name, lanes in wanted:
+        module.get_function(symbol(name, lanes)).linkage = llvm.Linkage.internal

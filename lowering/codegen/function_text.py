@@ -198,10 +198,10 @@ class Function:
         ]
 
     def finish(self, result: Value) -> str:
-        """The definition: internal and always inlined, so that nothing of it stays behind unused."""
+        """The definition, always inlined where it is called."""
         parameters = ", ".join(a.typed for a in self.arguments)
         body = "\n".join(["entry:", *self.lines, f"  ret {result.typed}"])
         return (
-            f"define internal {self.type('f')} @{self.name}({parameters}) alwaysinline nounwind memory(none) {{\n"
+            f"define {self.type('f')} @{self.name}({parameters}) alwaysinline nounwind memory(none) {{\n"
             f"{body}\n}}\n"
         )

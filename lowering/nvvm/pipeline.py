@@ -1,0 +1,228 @@
+"""From the GPU form of the `kernels` stage to the LLVM dialect and to LLVM IR.
+
+Upstream passes do the work; the functions around them repair what those passes lose (each says what).
+A kernel is lowered in a module of its own, so that it can be cached and compiled beside the others.
+"""
+
+import re
+
+from mlirfuse.lowering.codegen.expand_math import expand_math
+from mlirfuse.lowering.codegen.llvm_text import spell_for_llvm_22
+from mlirfuse.mlir import ir, llvm, passmanager
+
+__all__ = [
+    "STATIC_SHARED_LIMIT",
+    "device_pipeline",
+    "dynamic_shared_bytes",
+    "lower_kernel",
+    "split_kernels",
+    "static_shared_bytes",
+    "to_llvm_ir",
+]
+
+STATIC_SHARED_LIMIT = 48 * 1024
+_SHARED = 3
+_DYNAMIC = "fusion_dynamic_shared"  # has "dynamic_sh" in common with upstream's name
+_DYNAMIC_BYTES = "fusion.dynamic_shared_bytes"
+
+
+def split_kernels(module: ir.Module) -> dict[str, str]:
+    """Each `gpu.func` of a module as the text of a module of its own, without locations.
+
+    Symbols other than functions (memref.global, ...) that share the gpu.module go with every kernel.
+    """
+    texts: dict[str, str] = {}
+    for op in module.body.operations:
+        if op.operation.name != "gpu.module":
+            continue
+        body = list(op.regions[0].blocks[0].operations)
+        shared = [o for o in body if o.operation.name != "gpu.func"]
+        for kernel in body:
+            if kernel.operation.name == "gpu.func":
+                name = ir.StringAttr(kernel.operation.attributes["sym_name"]).value
+                inner = "\n".join(_plain_text(o.operation) for o in [*shared, kernel])
+                texts[name] = (
+                    'module attributes {gpu.container_module, fusion.stage = "kernels"} {\n'
+                    f"gpu.module @kernels {{\n{inner}\n}}\n}}\n"
+                )
+    return texts
+
+
+def _plain_text(op: ir.Operation) -> str:
+    """Text that stands alone: no aliases, no locations."""
+    return op.get_asm(use_local_scope=True, enable_debug_info=False)
+
+
+def device_pipeline(index_bits: int, nvgpu: bool) -> str:
+    """Upstream passes from a `gpu.module` of affine, vector, memref ... to the LLVM dialect.
+
+    arith is converted before gpu-to-nvvm, which would otherwise call libdevice for it.
+    """
+    bits = f"index-bitwidth={index_bits}"
+    first = "convert-nvgpu-to-nvvm," if nvgpu else ""
+    return (
+        f"builtin.module({first}gpu.module("
+        "gpu.func(affine-expand-index-ops,lower-affine),"
+        "convert-vector-to-scf{full-unroll=true},expand-strided-metadata,lower-affine,canonicalize,cse,"
+        f"convert-scf-to-cf,convert-arith-to-llvm{{{bits}}},"
+        f"convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv=1 {bits} has-redux=1}},"
+        f"convert-math-to-llvm,convert-vector-to-llvm,convert-arith-to-llvm{{{bits}}},convert-nvvm-to-llvm,"
+        f"convert-index-to-llvm{{{bits}}},convert-ub-to-llvm,canonicalize,cse,reconcile-unrealized-casts))"
+    )
+
+
+def lower_kernel(text: str) -> ir.Module:
+    """Lower a module of one `gpu.module` (and nothing that needs the fusion dialect) to the LLVM dialect.
+
+    The caller has entered a context and a location; the module lives in that context. Index is 32
+    bits wide unless nvgpu ops need 64.
+    """
+    module = ir.Module.parse(text)
+    for op in module.body.operations:
+        if op.operation.name == "gpu.module":
+            expand_math(op.operation, vectors=False)
+    nvgpu = "nvgpu." in text
+    pipeline = device_pipeline(64 if nvgpu else 32, nvgpu)
+    passmanager.PassManager.parse(pipeline).run(module.operation)
+    _keep_loop_annotations(module)
+    _publish_dynamic_shared_memory(module)
+    _move_large_shared_memory(module)
+    return module
+
+
+def _walk(module: ir.Module, name: str) -> list[ir.Operation]:
+    found: list[ir.Operation] = []
+
+    def collect(op: ir.Operation) -> ir.WalkResult:
+        if op.name == name:
+            found.append(op.operation)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(collect)
+    return found
+
+
+def _keep_loop_annotations(module: ir.Module) -> None:
+    """The translation reads the branches' own attribute and drops the discardable one."""
+    for name in ("llvm.br", "llvm.cond_br"):
+        for op in _walk(module, name):
+            if "llvm.loop_annotation" in op.attributes:
+                op.attributes["loop_annotation"] = op.attributes["llvm.loop_annotation"]
+                del op.attributes["llvm.loop_annotation"]
+
+
+def _publish_dynamic_shared_memory(module: ir.Module) -> None:
+    """Make the lowered gpu.dynamic_shared_memory external; LLVM would emit one static byte."""
+    for op in _walk(module, "llvm.mlir.global"):
+        if "dynamic_sh" in ir.StringAttr(op.attributes["sym_name"]).value:
+            op.attributes["linkage"] = ir.Attribute.parse("#llvm.linkage<external>")
+            op.attributes["alignment"] = ir.Attribute.parse("1024 : i64")
+
+
+_ARRAY = re.compile(r"!llvm\.array<(\d+) x (?:([a-z]+\d+)|vector<(\d+)x([a-z]+\d+)>)>")
+
+
+def _array_bytes(text: str) -> int:
+    match = _ARRAY.fullmatch(text)
+    assert match, f"shared memory of type {text}"
+    count, scalar, lanes, element = match.groups()
+    bits = int(re.sub(r"\D", "", scalar or element))
+    return int(count) * int(lanes or 1) * max(bits // 8, 1)
+
+
+def _static_shared_memory(module: ir.Module) -> tuple[dict[str, int], int]:
+    """({buffer: offset}, bytes in total) of the static shared memory, laid out one after the other."""
+    offsets, total = {}, 0
+    for op in _walk(module, "llvm.mlir.global"):
+        name = ir.StringAttr(op.attributes["sym_name"]).value
+        if "addr_space" in op.attributes and ir.IntegerAttr(op.attributes["addr_space"]).value == _SHARED:
+            if "dynamic_sh" not in name:
+                total = -(-total // 128) * 128
+                offsets[name] = total
+                total += _array_bytes(str(ir.TypeAttr(op.attributes["global_type"]).value))
+    return offsets, total
+
+
+def static_shared_bytes(module: ir.Module) -> int:
+    """Bytes of shared memory that the lowered kernel declares itself."""
+    return _static_shared_memory(module)[1]
+
+
+def _move_large_shared_memory(module: ir.Module) -> None:
+    """Static buffers beyond 48 KiB in total => one dynamic buffer with the same layout.
+
+    Only dynamic shared memory may exceed the static limit. The kernel is marked with the bytes to
+    launch it with.
+    """
+    offsets, total = _static_shared_memory(module)
+    if total <= STATIC_SHARED_LIMIT:
+        return
+    dynamic = ir.Operation.parse(
+        f"llvm.mlir.global external @{_DYNAMIC}() {{addr_space = {_SHARED} : i32, alignment = 1024 : i64}}"
+        " : !llvm.array<0 x i8>"
+    )
+    globals_ = _walk(module, "llvm.mlir.global")
+    ir.InsertionPoint(globals_[0]).insert(dynamic)
+    for address in _walk(module, "llvm.mlir.addressof"):
+        name = ir.FlatSymbolRefAttr(address.attributes["global_name"]).value
+        if name in offsets:
+            address.attributes["global_name"] = ir.FlatSymbolRefAttr.get(_DYNAMIC)
+            _offset_address(address, offsets[name])
+    for op in globals_:
+        if ir.StringAttr(op.attributes["sym_name"]).value in offsets:
+            op.erase()
+    for function in _walk(module, "llvm.func"):
+        if "nvvm.kernel" in function.attributes:
+            function.attributes[_DYNAMIC_BYTES] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), total)
+
+
+def _offset_address(address: ir.Operation, offset: int) -> None:
+    """Let every use of a pointer see it `offset` bytes further on."""
+    pointer = address.results[0]
+    with ir.InsertionPoint(address):
+        moved = ir.Operation.create(
+            "llvm.getelementptr",
+            results=[pointer.type],
+            operands=[pointer],
+            attributes={
+                "elem_type": ir.TypeAttr.get(ir.IntegerType.get_signless(8)),
+                "rawConstantIndices": ir.DenseI32ArrayAttr.get([offset]),
+            },
+        )
+    moved.move_after(address)
+    pointer.replace_all_uses_except(moved.results[0], moved)
+
+
+def dynamic_shared_bytes(module: ir.Module) -> int:
+    """Bytes that `_move_large_shared_memory` moved to the launch, or 0."""
+    for function in _walk(module, "llvm.func"):
+        if _DYNAMIC_BYTES in function.attributes:
+            return ir.IntegerAttr(function.attributes[_DYNAMIC_BYTES]).value
+    return 0
+
+
+def to_llvm_ir(module: ir.Module) -> str:
+    """LLVM IR text of a lowered module's gpu.module.
+
+    Anything but LLVM ops would crash the translation natively, so it is refused here.
+    """
+    plain = ir.Module.create()
+    for op in module.body.operations:
+        if op.operation.name == "gpu.module":
+            for inner in op.regions[0].blocks[0].operations:
+                plain.body.append(inner.operation.clone())
+    foreign = sorted({n for n in _op_names(plain) if not n.startswith(("llvm.", "nvvm.", "builtin.module"))})
+    if foreign:
+        raise ValueError(f"no lowering to LLVM for {', '.join(foreign)}")
+    return spell_for_llvm_22(llvm.translate_module_to_llvmir(plain.operation))
+
+
+def _op_names(module: ir.Module) -> set[str]:
+    names: set[str] = set()
+
+    def note(op: ir.Operation) -> ir.WalkResult:
+        names.add(op.name)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(note)
+    return names
