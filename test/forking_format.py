@@ -151,7 +151,7 @@ def _fork(call: Call, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]) ->
     try:
         for file, descriptor in ((stdin, 0), (stdout, 1), (stderr, 2)):
             os.dup2(file.fileno(), descriptor)
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
         sys.argv = [call.tool, *call.args]
         signal.alarm(TIMEOUT)

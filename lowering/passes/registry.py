@@ -2,28 +2,18 @@
 
 import dataclasses
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
+import mlirfuse.lowering
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.passes.diagnostics import Diagnostic
 from mlirfuse.mlir import ir
 
 __all__ = ["PASSES", "Pass", "PassFailure", "PipelineError", "find_pass", "load_passes", "register_pass"]
 
-# Every module in these packages is imported when a pass is looked up; one that does not exist is skipped.
-PASS_PACKAGES = (
-    "mlirfuse.lowering.graph",
-    "mlirfuse.lowering.classify",
-    "mlirfuse.lowering.plan",
-    "mlirfuse.lowering.schedule",
-    "mlirfuse.lowering.gpu",
-    "mlirfuse.lowering.cpu",
-    "mlirfuse.lowering.nvvm",
-)
 ENTRY_POINTS = "mlirfuse.passes"
 
 
@@ -74,11 +64,11 @@ def register_pass(cls: P) -> P:
 
 
 def load_passes() -> dict[str, Callable[..., Pass]]:
-    """Import every module that defines passes, ours and those of installed extensions; all passes by name."""
+    """Import every module of `mlirfuse.lowering` and what installed extensions name; all passes by name."""
     global _loaded
     if not _loaded:
-        for package in PASS_PACKAGES:
-            _import_all(package)
+        for module in pkgutil.walk_packages(mlirfuse.lowering.__path__, prefix="mlirfuse.lowering."):
+            importlib.import_module(module.name)
         for entry_point in entry_points(group=ENTRY_POINTS):
             entry_point.load()
         _loaded = True  # only now: a broken module is reported every time
@@ -93,11 +83,3 @@ def find_pass(name: str) -> Callable[..., Pass] | None:
 def anchor_of(cls: object) -> str:
     """The name of the op that a pass runs on."""
     return getattr(cls, "anchor", "builtin.module")
-
-
-def _import_all(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        return
-    module = importlib.import_module(package)
-    for info in pkgutil.walk_packages(getattr(module, "__path__", ()), prefix=package + "."):
-        importlib.import_module(info.name)

@@ -78,7 +78,8 @@ def _line_of(place: str, number: int, has_expectation: Sequence[bool]) -> int:
     try:
         return number + int(place or 0)
     except ValueError:
-        raise MlirfuseError(f"line {number}: @{place} is no place; write @+N, @-N, @above, @below or @unknown") from None
+        known = "@+N, @-N, @above, @below or @unknown"
+        raise MlirfuseError(f"line {number}: @{place} is no place of a diagnostic; write {known}") from None
 
 
 def _with_notes(diagnostics: Iterable[Diagnostic]) -> Iterable[Diagnostic]:

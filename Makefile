@@ -1,0 +1,53 @@
+# One command each; all work in a virtual environment that they make themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+MODEL ?= zoo:light/squeezenet
+PYTEST_FLAGS ?= -n auto
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_NO_INPUT = 1
+
+.PHONY: help demo test test-all lint links docs clean
+
+help:
+	@echo "make demo      compile and run a network, compare it with ONNX Runtime, and report its kernels"
+	@echo "make test      lint, types and tests"
+	@echo "make test-all  the same with the slow tests"
+	@echo "make lint      ruff and mypy"
+	@echo "make docs      write docs/reference from the ops and passes"
+	@echo "make clean     remove everything that was made, the virtual environment included"
+
+demo: $(STAMP)
+	$(BIN)/mlirfuse run $(MODEL) --check --strict
+	$(BIN)/mlirfuse report $(MODEL)
+
+# All three run, so that one failure does not hide another; pytest's summary is the last line.
+test test-all: $(STAMP) links
+	@status=0; \
+	echo "ruff check"; $(BIN)/ruff check . || status=1; \
+	echo "mypy"; $(BIN)/mypy || status=1; \
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(if $(filter test-all,$@),-m "") < /dev/null || status=1; \
+	exit $$status
+
+lint: $(STAMP) links
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The installed layout as links, for mypy.
+links: $(STAMP)
+	@$(BIN)/cmake -S . -B build/links -DPython3_EXECUTABLE=$(abspath $(BIN)/python) > /dev/null
+
+docs: $(STAMP)
+	$(BIN)/python tools/generate_docs.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" || \
+	  { echo "mlirfuse needs Python 3.11 to 3.13; choose one with make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
