@@ -12,6 +12,7 @@ from typing import Any
 from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.schedule.families import Family, register_family
 from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.problem import contract_problem
@@ -286,3 +287,6 @@ def _global_boxes(group: Group) -> tuple[Box, ...]:
 
 def _copy_out(group: Group) -> tuple[Stage, ...]:
     return tuple(Stage("copy_out", o, "registers") for o in group.outputs)
+
+
+SIMT = register_family(Family("cuda", choose_schedule, tile_program, weight_layouts, schedule_to_dict, schedule_from_dict))

@@ -1,0 +1,76 @@
+"""`fusion-schedule`: choose a schedule for every group and let its weights take the layout that it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mlirfuse.device import device_for, host_device
+from mlirfuse.dialect import attribute_value, from_attribute, to_attribute, type_from_mlir, type_to_mlir
+from mlirfuse.dialect.node import TensorType
+from mlirfuse.lowering.passes import register_pass
+from mlirfuse.lowering.schedule.families import Family, family_of
+from mlirfuse.lowering.schedule.group import group_of
+from mlirfuse.mlir import ir
+
+__all__ = ["AssignSchedules", "read_schedule"]
+
+
+@register_pass
+@dataclass(frozen=True)
+class AssignSchedules:
+    """Attach a `schedule` to every group, chosen for `device` (a chip such as sm_90, or host).
+
+    A group that has a schedule keeps it. Constant operands get the layout that the schedule wants, as a weight op of their own.
+    """
+
+    name: ClassVar[str] = "fusion-schedule"
+    device: str = "host"
+
+    def __call__(self, op: ir.Operation, /) -> None:
+        device = host_device() if self.device == "host" else device_for(self.device)
+        family = family_of(device)
+        for group in _groups(op):
+            data = group_of(group)
+            schedule = read_schedule(group, family)
+            if schedule is None:
+                schedule = family.choose(data, device)
+                group.attributes["schedule"] = _to_dictionary(family.to_dict(schedule))
+            for operand, layout in family.weight_layouts(data, schedule).items():
+                _use_layout(group, data.inputs.index(operand), layout)
+
+
+def read_schedule(group: Any, family: Family) -> Any:
+    """The schedule attached to a group, or None."""
+    if "schedule" not in group.attributes:
+        return None
+    attribute = ir.DictAttr(group.attributes["schedule"])
+    return family.from_dict({item.name: from_attribute(item.attr) for item in attribute})
+
+
+def _to_dictionary(data: dict[str, Any]) -> ir.DictAttr:
+    return ir.DictAttr.get({name: to_attribute(value) for name, value in data.items()})
+
+
+def _groups(module: ir.Operation) -> list[Any]:
+    """Every group of every function of a module."""
+    functions = [f for f in module.regions[0].blocks[0].operations if f.operation.name == "func.func"]
+    return [op.operation for f in functions for block in f.regions[0] for op in block.operations if op.operation.name == "fusion.group"]
+
+
+def _use_layout(group: Any, position: int, layout: tuple[int, ...]) -> None:
+    """Let operand `position` come from a weight op with this layout."""
+    value = group.operands[position]
+    tensor = type_from_mlir(value.type)
+    wanted = type_to_mlir(TensorType(tensor.shape, tensor.dtype, None if layout == tuple(range(tensor.rank)) else layout))
+    if value.type == wanted:
+        return
+    owner = value.owner
+    with ir.InsertionPoint(owner), owner.operation.location:
+        packed = ir.Operation.create(
+            "fusion.weight", results=[wanted], attributes={"key": to_attribute(attribute_value(owner, "key"))}
+        )
+    group.operands[position] = packed.results[0]
+    group.regions[0].blocks[0].arguments[position].set_type(wanted)
+    if not list(value.uses):
+        owner.operation.erase()
