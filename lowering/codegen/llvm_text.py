@@ -1,4 +1,4 @@
-"""Spell LLVM IR, as MLIR's LLVM 24 prints it, so that llvmlite's LLVM 22 reads it.
+"""From the LLVM dialect to LLVM IR text, spelt so that llvmlite's LLVM 22 reads what MLIR's LLVM 24 prints.
 
 The two differ in floating-point constants: LLVM 24 prints `+inf`, `+qnan`, `f0x3F3504F3` and the
 shortest decimal that rounds to the value; LLVM 22 wants decimals to be exact, or the bits.
@@ -9,7 +9,10 @@ import struct
 
 import numpy as np
 
-__all__ = ["spell_for_llvm_22"]
+from mlirfuse.errors import UnsupportedOp
+from mlirfuse.mlir import ir, llvm
+
+__all__ = ["spell_for_llvm_22", "translate"]
 
 _BITS = {"half": 16, "bfloat": 16, "float": 32, "double": 64}
 _TOKEN = re.compile(
@@ -25,6 +28,27 @@ _TOKEN = re.compile(
 )
 _MAY_HOLD_CONSTANT = re.compile(r"f0x|[+-](?:inf|s?nan|qnan)|\d\.\d")
 _MANTISSA = {"half": 10, "bfloat": 7, "float": 23, "double": 52}
+
+
+def translate(module: ir.Module) -> str:
+    """LLVM IR text of a module in the LLVM dialect.
+
+    Any other op would crash the translation natively, so it is refused here.
+    """
+    foreign: set[str] = set()
+
+    def note(op: ir.Operation) -> ir.WalkResult:
+        if not op.name.startswith(("llvm.", "nvvm.")) and op.name != "builtin.module":
+            foreign.add(op.name)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(note)
+    if foreign:
+        raise UnsupportedOp(
+            f"A kernel cannot become LLVM IR: nothing lowers {', '.join(sorted(foreign))}. This is a gap in mlirfuse's "
+            "kernel emission or lowering; please report it with the kernels stage (mlirfuse compile --emit kernels)."
+        )
+    return spell_for_llvm_22(llvm.translate_module_to_llvmir(module.operation))
 
 
 def spell_for_llvm_22(llvm_ir: str) -> str:

@@ -7,8 +7,9 @@ A kernel is lowered in a module of its own, so that it can be cached and compile
 import re
 
 from mlirfuse.lowering.codegen.expand_math import expand_math
-from mlirfuse.lowering.codegen.llvm_text import spell_for_llvm_22
-from mlirfuse.mlir import ir, llvm, passmanager
+from mlirfuse.lowering.codegen.kernel_text import plain_text
+from mlirfuse.lowering.codegen.llvm_text import translate
+from mlirfuse.mlir import ir, passmanager
 
 __all__ = [
     "STATIC_SHARED_LIMIT",
@@ -40,17 +41,12 @@ def split_kernels(module: ir.Module) -> dict[str, str]:
         for kernel in body:
             if kernel.operation.name == "gpu.func":
                 name = ir.StringAttr(kernel.operation.attributes["sym_name"]).value
-                inner = "\n".join(_plain_text(o.operation) for o in [*shared, kernel])
+                inner = "\n".join(plain_text(o.operation) for o in [*shared, kernel])
                 texts[name] = (
                     'module attributes {gpu.container_module, fusion.stage = "kernels"} {\n'
                     f"gpu.module @kernels {{\n{inner}\n}}\n}}\n"
                 )
     return texts
-
-
-def _plain_text(op: ir.Operation) -> str:
-    """Text that stands alone: no aliases, no locations."""
-    return op.get_asm(use_local_scope=True, enable_debug_info=False)
 
 
 def device_pipeline(index_bits: int, nvgpu: bool) -> str:
@@ -202,27 +198,10 @@ def dynamic_shared_bytes(module: ir.Module) -> int:
 
 
 def to_llvm_ir(module: ir.Module) -> str:
-    """LLVM IR text of a lowered module's gpu.module.
-
-    Anything but LLVM ops would crash the translation natively, so it is refused here.
-    """
+    """LLVM IR text of a lowered module's gpu.module."""
     plain = ir.Module.create()
     for op in module.body.operations:
         if op.operation.name == "gpu.module":
             for inner in op.regions[0].blocks[0].operations:
                 plain.body.append(inner.operation.clone())
-    foreign = sorted({n for n in _op_names(plain) if not n.startswith(("llvm.", "nvvm.", "builtin.module"))})
-    if foreign:
-        raise ValueError(f"no lowering to LLVM for {', '.join(foreign)}")
-    return spell_for_llvm_22(llvm.translate_module_to_llvmir(plain.operation))
-
-
-def _op_names(module: ir.Module) -> set[str]:
-    names: set[str] = set()
-
-    def note(op: ir.Operation) -> ir.WalkResult:
-        names.add(op.name)
-        return ir.WalkResult.ADVANCE
-
-    module.operation.walk(note)
-    return names
+    return translate(plain)

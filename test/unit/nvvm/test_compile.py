@@ -104,7 +104,7 @@ def test_double_precision_math_is_refused():
 def test_split_kernels_gives_each_a_module_without_locations():
     first = gpu_kernels.vector_gelu("k0")
     second = gpu_kernels.elementwise("k1", ("exp",)).replace("%", "%other_")  # names are per gpu.module
-    both = first.replace("gpu.module @kernels {", "gpu.module @kernels {\n" + second.split("@kernels {")[1][:-8])
+    both = first.replace("gpu.module @kernels {", "gpu.module @kernels {\n" + second.split("@kernels {")[1][:-6])
     with ir.Context(), ir.Location.unknown():
         texts = split_kernels(ir.Module.parse(both))
         assert sorted(texts) == ["k0", "k1"]
