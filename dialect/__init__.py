@@ -7,6 +7,7 @@ mapping type, NumPy reference, FLOPs) are static functions of a frozen `Node`.
 from mlirfuse.dialect.contraction import ContractOp, ConvOp
 from mlirfuse.dialect.core import OPS, Fusion, FusionOp, MappingType, build, is_constant, node_of, onnx_nodes, semantics
 from mlirfuse.dialect.elementwise import BinaryOp, CastOp, SelectOp, UnaryOp
+from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.dialect.movement import ConcatOp, ExpandOp, GatherOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from mlirfuse.dialect.node import (
     Access,
@@ -64,6 +65,7 @@ __all__ = [
     "is_constant",
     "node_of",
     "onnx_nodes",
+    "segment_sizes",
     "semantics",
     "to_attribute",
     "type_from_mlir",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.dialect.indexing import Expr
+from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.dialect.node import (
     Access,
     Indexing,
@@ -163,11 +164,9 @@ def build(
     if onnx_nodes:
         attributes["onnx_nodes"] = to_attribute(tuple(onnx_nodes))
     results = [result] if isinstance(result, TensorType) else list(result)
-    if name in ("concat", "fallback"):
-        attributes["operandSegmentSizes"] = ir.DenseI32ArrayAttr.get([len(values)])
-    if name == "fallback":
-        attributes["resultSegmentSizes"] = ir.DenseI32ArrayAttr.get([len(results)])
     types = [type_to_mlir(t) for t in results]
+    if name in ("concat", "fallback"):
+        attributes |= segment_sizes([v.type for v in values], types if name == "fallback" else None)
     op = ir.Operation.create(f"fusion.{name}", results=types, operands=values, attributes=attributes, loc=loc)
     return op.results[0] if isinstance(result, TensorType) else tuple(op.results)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlirfuse.dialect.core import FusionOp, MappingType, broadcast_access, broadcast_shapes
 from mlirfuse.dialect.indexing import Condition, Expr, delinearize, fetch, linearize, maximum, minimum
+from mlirfuse.dialect.mixed import mixed_types
 from mlirfuse.dialect.node import Access, Indexing, Node, TensorType, out_variables
 from mlirfuse.mlir import ext, ir
 
@@ -114,6 +115,7 @@ class SliceOp(FusionOp, name="slice"):
         return arrays[0]
 
 
+@mixed_types
 class ConcatOp(FusionOp, name="concat"):
     """The operands one after the other along `axis`."""
 

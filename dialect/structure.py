@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlirfuse.dialect.core import Fusion, FusionOp, MappingType
+from mlirfuse.dialect.mixed import mixed_types
 from mlirfuse.mlir import ext, ir, safe_verifier
 
 __all__ = ["FallbackOp", "GroupOp", "HostCallOp", "SplatOp", "WeightOp", "YieldOp"]
@@ -38,6 +39,7 @@ class SplatOp(FusionOp, name="splat"):
         return None
 
 
+@mixed_types
 class FallbackOp(FusionOp, name="fallback"):
     """An ONNX node that has no lowering here and runs on the host (`node`: its bytes in base64; `opset`).
 
@@ -57,6 +59,7 @@ class FallbackOp(FusionOp, name="fallback"):
         return None if op.attributes["node"].value else "needs the ONNX node that it stands for"
 
 
+@mixed_types
 class HostCallOp(ext.Operation, dialect=Fusion, name="host_call"):
     """A fall-back node in the kernels stage: buffers in, buffers out (the last `outputs` operands)."""
 
@@ -66,12 +69,14 @@ class HostCallOp(ext.Operation, dialect=Fusion, name="host_call"):
     outputs: ir.IntegerAttr
 
 
+@mixed_types
 class YieldOp(ext.Operation, dialect=Fusion, name="yield", traits=[ir.IsTerminatorTrait]):
     """The values that a group gives to its surroundings."""
 
     xs: Sequence[ext.Operand[Any]]
 
 
+@mixed_types
 class GroupOp(ext.Operation, dialect=Fusion, name="group", traits=[ext.Pure, ir.IsIsolatedFromAboveTrait]):
     """Operations that become one kernel. The body sees only its arguments and yields the results.
 

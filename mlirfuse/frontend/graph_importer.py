@@ -1,0 +1,296 @@
+"""From an ONNX model to a module of fusion ops at stage `graph`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from mlirfuse.dialect import TensorType, WeightStore, build, type_to_mlir
+from mlirfuse.errors import InvalidModel, UnsupportedOp
+from mlirfuse.frontend.builder import OpBuilder
+from mlirfuse.frontend.expansion import expansion_of, renamed_branch
+from mlirfuse.frontend.fallback import Island, Opaque, encoded, infer_outputs, island_of, tensor_type
+from mlirfuse.frontend.host_node import run_host_node
+from mlirfuse.frontend.model import ImportedModel, load_model
+from mlirfuse.frontend.node_call import NodeCall
+from mlirfuse.frontend.node_order import captured_names
+from mlirfuse.frontend.registry import InvalidNode, NoRule, rule_for
+from mlirfuse.frontend.tensor import Tensor, known
+from mlirfuse.mlir import func, ir
+
+__all__ = ["GraphImporter", "NodeStatus", "import_model"]
+
+Scope = dict[str, "Tensor | Opaque | None"]
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """How one node of a model compiles: `status` is native, fallback or invalid; `reason` says why, unless native."""
+
+    name: str
+    op_type: str
+    status: str
+    reason: str = ""
+
+
+def import_model(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto | ImportedModel,
+    store: WeightStore,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    strict: bool = False,
+) -> ir.Module:
+    """The module of a model at stage `graph`, made in the entered context; its weights go into `store`.
+
+    With `strict`, UnsupportedOp lists every node that would run on the host.
+    """
+    importer = GraphImporter(load_model(model, shapes), store)
+    module = importer.run()
+    fallbacks = [s for s in importer.statuses if s.status == "fallback"]
+    if strict and fallbacks:
+        listed = "; ".join(f"'{s.name}' ({s.op_type}): {s.reason}" for s in fallbacks)
+        raise UnsupportedOp(
+            f"{importer.model.name}: {len(fallbacks)} of {len(importer.statuses)} nodes have no kernels and would run on the host, "
+            f"which strict forbids: {listed}. Compile without strict, or change these nodes."
+        )
+    return module
+
+
+class GraphImporter:
+    """Imports one model once. With `tolerant`, an invalid node is noted and its readers are skipped."""
+
+    def __init__(self, model: ImportedModel, store: WeightStore, *, tolerant: bool = False) -> None:
+        self.model = model
+        self.builder = OpBuilder(store, model.rebatch)
+        self.statuses: list[NodeStatus] = []
+        self.tolerant = tolerant
+        self._inferred: dict[str, onnx.TypeProto] | None = None
+
+    def run(self) -> ir.Module:
+        """Build the module and verify it."""
+        model = self.model
+        module = ir.Module.create(ir.Location.name(model.name))
+        attributes = module.operation.attributes
+        attributes["fusion.stage"] = ir.StringAttr.get("graph")
+        attributes["fusion.model"] = ir.StringAttr.get(model.name)
+        types = [type_to_mlir(spec.type) for spec in model.inputs]
+        with ir.InsertionPoint(module.body):
+            main = func.FuncOp("main", ir.FunctionType.get(types, []))
+        main.attributes["fusion.inputs"] = _strings([spec.name for spec in model.inputs])
+        main.attributes["fusion.outputs"] = _strings(model.outputs)
+        block = main.add_entry_block([ir.Location.name(spec.name) for spec in model.inputs])
+        with ir.InsertionPoint(block):
+            results = self._import_graph(list(block.arguments))
+            func.ReturnOp(results)
+        signature = ir.FunctionType.get(types, [value.type for value in results])
+        main.attributes["function_type"] = ir.TypeAttr.get(signature)
+        module.operation.verify()
+        return module
+
+    def _import_graph(self, arguments: Sequence[Any]) -> list[Any]:
+        model, scope = self.model, Scope()
+        for name, array in model.weights.items():
+            scope[name] = _known_weight(array)
+            self.builder.name_constant(scope[name], name)  # type: ignore[arg-type]
+        for spec, argument in zip(model.inputs, arguments, strict=True):
+            empty = spec.type.size == 0
+            scope[spec.name] = (
+                known(np.zeros(spec.type.dims, spec.type.dtype)) if empty else Tensor(spec.type, value=argument)
+            )
+        for node in model.nodes:
+            self.import_node(node, scope)
+        return (
+            []
+            if self.tolerant and self._has_invalid()
+            else [self._returned(name, scope[name]) for name in model.outputs]
+        )
+
+    def _has_invalid(self) -> bool:
+        return any(s.status == "invalid" for s in self.statuses)
+
+    def _returned(self, name: str, value: Tensor | Opaque | None) -> Any:
+        if isinstance(value, Tensor) and value.representable:
+            self.builder.node_name = name
+            return self.builder.value(value, dense=True)
+        raise UnsupportedOp(
+            f"{self.model.name}: the output '{name}' is no tensor of numbers or booleans with a known rank "
+            "(a sequence, strings, or an unknown shape); only such tensors can be outputs of a compiled model."
+        )
+
+    # --- nodes ------------------------------------------------------------------------------------
+
+    def import_node(self, node: onnx.NodeProto, scope: Scope) -> None:
+        """Define the outputs of `node` in `scope`: by its rule, as constants, by expansion, or on the host."""
+        self.builder.node_name = node.name
+        mark = len(self.builder.emitted)
+        try:
+            missing = [n for n in (*filter(None, node.input), *captured_names(node)) if scope[n] is None]
+            if missing:
+                raise InvalidNode(f"reads '{missing[0]}', which an invalid node makes")
+            try:
+                results = self.native(node, scope)
+                status = NodeStatus(node.name, node.op_type, "native")
+            except NoRule as reason:
+                self.builder.undo(mark)
+                results = self._on_host(node, scope)
+                status = NodeStatus(node.name, node.op_type, "fallback", str(reason))
+                if all(isinstance(r, Tensor) and r.known for r in results.values()):
+                    status = NodeStatus(node.name, node.op_type, "native")
+        except InvalidNode as complaint:
+            status = NodeStatus(node.name, node.op_type, "invalid", str(complaint))
+            if not self.tolerant:
+                raise InvalidModel(
+                    f"{self.model.name}: the node '{node.name}' ({node.op_type}) {complaint}. "
+                    "Correct the model or the shapes given for its inputs."
+                ) from complaint
+            self.builder.undo(mark)
+            results = dict.fromkeys(filter(None, node.output))
+        self.statuses.append(status)
+        scope.update(results)
+
+    def native(self, node: onnx.NodeProto, scope: Scope) -> Scope:
+        """The outputs of `node` without the host; NoRule where that cannot be."""
+        inputs = [scope[name] if name else None for name in node.input]
+        if any(isinstance(value, Opaque) for value in inputs):
+            raise NoRule("an input is no tensor that kernels can hold")
+        call = NodeCall(node, node.name, self._opset(node.domain), inputs)  # type: ignore[arg-type]
+        rule = rule_for(node.domain, node.op_type)
+        reason: NoRule | None = None
+        if rule is not None:
+            mark = len(self.builder.emitted)
+            try:
+                return _named(node, rule(self.builder, call))
+            except NoRule as refused:
+                self.builder.undo(mark)
+                reason = refused
+        if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+            return self._chosen_branch(call, scope)
+        if call.inputs and all(t is None or t.known for t in call.inputs) and not captured_names(node):
+            if (folded := self._evaluated(call)) is not None:
+                return folded
+        function = expansion_of(self.model, call)
+        if function is None:
+            raise reason or NoRule(f"there is no rule for {node.op_type}")
+        return self._expanded(call, *function)
+
+    def _opset(self, domain: str) -> int:
+        return self.model.opsets.get("" if domain == "ai.onnx" else domain, 1)
+
+    def _evaluated(self, call: NodeCall) -> Scope | None:
+        """A node whose inputs are all known, run at once; None if that fails."""
+        given = call.given()
+        if call.proto.domain not in ("", "ai.onnx") or any(not t.representable for t in given):
+            return None
+        proto = onnx.NodeProto()
+        proto.CopyFrom(call.proto)
+        try:
+            arrays = run_host_node(proto, call.opset, [np.asarray(t.array) for t in given])
+        except Exception:  # noqa: BLE001 -- then it is a fall-back like any other
+            return None
+        results = dict(zip([o for o in proto.output if o], map(_known_weight, arrays), strict=True))
+        return results if all(r.representable for r in results.values()) else None
+
+    def _chosen_branch(self, call: NodeCall, scope: Scope) -> Scope:
+        """If with a condition that is known: the nodes of the branch, in place."""
+        condition = call.array(0, "condition")
+        assert condition is not None
+        graph = call.attr("then_branch" if bool(np.asarray(condition).reshape(-1)[0]) else "else_branch")
+        nodes, constants, outputs = renamed_branch(graph, call.name)
+        scope.update({name: _known_weight(array) for name, array in constants.items()})
+        for node in nodes:
+            self.import_node(node, scope)
+        return {name: scope[inner] for name, inner in zip(call.proto.output, outputs, strict=True) if name}
+
+    def _expanded(
+        self, call: NodeCall, nodes: Sequence[onnx.NodeProto], formals: Sequence[str], outputs: Sequence[str]
+    ) -> Scope:
+        """A node as the nodes of its function; NoRule if one of them has none."""
+        inner: Scope = dict.fromkeys(formals)
+        inner.update(dict(zip(formals, call.inputs, strict=False)))
+        for node in nodes:
+            self.builder.node_name = call.name
+            proto = onnx.NodeProto()
+            proto.CopyFrom(node)
+            proto.name = call.name
+            for slot, name in enumerate(proto.input):
+                if name and inner.get(name) is None:
+                    proto.input[slot] = ""  # an optional input that the caller left out
+            while proto.input and not proto.input[-1]:
+                proto.input.pop()
+            try:
+                inner.update(self.native(proto, inner))
+            except NoRule as reason:
+                raise NoRule(f"its definition needs {node.op_type}: {reason}") from reason
+        return {name: inner[formal] for name, formal in zip(call.proto.output, outputs, strict=False) if name}
+
+    # --- fall-back --------------------------------------------------------------------------------
+
+    def _on_host(self, node: onnx.NodeProto, scope: Scope) -> Scope:
+        """The outputs of `node` as results of fusion.fallback, or Opaque where no tensor can hold them."""
+        names = dict.fromkeys((*filter(None, node.input), *captured_names(node)))
+        island = island_of(node, {name: scope[name] for name in names}, self.model.opsets)  # type: ignore[misc]
+        outputs = [name for name in node.output if name]
+        inferred = infer_outputs(island, outputs)
+        if not inferred and not self._runnable(node):
+            raise UnsupportedOp(
+                f"{self.model.name}: the node '{node.name}' is of type {node.domain}.{node.op_type}, which is neither an ONNX operator "
+                "nor a function of the model; register a rule for it (entry point group mlirfuse.importers) or replace the node."
+            )
+        types = {name: tensor_type([inferred.get(name), self._whole_model_type(name)]) for name in outputs}
+        held = [name for name in outputs if types[name] is not None]
+        results: Scope = {name: Opaque(name, island) for name in outputs if types[name] is None}
+        if held:
+            results |= self._emit_fallback(node, island, held, [types[name] for name in held])  # type: ignore[misc]
+        return results
+
+    @staticmethod
+    def _runnable(node: onnx.NodeProto) -> bool:
+        return node.domain == "com.microsoft" or onnx.defs.has(
+            node.op_type, "" if node.domain == "ai.onnx" else node.domain
+        )
+
+    def _emit_fallback(
+        self, node: onnx.NodeProto, island: Island, outputs: list[str], types: list[TensorType]
+    ) -> Scope:
+        attrs, operands = encoded(island, node.name, outputs)
+        values = [self.builder.value(operand, dense=True) for operand in operands]
+        names = tuple(dict.fromkeys(n.name for n in island.nodes))
+        made = build("fallback", values, attrs, result=types, onnx_nodes=names, loc=ir.Location.name(node.name))
+        self.builder.emitted.append(made[0].owner)
+        return {name: Tensor(kind, value=value) for name, kind, value in zip(outputs, types, made, strict=True)}
+
+    def _whole_model_type(self, name: str) -> onnx.TypeProto | None:
+        """What inference over the whole model, and the model's own annotations, say of a value."""
+        if self._inferred is None:
+            declared = self.model.declared
+            try:
+                declared = onnx.shape_inference.infer_shapes(declared, data_prop=True)
+            except Exception:  # noqa: BLE001 -- the model's own annotations have to do
+                pass
+            self._inferred = {value.name: value.type for value in (*declared.graph.value_info, *declared.graph.output)}
+        return self._inferred.get(name)
+
+
+def _known_weight(array: Any) -> Tensor:
+    """A known tensor; strings have a type of their own."""
+    array = np.asarray(array)
+    return Tensor(
+        TensorType(tuple(array.shape), "string" if array.dtype.kind in "OSU" else array.dtype.name), array=array
+    )
+
+
+def _named(node: onnx.NodeProto, results: Any) -> Scope:
+    """The results of a rule under the names of the node's outputs."""
+    values = [results] if isinstance(results, Tensor) else list(results)
+    if len(values) < len([o for o in node.output if o]):
+        raise NoRule(f"has {len(node.output)} outputs, of which {len(values)} have a rule")
+    return {name: value for name, value in zip(node.output, values, strict=False) if name}
+
+
+def _strings(items: Sequence[str]) -> ir.Attribute:
+    return ir.ArrayAttr.get([ir.StringAttr.get(item) for item in items])

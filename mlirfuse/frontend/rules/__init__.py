@@ -1,0 +1,1 @@
+"""Rules for ONNX operators, by family. Each module registers its own on import."""
