@@ -1,0 +1,190 @@
+"""What one kernel can hold: every constraint as a function that gives its reason.
+
+A block has at most one *anchor* (a Many-to-Many op). Ops downstream of the anchor work on its result element by
+element, at a place that is a bijection of the anchor's own; everything else in the block is evaluated where it is
+read, so nothing of it may be visible outside, and it may not cost much when it is read more than once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from mlirfuse.dialect import MappingType, semantics
+from mlirfuse.dialect.indexing import Expr, Var
+from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.plan.graph import Graph, GraphNode
+
+__all__ = ["Legality", "Limits", "is_epilogue_op", "is_expensive", "outputs_of"]
+
+# One result element of these reads elements that its neighbours also read, in a loop over an operand's tile.
+CONTRACTIONS = frozenset({"conv", "contract"})
+# These take part in a block, but not after its anchor: their result has other elements than their operand.
+_RESIZING = frozenset({"concat", "expand", "gather", "pad", "slice"})
+_CHEAP_UNARY = frozenset(
+    "abs ceil clip floor hardsigmoid hardswish isinf isnan leaky_relu neg not relu round sign square thresholded_relu".split()
+)
+_EXPENSIVE_BINARY = frozenset({"fmod", "mod", "pow"})
+Place = tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a block may become, and how often an expensive element may be computed again."""
+
+    members: int = 64
+    operands: int = 32
+    outputs: int = 8
+    evaluations: float = 2.0
+    index_paths: int = 96
+
+
+def is_epilogue_op(entry: GraphNode) -> bool:
+    """Whether an op can follow an anchor: its result has its operand's elements, perhaps in another order."""
+    one_to_one = semantics(entry.node.op).mapping_type in (
+        MappingType.ONE_TO_ONE,
+        MappingType.REORGANIZE,
+        MappingType.SHUFFLE,
+    )
+    return one_to_one and entry.node.op not in _RESIZING and not entry.boundary
+
+
+def is_expensive(entry: GraphNode) -> bool:
+    """Whether computing an element again costs more than reading it: transcendental functions."""
+    if entry.node.op == "unary":
+        return entry.node.attrs["kind"] not in _CHEAP_UNARY
+    return entry.node.op == "binary" and entry.node.attrs["kind"] in _EXPENSIVE_BINARY
+
+
+def outputs_of(graph: Graph, members: Collection[int]) -> list[int]:
+    """The members whose results are seen outside."""
+    return [m for m in sorted(members) if graph[m].returned or any(u not in members for u in graph[m].users)]
+
+
+@dataclass(frozen=True)
+class Legality:
+    """The constraints of one kernel, on one graph."""
+
+    graph: Graph
+    limits: Limits = Limits()
+
+    def why_not(self, block: Iterable[int], node: int) -> str | None:
+        """Why `node` cannot be in one kernel with `block`, or None."""
+        return self.complaint({*block, node})
+
+    def complaint(self, members: Collection[int]) -> str | None:
+        """Why these nodes cannot be one kernel, or None. Convexity is not looked at here."""
+        nodes = [self.graph[m] for m in sorted(members)]
+        for n in nodes:
+            if n.boundary:
+                return f"{n.label} is outside of all groups: {n.boundary}"
+        anchors = [n for n in nodes if n.is_anchor]
+        if len(anchors) > 1:
+            return f"{anchors[0].label} ({anchors[0].node.op}) and {anchors[1].label} ({anchors[1].node.op}) would share a kernel"
+        if complaint := self._too_large(nodes, members):
+            return complaint
+        complaint = self._after_anchor(anchors[0], nodes, members) if anchors else self._without_anchor(members)
+        return complaint or self._recomputation(nodes, members)
+
+    def _too_large(self, nodes: list[GraphNode], members: Collection[int]) -> str | None:
+        if len(nodes) > self.limits.members:
+            return f"the kernel would have {len(nodes)} operations, more than {self.limits.members}"
+        outside: set[tuple[int, int]] = set()
+        for n in nodes:
+            for i, producer in enumerate(n.producers):
+                if producer is None:
+                    outside.add((n.index, i))
+                elif producer not in members:
+                    outside.add((-1, producer))
+        if len(outside) > self.limits.operands:
+            return f"the kernel would read {len(outside)} tensors, more than {self.limits.operands}"
+        stored = len(outputs_of(self.graph, members))
+        if stored > self.limits.outputs:
+            return f"the kernel would store {stored} tensors, more than {self.limits.outputs}"
+        return None
+
+    def _without_anchor(self, members: Collection[int]) -> str | None:
+        shapes = {self.graph[m].node.out.dims: m for m in reversed(outputs_of(self.graph, members))}
+        if len(shapes) > 1:
+            (a, m), (b, n) = list(shapes.items())[:2]
+            return f"the kernel would store {self.graph[m].label} of shape {a} and {self.graph[n].label} of shape {b}"
+        return None
+
+    def _after_anchor(self, anchor: GraphNode, nodes: list[GraphNode], members: Collection[int]) -> str | None:
+        """Ops that use the anchor's result can follow it, and nothing before the anchor is seen outside."""
+        places: dict[int, Place] = {anchor.index: out_variables(anchor.node.out.dims)}
+        for n in nodes:
+            inherited = [(i, p) for i, p in enumerate(n.producers) if p is not None and p in places]
+            if not inherited or n.is_anchor:
+                continue
+            if not is_epilogue_op(n):
+                return f"{n.label} ({n.node.op}) cannot follow {anchor.label} ({anchor.node.op}) in its kernel"
+            if n.elements != anchor.elements:
+                return f"{n.label} has {n.elements} elements, but {anchor.label}, which it would follow, has {anchor.elements}"
+            found = {self._place(n, i, places[p], self.graph[p]) for i, p in inherited}
+            if len(found) > 1:
+                return f"{n.label} reads elements of {anchor.label} from two places"
+            places[n.index] = found.pop()
+        for m in outputs_of(self.graph, members):
+            if m not in places:
+                users = ", ".join(self.graph[u].label for u in self.graph[m].users if u not in members) or "the caller"
+                return f"{self.graph[m].label} is also read by {users}, but does not follow {anchor.label} in its kernel"
+        return None
+
+    @staticmethod
+    def _place(entry: GraphNode, operand: int, place: Place, producer: GraphNode) -> Place:
+        """Where in the anchor's result an element of `entry` comes from, through `operand` whose place is known."""
+        node = entry.node
+        if node.op not in ("reshape", "transpose") and node.out.shape == producer.node.out.shape:
+            return place
+        access = semantics(node.op).indexing(node).operands[operand]
+        values: dict[Var, Expr] = {}
+        for variable, index in zip(out_variables(producer.node.out.dims), access.index, strict=True):
+            for atom, _ in variable.terms:
+                assert isinstance(atom, Var)
+                values[atom] = index
+        return tuple(e.substitute(values) for e in place)
+
+    def _recomputation(self, nodes: list[GraphNode], members: Collection[int]) -> str | None:
+        """Expensive elements are not computed over and over, and index arithmetic does not multiply."""
+        evaluations: dict[int, float] = {}
+        paths: dict[int, int] = {}
+        for n in reversed(nodes):
+            users = [self.graph[u] for u in n.users if u in members]
+            here = [u for u in users if _reads_in_place(u, n)]
+            elsewhere = [u for u in users if not _reads_in_place(u, n)]
+            seen_outside = n.returned or len(users) < len(n.users)
+            shared = max((evaluations[u.index] for u in here), default=0.0)
+            apart = sum(evaluations[u.index] * _reads(u, n) for u in elsewhere)
+            evaluations[n.index] = max(shared, 1.0 if seen_outside else 0.0) + apart
+            paths[n.index] = max((paths[u.index] for u in here), default=int(seen_outside or not users)) + sum(
+                paths[u.index] for u in elsewhere if not u.is_anchor or u.node.op not in CONTRACTIONS
+            )
+            paths[n.index] = max(1, paths[n.index])
+            if evaluations[n.index] > self.limits.evaluations and is_expensive(n):
+                times = evaluations[n.index]
+                often = "for each use" if math.isinf(times) else f"{times:.3g} times"
+                return f"every element of {n.label} ({n.node.get('kind')}) would be computed {often}"
+        total = sum(paths.values())
+        if total > max(self.limits.index_paths, 3 * len(nodes)):
+            return f"the kernel would evaluate its {len(nodes)} operations in {total} places"
+        return None
+
+
+def _reads_in_place(user: GraphNode, entry: GraphNode) -> bool:
+    """Whether `user` reads every element of `entry` at its own place only."""
+    pointwise = user.node.op in ("unary", "binary", "select", "cast")
+    return pointwise and user.node.out.shape == entry.node.out.shape
+
+
+def _reads(user: GraphNode, entry: GraphNode) -> float:
+    """How often each element of `entry` is read when `user` is computed once."""
+    node = user.node
+    if node.op in CONTRACTIONS:
+        return math.inf
+    if node.op == "window":
+        return max(1.0, math.prod(node.attrs["kernel"]) / math.prod(node.attrs["strides"]))
+    if user.is_anchor or node.op in ("concat", "pad"):
+        return 1.0
+    return user.elements / max(1, entry.elements)

@@ -1,0 +1,86 @@
+"""Where an operation that could join either side costs least: after its producer's anchor or before its consumer's.
+
+An op after an anchor (its *epilogue*) works on values that are in registers, once for each element; before
+an anchor (its *prologue*) it may be computed for every use. So the epilogue is its home, unless the kernel would then
+store one more tensor because others read the op's operand too, and its only reader can take it.
+"""
+
+from __future__ import annotations
+
+from mlirfuse.lowering.plan.graph import Graph, GraphNode
+from mlirfuse.lowering.plan.legality import CONTRACTIONS, is_epilogue_op, is_expensive
+from mlirfuse.lowering.plan.reachability import Reachability
+
+__all__ = ["Placement"]
+
+
+class Placement:
+    """`follows[n]`: the anchor whose epilogue n could be in; `home[n]`: the one it should be in. None: no anchor."""
+
+    def __init__(self, graph: Graph, reachability: Reachability) -> None:
+        self._graph = graph
+        self.follows: list[int | None] = [None] * len(graph)
+        self.home: list[int | None] = [None] * len(graph)
+        for entry in graph:
+            self.follows[entry.index] = self._followed(entry, reachability)
+        forward = self._forward()
+        for entry in graph:
+            self.home[entry.index] = self._home(entry, forward)
+
+    def why_not(self, members: set[int]) -> str | None:
+        """Why these nodes had better not share a block, or None."""
+        anchors = {m for m in members if self._graph[m].is_anchor}
+        homes = {home for m in members if (home := self.home[m]) is not None} | anchors
+        if len(homes) > 1:
+            stray = next(m for m in sorted(members) if self.home[m] not in (None, *anchors) or not anchors)
+            target = self.home[stray]
+            where = self._graph[target].label if target is not None else "its own block"
+            return f"{self._graph[stray].label} is computed once in the epilogue of {where}"
+        for m in sorted(members):
+            if m not in anchors and self.follows[m] in anchors and self.home[m] is None:
+                return (
+                    f"after {self._graph[self.follows[m]].label}, {self._graph[m].label} would be one more tensor to store; "  # type: ignore[index]
+                    f"its reader computes it"
+                )
+        return None
+
+    def _followed(self, entry: GraphNode, reachability: Reachability) -> int | None:
+        if entry.is_anchor:
+            return entry.index
+        if not is_epilogue_op(entry):
+            return None
+        for producer in entry.inputs:  # the latest first: the other side is then there already
+            anchor = self.follows[producer]
+            if anchor is None or self._graph[anchor].elements != entry.elements or self._graph[anchor].boundary:
+                continue
+            others = [p for p in entry.inputs if self.follows[p] != anchor]
+            if not any(reachability.before[p] >> anchor & 1 for p in others):
+                return anchor
+        return None
+
+    def _forward(self) -> list[bool]:
+        """Whether the only reader of each node can take it into its own kernel."""
+        forward = [False] * len(self._graph)
+        for entry in reversed(self._graph.nodes):
+            if entry.is_anchor or entry.boundary or entry.returned or len(entry.users) != 1:
+                continue
+            user = self._graph[entry.users[0]]
+            if user.boundary:
+                continue
+            if user.is_anchor:
+                forward[entry.index] = not (user.node.op in CONTRACTIONS and is_expensive(entry))
+            else:
+                elsewhere = self.follows[user.index] not in (None, self.follows[entry.index])
+                forward[entry.index] = elsewhere or forward[user.index]
+        return forward
+
+    def _home(self, entry: GraphNode, forward: list[bool]) -> int | None:
+        anchor = self.follows[entry.index]
+        if entry.is_anchor or anchor is None:
+            return anchor
+        path = [p for p in entry.inputs if self.follows[p] == anchor]
+        if not all(self.home[p] == anchor for p in path):
+            return None
+        shared = any(self.follows[u] != anchor for p in path for u in self._graph[p].users)
+        stored = any(self._graph[p].returned for p in path) or shared
+        return None if stored and forward[entry.index] else anchor

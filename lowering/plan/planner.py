@@ -1,0 +1,296 @@
+"""Fusion planning: DNNFusion's procedure (section 4.3) on a frozen graph.
+
+1. The seed is the unfused One-to-One op with the smallest result.
+2. The block grows over producers, then over consumers (the paper: consumers first), as far as every check allows.
+3. The block is closed and the next seed chosen, until every op is in a block.
+4. Blocks that may be joined as wholes are joined; every edge between the remaining blocks gets a verdict.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mlirfuse.dialect import MappingType
+from mlirfuse.errors import MlirfuseError
+from mlirfuse.lowering.classify.table import combine, most_complex
+from mlirfuse.lowering.plan.graph import Graph, GraphNode
+from mlirfuse.lowering.plan.legality import Legality, Limits
+from mlirfuse.lowering.plan.placement import Placement
+from mlirfuse.lowering.plan.reachability import Reachability, bits
+from mlirfuse.lowering.plan.resources import Chooser, ResourceModel
+from mlirfuse.lowering.plan.verdict import Verdict, VerdictKind
+
+__all__ = ["Plan", "PlanOptions", "plan_graph"]
+
+Fusion = Literal["full", "no-cross-layer", "epilogue", "none"]
+Order = Literal["predecessors", "successors"]
+Refusal = tuple[VerdictKind, str, dict[str, float | int | str]]
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the user decides about fusion.
+
+    fusion      "full"; "no-cross-layer" (the same as long as a block has one anchor); "epilogue": only what follows
+                an anchor; "none".
+    order       which neighbours a block grows over first; "successors" is the paper's.
+    no_fuse     ONNX nodes that stay alone.
+    force_fuse  sets of ONNX nodes that share a block; an error if no kernel can hold one.
+    """
+
+    fusion: Fusion = "full"
+    order: Order = "predecessors"
+    no_fuse: tuple[str, ...] = ()
+    force_fuse: tuple[tuple[str, ...], ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Blocks of node indices in an order in which they can run, and a verdict for each edge between two of them."""
+
+    blocks: tuple[tuple[int, ...], ...]
+    verdicts: tuple[tuple[int, int, Verdict], ...]  # producer and consumer node, why
+
+
+def plan_graph(graph: Graph, options: PlanOptions | None = None, chooser: Chooser | None = None) -> Plan:
+    """Partition the nodes of `graph` (those that are not boundaries) into blocks; deterministic."""
+    planner = _Planner(graph, options or PlanOptions(), chooser or ResourceModel())
+    planner.force()
+    planner.grow_from_seeds()
+    planner.join_blocks()
+    return planner.plan()
+
+
+@dataclass
+class _Block:
+    members: set[int]
+    mapping: str
+
+
+class _Planner:
+    def __init__(self, graph: Graph, options: PlanOptions, chooser: Chooser) -> None:
+        self.graph = graph
+        self.options = options
+        self.chooser = chooser
+        self.legality = Legality(graph, options.limits)
+        self.reachability = Reachability(graph)
+        self.placement = Placement(graph, self.reachability)
+        self.block_of: list[_Block | None] = [None] * len(graph)
+        self.separate = frozenset(n.index for n in graph if set(n.onnx_nodes) & set(options.no_fuse))
+
+    # --- what is forced --------------------------------------------------------------------------
+
+    def force(self) -> None:
+        """Close a block for every set of nodes that the user wants together."""
+        for names in self.options.force_fuse:
+            members = self._named(names)
+            taken = [m for m in sorted(members) if self.block_of[m] is not None or m in self.separate]
+            if taken:
+                raise _cannot_force(names, f"{self.graph[taken[0]].label} is in another set, or must stay alone")
+            members |= set(bits(self.reachability.between(members)))
+            if not _connected(self.graph, members):
+                raise _cannot_force(names, "no value passes between them")
+            if complaint := self.legality.complaint(members):
+                raise _cannot_force(names, complaint)
+            self._close(_Block(members, most_complex(tuple(self.graph[m].mapping for m in members))))
+
+    def _named(self, names: tuple[str, ...]) -> set[int]:
+        found = {name: [n.index for n in self.graph if name in n.onnx_nodes] for name in names}
+        if missing := [name for name, nodes in found.items() if not nodes]:
+            raise _cannot_force(names, f"there is no operation that stands for {', '.join(missing)}")
+        return {index for nodes in found.values() for index in nodes}
+
+    # --- growing ---------------------------------------------------------------------------------
+
+    def grow_from_seeds(self) -> None:
+        """One-to-One ops by the size of their results; then what they have not taken, from simple to complex."""
+        ranks = {mapping: rank for rank, mapping in enumerate(MappingType.ORDER)}
+        seeds = sorted(self.graph, key=lambda n: (ranks[n.mapping], n.bytes, n.index))
+        for seed in seeds:
+            if self.block_of[seed.index] is None and not seed.boundary:
+                self._close(self._grow(seed))
+
+    def _grow(self, seed: GraphNode) -> _Block:
+        block = _Block({seed.index}, seed.mapping)
+        first, second = (True, False) if self.options.order == "predecessors" else (False, True)
+        self._absorb(block, producers=first)
+        self._absorb(block, producers=second)
+        return block
+
+    def _absorb(self, block: _Block, producers: bool) -> None:
+        """Join neighbours on one side until none is left that may be joined; a success asks the others again."""
+        while True:
+            for candidate in self._neighbours(block, producers):
+                entry = self.graph[candidate]
+                single = _Block({candidate}, entry.mapping)
+                first, second = (single, block) if producers else (block, single)
+                if self.refusal(first, second) is None:
+                    block.members.add(candidate)
+                    block.mapping = combine(first.mapping, second.mapping).mapping
+                    break
+            else:
+                return
+
+    def _neighbours(self, block: _Block, producers: bool) -> list[int]:
+        found: set[int] = set()
+        for m in block.members:
+            entry = self.graph[m]
+            found.update(entry.inputs if producers else entry.users)
+        free = (n for n in found - block.members if self.block_of[n] is None and not self.graph[n].boundary)
+        return sorted(free, reverse=producers)
+
+    def _close(self, block: _Block) -> None:
+        for m in block.members:
+            self.block_of[m] = block
+        self.reachability.contract(block.members)
+
+    # --- joining ---------------------------------------------------------------------------------
+
+    def join_blocks(self) -> None:
+        """Join whole blocks along edges where nothing but the order of growing kept them apart."""
+        if self.options.order == "successors":
+            return  # the paper has no such step
+        for producer, consumer in self.graph.edges:
+            first, second = self.block_of[producer], self.block_of[consumer]
+            if first is None or second is None or first is second or self.refusal(first, second) is not None:
+                continue
+            self._close(_Block(first.members | second.members, combine(first.mapping, second.mapping).mapping))
+
+    def refusal(self, first: _Block, second: _Block) -> Refusal | None:
+        """The first check that forbids one block of two, where `first` feeds `second`; None if they may join."""
+        members = first.members | second.members
+        return (
+            self._by_option(members)
+            or self._by_legality(members)
+            or self._by_convexity(members)
+            or self._by_placement(members)
+            or self._by_table(first, second)
+        )
+
+    def _by_option(self, members: set[int]) -> Refusal | None:
+        if self.options.fusion == "none":
+            return "option", "fusion is off", {}
+        if alone := sorted(members & self.separate):
+            return "option", f"{self.graph[alone[0]].label} is to stay alone", {}
+        if self.options.fusion == "epilogue":
+            for m in sorted(members):
+                if self.placement.home[m] is None:
+                    return "option", f"{self.graph[m].label} follows no anchor, and only epilogues are fused", {}
+        return None
+
+    def _by_legality(self, members: set[int]) -> Refusal | None:
+        complaint = self.legality.complaint(members)
+        return ("legality", complaint, {}) if complaint else None
+
+    def _by_convexity(self, members: set[int]) -> Refusal | None:
+        between = bits(self.reachability.between(members))
+        if not between:
+            return None
+        label = self.graph[between[0]].label
+        return "convexity", f"{label} reads from the block and the block reads from it", {"nodes_between": len(between)}
+
+    def _by_placement(self, members: set[int]) -> Refusal | None:
+        if self.options.order == "successors":
+            return None
+        complaint = self.placement.why_not(members)
+        return ("placement", complaint, {}) if complaint else None
+
+    def _by_table(self, first: _Block, second: _Block) -> Refusal | None:
+        cell = combine(first.mapping, second.mapping)
+        if cell.judgement == "fuse":
+            return None
+        if cell.judgement == "profit":
+            finding = self.chooser.why_separate(self.graph, first.members, second.members)
+            return ("cost", finding.reason, dict(finding.numbers)) if finding else None
+        if MappingType.MANY_TO_MANY not in (first.mapping,):
+            if self.chooser.why_together(self.graph, first.members, second.members):
+                return None
+        return "table", f"{first.mapping} into {second.mapping}", {"first": first.mapping, "second": second.mapping}
+
+    # --- the result ------------------------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        """Blocks in an order in which they can run, and the verdicts of all edges between them."""
+        blocks = [tuple(sorted(b.members)) for b in {id(b): b for b in self.block_of if b is not None}.values()]
+        if self.options.fusion == "epilogue":
+            blocks = [part for b in blocks for part in self._with_anchor_or_apart(b)]
+        verdicts = tuple(
+            (p, c, self._verdict(p, c)) for p, c in self.graph.edges if self.block_of[p] is not self.block_of[c]
+            or self.graph[p].boundary or self.graph[c].boundary
+        )
+        return Plan(_in_running_order(self.graph, blocks), verdicts)
+
+    def _with_anchor_or_apart(self, block: tuple[int, ...]) -> list[tuple[int, ...]]:
+        if any(self.graph[m].is_anchor for m in block):
+            return [block]
+        for m in block:
+            self.block_of[m] = _Block({m}, self.graph[m].mapping)
+        return [(m,) for m in block]
+
+    def _verdict(self, producer: int, consumer: int) -> Verdict:
+        p, c = self.graph[producer], self.graph[consumer]
+        numbers: dict[str, float | int | str] = {"bytes": p.bytes}
+        kind: VerdictKind = "boundary"
+        if p.boundary or c.boundary:
+            outside = p if p.boundary else c
+            reason = f"{outside.label} is outside of all groups: {outside.boundary}"
+        else:
+            first, second = self.block_of[producer], self.block_of[consumer]
+            assert first is not None and second is not None
+            kind, reason, more = self.refusal(first, second) or ("placement", "the blocks grew apart", {})
+            numbers |= {"cell": combine(first.mapping, second.mapping).judgement, **more}
+        return Verdict(p.onnx_nodes or (p.label,), c.onnx_nodes or (c.label,), kind, reason, numbers)
+
+
+def _cannot_force(names: tuple[str, ...], reason: str) -> MlirfuseError:
+    return MlirfuseError(
+        f"The nodes {', '.join(names)} cannot be one kernel as --force-fuse asks: {reason}. "
+        f"Leave the set out, or name nodes that can share a kernel."
+    )
+
+
+def _connected(graph: Graph, members: set[int]) -> bool:
+    """Whether `members` are one piece when edges are followed both ways."""
+    start = min(members)
+    seen, todo = {start}, [start]
+    while todo:
+        entry = graph[todo.pop()]
+        for n in (*entry.inputs, *entry.users):
+            if n in members and n not in seen:
+                seen.add(n)
+                todo.append(n)
+    return seen == members
+
+
+def _in_running_order(graph: Graph, blocks: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Blocks so that each comes after those it reads from; ties by the place of their last op."""
+    units = list(blocks)
+    unit_of = {m: i for i, unit in enumerate(units) for m in unit}
+    for n in graph:
+        if n.index not in unit_of:
+            unit_of[n.index] = len(units)
+            units.append((n.index,))
+    waiting: list[set[int]] = [set() for _ in units]
+    readers: list[set[int]] = [set() for _ in units]
+    for producer, consumer in graph.edges:
+        a, b = unit_of[producer], unit_of[consumer]
+        if a != b:
+            waiting[b].add(a)
+            readers[a].add(b)
+    ready = [(unit[-1], i) for i, unit in enumerate(units) if not waiting[i]]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        _, i = heapq.heappop(ready)
+        if not graph[units[i][0]].boundary:
+            order.append(units[i])
+        for b in sorted(readers[i]):
+            waiting[b].discard(i)
+            if not waiting[b]:
+                heapq.heappush(ready, (units[b][-1], b))
+    assert len(unit_of) == sum(len(u) for u in units) and all(not w for w in waiting), "the blocks depend on each other"
+    return tuple(order)

@@ -1,0 +1,38 @@
+"""Why two operations are not in one kernel, as data that travels in the IR."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Verdict", "VerdictKind"]
+
+# The first check that refused: what the user asked for, the side of the graph that lies outside of groups,
+# a constraint of kernels, a path that would leave the kernel and enter it again, DNNFusion's table,
+# the resource model, or a better place for the op.
+VerdictKind = Literal["option", "boundary", "legality", "convexity", "table", "cost", "placement"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One edge that is not fused: who makes the value, who reads it, why, and the numbers that decided."""
+
+    producer: tuple[str, ...]
+    consumer: tuple[str, ...]
+    kind: VerdictKind
+    reason: str
+    numbers: Mapping[str, float | int | str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON, as the IR stores it."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Verdict":
+        """The inverse of `to_json`."""
+        data: dict[str, Any] = json.loads(text)
+        data["producer"], data["consumer"] = tuple(data["producer"]), tuple(data["consumer"])
+        return cls(**data)
+
+    def __str__(self) -> str:
+        return f"{'+'.join(self.producer)} -> {'+'.join(self.consumer)}: {self.kind}: {self.reason}"
