@@ -7,7 +7,7 @@ import numpy as np
 
 from mlirfuse.errors import ArtifactError
 
-__all__ = ["SAFETENSORS_CODES", "element_bytes", "known_dtype", "numpy_dtype", "storage_dtype"]
+__all__ = ["SAFETENSORS_CODES", "element_bytes", "kernel_dtype", "known_dtype", "numpy_dtype"]
 
 # name -> (safetensors code, bytes an element)
 _TABLE = {
@@ -57,15 +57,11 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
         return np.dtype(getattr(ml_dtypes, name))
     except (ImportError, AttributeError):
-        return storage_dtype(name)
+        return np.dtype(f"u{element_bytes(name)}")
 
 
-def storage_dtype(name: str) -> np.dtype[Any]:
-    """The plain numpy type with the same bytes: what kernels see (booleans are one byte, 0 or 1)."""
-    try:
-        plain = np.dtype(name)
-    except TypeError:
-        plain = np.dtype(f"u{element_bytes(name)}")
-    return (
-        np.dtype("i1") if plain == np.dtype(bool) else plain if plain.kind in "iufc" else np.dtype(f"u{plain.itemsize}")
-    )
+@functools.cache
+def kernel_dtype(name: str) -> np.dtype[Any]:
+    """What kernels see: booleans are one byte, 0 or 1, and integers have no sign."""
+    dtype = numpy_dtype(name)
+    return np.dtype(f"i{dtype.itemsize}") if dtype.kind in "bu" else dtype

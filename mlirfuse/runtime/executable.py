@@ -1,0 +1,136 @@
+"""`Executable`: a loaded network, the object users hold."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mlirfuse.artifact import Artifact, TensorSpec
+from mlirfuse.errors import MlirfuseError
+from mlirfuse.runtime.executor import Executor, open_executor
+from mlirfuse.runtime.inputs import random_inputs
+from mlirfuse.runtime.report import CompileReport
+from mlirfuse.runtime.timing import Timing
+from mlirfuse.runtime.values import Slot, arrange
+
+__all__ = ["BoundCall", "Executable", "load"]
+
+
+class Executable:
+    """A compiled network on the machine that runs it.
+
+    `inputs` and `outputs` are tuples of TensorSpec. One executable runs one inference at a time; calls
+    from several threads wait for each other.
+    """
+
+    def __init__(self, artifact: Artifact, executor: Executor) -> None:
+        self.artifact = artifact
+        self.inputs: tuple[TensorSpec, ...] = artifact.inputs
+        self.outputs: tuple[TensorSpec, ...] = artifact.outputs
+        self._executor = executor
+        self._output_names = [spec.name for spec in artifact.outputs]
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that one inference uses."""
+        return self._executor.threads
+
+    @property
+    def target(self) -> str:
+        return self.artifact.target
+
+    def run(self, *values: Any) -> dict[str, Any]:
+        """Run on a dictionary by name, or on arrays by position; returns fresh outputs by name.
+
+        NumPy arrays and anything with `__dlpack__` are accepted. Given arrays on the GPU, a CUDA executable returns
+        arrays on the GPU (with `__dlpack__`), else NumPy arrays. Nothing is cast: a wrong name, shape or element
+        type is a MlirfuseError.
+        """
+        given = values[0] if len(values) == 1 and isinstance(values[0], Mapping) else values
+        return dict(zip(self._output_names, self._executor.run(arrange(self.inputs, given, "input")), strict=True))
+
+    def bind(
+        self,
+        inputs: Mapping[str, Any] | Sequence[Any],
+        outputs: Mapping[str, Any] | Sequence[Any] | None = None,
+    ) -> "BoundCall":
+        """A call on these very buffers: change the inputs in place, call, read the outputs.
+
+        Buffers must be dense, of the exact type and shape. Without `outputs`, NumPy arrays are allocated; they
+        are the call's `outputs`. On a GPU this is one replay of a CUDA graph.
+        """
+        given = arrange(self.inputs, inputs, "input")
+        dynamic = [spec.name for spec in self.outputs if None in spec.shape]
+        if dynamic:
+            raise MlirfuseError(
+                f"The shape of output {', '.join(dynamic)} depends on the data, so no buffer can be bound to it; "
+                f"use run instead."
+            )
+        if outputs is None:
+            outputs = [Slot(spec, "output").empty() for spec in self.outputs]
+        taken = arrange(self.outputs, outputs, "output")
+        call = self._executor.bind(given, taken)
+        return BoundCall(call, _by_name(self.inputs, given), _by_name(self.outputs, taken))
+
+    def benchmark(
+        self, runs: int = 100, inputs: Mapping[str, Any] | Sequence[Any] | None = None, warmup: int = 10
+    ) -> Timing:
+        """Time `runs` inferences, on seeded random inputs unless some are given."""
+        if runs < 1:
+            raise MlirfuseError(f"A benchmark needs at least 1 run; found {runs}.")
+        given = random_inputs(self.inputs) if inputs is None else arrange(self.inputs, inputs, "input")
+        return self._executor.measure(given, runs, warmup)
+
+    def report(self) -> CompileReport:
+        """What the compiler did."""
+        return CompileReport(self.artifact.report)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the artifact; `mlirfuse.load` reads it again."""
+        self.artifact.save(path)
+
+    def __repr__(self) -> str:
+        def shown(specs: Sequence[TensorSpec]) -> str:
+            return ", ".join(f"{s.name}: {s.dtype}{list(s.shape)}" for s in specs)
+
+        return (
+            f"<Executable {self.artifact.model} for {self.target}: ({shown(self.inputs)}) -> ({shown(self.outputs)})>"
+        )
+
+
+class BoundCall:
+    """One inference on fixed buffers. `inputs` and `outputs` are those buffers by name."""
+
+    __slots__ = ("_call", "inputs", "outputs")
+
+    def __init__(self, call: Callable[[], None], inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+        self._call = call
+        self.inputs = inputs
+        self.outputs = outputs
+
+    def __call__(self) -> None:
+        self._call()
+
+
+def _by_name(specs: Sequence[TensorSpec], values: Sequence[Any]) -> dict[str, Any]:
+    return {spec.name: value for spec, value in zip(specs, values, strict=True)}
+
+
+def load(
+    path: "str | os.PathLike[str] | bytes | Artifact", threads: int | None = None, device: int | None = None
+) -> Executable:
+    """Load an artifact from a file, its bytes, or memory.
+
+    `threads` is for CPU executables (default: $MLIRFUSE_THREADS, else one per core). `device` is the ordinal of
+    the GPU. Raises ArtifactError for anything that is not a whole artifact, UnsupportedTarget if this machine cannot
+    run it.
+    """
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+        raise MlirfuseError(f"load(threads=...) must be a whole number of at least 1, or None; found {threads!r}.")
+    match path:
+        case Artifact():
+            artifact = path
+        case bytes() | bytearray() | memoryview():
+            artifact = Artifact.from_bytes(bytes(path))
+        case _:
+            artifact = Artifact.load(path)
+    return Executable(artifact, open_executor(artifact, threads, device))

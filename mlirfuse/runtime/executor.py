@@ -1,0 +1,60 @@
+"""What runs a plan: one class for each kind of target, found by name."""
+
+import functools
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from mlirfuse.artifact import Artifact
+from mlirfuse.errors import UnsupportedTarget
+from mlirfuse.runtime.timing import Timing
+
+__all__ = ["Executor", "executor_class", "open_executor"]
+
+
+class Executor(Protocol):
+    """Holds everything one loaded network needs on its device; values come in the order of the signature."""
+
+    threads: int
+
+    def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
+        """Load code and weights; UnsupportedTarget if this machine cannot run the artifact."""
+
+    def run(self, values: Sequence[Any]) -> list[Any]:
+        """Check `values`, run once, and return fresh outputs."""
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[[], None]:
+        """A call that reads and writes these buffers each time; it returns when the outputs are complete."""
+
+    def measure(self, values: Sequence[Any], runs: int, warmup: int) -> Timing:
+        """Time `runs` inferences of `values`."""
+
+
+# kind of target -> where its executor is; imported when first asked for
+_BUILT_IN = {
+    "cpu": "mlirfuse.runtime.host:HostExecutor",
+    "cuda": "mlirfuse.runtime.cuda:CudaExecutor",
+    "simulator": "mlirfuse.runtime.simulator:SimulatorExecutor",
+    "vulkan": "mlirfuse.runtime.vulkan:VulkanExecutor",
+}
+
+
+@functools.cache
+def executor_class(kind: str) -> type[Executor]:
+    """The executor for a kind of target: built in, or an installed entry point of `mlirfuse.executors`."""
+    for point in entry_points(group="mlirfuse.executors"):
+        if point.name == kind:
+            return point.load()
+    if kind not in _BUILT_IN:
+        raise UnsupportedTarget(f"Nothing installed here can run '{kind}'; known are {', '.join(_BUILT_IN)}.")
+    module, name = _BUILT_IN[kind].split(":")
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise UnsupportedTarget(f"The target '{kind}' cannot run here: {error}. Install what is missing.") from error
+
+
+def open_executor(artifact: Artifact, threads: int | None, device: Any) -> Executor:
+    """Load `artifact` on the machine it runs on."""
+    return executor_class(artifact.target.split(":")[0])(artifact, threads=threads, device=device)

@@ -1,0 +1,82 @@
+"""The simulator's executor: GPU kernels in NumPy, one launch after the other, counting what they move."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Plan
+from mlirfuse.errors import ArtifactError
+from mlirfuse.runtime.buffers import Frame, HostNodes, aligned_bytes, program_weights
+from mlirfuse.runtime.timing import Spread, Timing, sample_calls
+from mlirfuse.runtime.values import Slot
+
+__all__ = ["SimulatorExecutor"]
+
+
+class SimulatorExecutor:
+    """Runs the "simulator" plan. `counters` holds (kernel, Counters) of each launch of the last inference."""
+
+    def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
+        from mlirfuse.simulator import Kernel  # the only executor that needs MLIR, to read the kernels' text
+
+        self.threads = 1
+        self.counters: list[tuple[str, Any]] = []
+        self._plan = _simulator_plan(artifact)
+        self._slots = [Slot(spec, "input") for spec in artifact.inputs]
+        self._results = [Slot(spec, "output") for spec in artifact.outputs]
+        self._kernels = {
+            name: Kernel.from_text(bytes(self._plan.image(name, "mlir").data).decode(), self._plan.kernels[name].symbol)
+            for name in self._plan.program.kernels()
+        }
+        self._weights = program_weights(artifact, self._plan.program)
+        self._arena = aligned_bytes(self._plan.program.arena_bytes, "the arena")
+        self._host = HostNodes(threads=1)
+        self._lock = threading.Lock()
+
+    def run(self, values: Sequence[Any]) -> list[Any]:
+        inputs = [slot.read(value) for slot, value in zip(self._slots, values, strict=True)]
+        return self._run(inputs, [slot.empty() if slot.is_static else None for slot in self._results])
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[[], None]:
+        sources = [slot.attach(value, writable=False) for slot, value in zip(self._slots, inputs, strict=True)]
+        sinks = [slot.attach(value, writable=True) for slot, value in zip(self._results, outputs, strict=True)]
+
+        def call() -> None:
+            self._run(sources, sinks)
+
+        return call
+
+    def measure(self, values: Sequence[Any], runs: int, warmup: int) -> Timing:
+        """Seconds of simulation, which say nothing about a GPU."""
+        spread = Spread.of(sample_calls(lambda: self.run(values), runs, warmup))
+        names = [step.kernel for step in self._plan.program.steps if isinstance(step, Launch)]
+        return Timing(spread, spread, runs, [(n, Spread.of([s])) for n, s in zip(names, self._seconds, strict=True)])
+
+    def _run(self, inputs: list[Any], outputs: list[Any]) -> list[Any]:
+        with self._lock:
+            frame = Frame(self._plan.program, self._arena, self._weights, inputs, outputs)
+            self.counters, self._seconds = [], []
+            for step in self._plan.program.steps:
+                if isinstance(step, Launch):
+                    start = time.perf_counter()
+                    buffers = [frame.flat(ref) for ref in step.args]
+                    moved = self._kernels[step.kernel].launch(step.grid, step.block, buffers)
+                    self.counters.append((step.kernel, moved))
+                    self._seconds.append(time.perf_counter() - start)
+                elif isinstance(step, HostCall):
+                    self._host.run(step, frame)
+                elif isinstance(step, Copy):
+                    frame.copy(step)
+                else:
+                    raise ArtifactError("A plan for the simulator holds a CPU step; compile the model again.")
+            return frame.outputs
+
+
+def _simulator_plan(artifact: Artifact) -> Plan:
+    for plan in artifact.plans.values():
+        if plan.kind == "simulator":
+            return plan
+    raise ArtifactError(
+        f"The artifact of '{artifact.model}' holds no plan for the simulator; compile it for 'simulator'."
+    )
