@@ -36,7 +36,7 @@ lint: $(STAMP) links
 
 # The installed layout as links, for mypy.
 links: $(STAMP)
-	@$(BIN)/cmake -S . -B build/links -DPython3_EXECUTABLE=$(abspath $(BIN)/python) > /dev/null
+	@$(BIN)/cmake -S . -B build -DPython3_EXECUTABLE=$(abspath $(BIN)/python) > /dev/null
 
 docs: $(STAMP)
 	$(BIN)/python tools/generate_docs.py
