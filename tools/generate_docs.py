@@ -5,6 +5,7 @@
 
 import collections.abc
 import inspect
+import json
 import sys
 import types
 import typing
@@ -54,15 +55,15 @@ def fields(cls: Any) -> Iterator[Row]:
             continue
         count, inner = multiplicity(hint)
         kind, type_ = describe(inner)
-        yield f"`{name.rstrip('_')}`", f"{count}{kind}", type_
+        yield f"`{name.rstrip('_')}`", f"{kind}{count}", type_
 
 
 def multiplicity(hint: Any) -> tuple[str, Any]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is collections.abc.Sequence:
-        return "any number: ", args[0]
+        return ", any number", args[0]
     if origin in (typing.Union, types.UnionType) and types.NoneType in args:
-        return "optional ", next(arg for arg in args if arg is not types.NoneType)
+        return ", optional", next(arg for arg in args if arg is not types.NoneType)
     return "", hint
 
 
@@ -87,7 +88,7 @@ def passes_page() -> str:
 
 
 def pass_section(name: str, cls: Callable[..., Pass]) -> str:
-    rows = ((f"`{option.name}`", f"`{option.values}`", f"`{option.default}`") for option in options_of(cls))
+    rows = ((f"`{option.name}`", f"`{option.values}`", f"`{json.dumps(option.default)}`") for option in options_of(cls))
     parts = [f"## `{name}`", inspect.getdoc(cls) or "", table(("option", "values", "default"), rows)]
     if (anchor := anchor_of(cls)) != "builtin.module":
         parts.insert(2, f"Runs on `{anchor}`.")
