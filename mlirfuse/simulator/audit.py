@@ -10,7 +10,7 @@ from mlirfuse.simulator.race import RaceState
 
 if TYPE_CHECKING:
     from mlirfuse.simulator.machine import Batch
-    from mlirfuse.simulator.memory import GlobalPattern, SharedPattern
+    from mlirfuse.simulator.pattern import GlobalPattern, SharedPattern
 
 __all__ = ["Audit", "distinct_per_warp", "wavefronts"]
 
@@ -81,7 +81,7 @@ class Audit:
         self.batch = batch
         self.counters.blocks += batch.blocks
         if self.races:
-            self.state = RaceState(batch.threads, batch.blocks, batch.launch.translation.shared_item_bytes)
+            self.state = RaceState(batch.lanes, batch.launch.translation.shared_item_bytes)
 
     def finish(self) -> Counters:
         """The totals of the launch."""

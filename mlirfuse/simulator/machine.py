@@ -7,6 +7,7 @@ import numpy as np
 
 from mlirfuse.simulator.audit import Audit
 from mlirfuse.simulator.fault import Site
+from mlirfuse.simulator.lanes import Lanes
 from mlirfuse.simulator.memory import GlobalMemory, PrivateMemory, SharedMemory, poison
 from mlirfuse.simulator.translator import Translation
 
@@ -50,6 +51,7 @@ class Batch:
 
     def __init__(self, launch: Launch, first: int, count: int) -> None:
         self.launch, self.threads, self.blocks = launch, launch.threads, count
+        self.lanes = Lanes(launch.threads, count, first, launch.grid)
         self.block_size, self.grid_size = launch.block, launch.grid
         self.linear_thread = np.arange(self.threads, dtype=np.int64).reshape(-1, 1)
         self.thread = _coordinates(self.linear_thread, launch.block)
@@ -67,9 +69,7 @@ class Batch:
         """A poisoned buffer per block."""
         size = int(np.prod(shape, dtype=np.int64))
         data = self.poisoned(size, dtype)
-        self.shared.append(
-            SharedMemory(name, data, shape, self.threads, self.blocks, self.audit, byte_address=self.static_bytes)
-        )
+        self.shared.append(SharedMemory(name, data, shape, self.lanes, self.audit, byte_address=self.static_bytes))
         self.static_bytes += -(-size * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
 
     def poisoned(self, size: int, dtype: np.dtype) -> np.ndarray:
@@ -79,7 +79,7 @@ class Batch:
     def argument(self, position: int, shape: tuple[int, ...]) -> GlobalMemory:
         """A kernel argument."""
         buffer = self.launch.buffers[position]
-        return GlobalMemory(f"argument {position}", buffer, shape, self.threads, self.blocks, self.audit)
+        return GlobalMemory(f"argument {position}", buffer, shape, self.lanes, self.audit)
 
     def workgroup(self, position: int) -> SharedMemory:
         """A workgroup attribution."""
@@ -100,7 +100,7 @@ class Batch:
         if end // item > len(data):
             raise site.fault("a view at an offset that is known only at run time needs the launch's shared_bytes")
         name = f"view of dynamic shared memory at byte {offset}"
-        return SharedMemory(name, data, shape, self.threads, self.blocks, self.audit, offset // item, self.static_bytes)
+        return SharedMemory(name, data, shape, self.lanes, self.audit, offset // item, self.static_bytes)
 
     def private(self, shape: tuple[int, ...], dtype: np.dtype, vector: tuple[int, ...]) -> PrivateMemory:
         """Memory of each thread."""
@@ -118,7 +118,7 @@ class Batch:
                 count = int(active[:, block].sum())
                 raise site.fault(
                     f"barrier in divergent control flow: {count} of {self.threads} threads reach it "
-                    f"in block {block} of the batch, first missing thread {int(np.argmin(active[:, block]))}"
+                    f"in {self.lanes.block_name(block)}, first missing thread {int(np.argmin(active[:, block]))}"
                 )
         if self.audit is not None:
             self.audit.barrier(arrived)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlirfuse.simulator.fault import Site
+from mlirfuse.simulator.lanes import Lanes
 
 if TYPE_CHECKING:
-    from mlirfuse.simulator.memory import SharedPattern
+    from mlirfuse.simulator.pattern import SharedPattern
 
 __all__ = ["RaceState"]
 
@@ -21,24 +22,24 @@ class RaceState:
     barriers. While all blocks do the same, one copy of the state serves them all.
     """
 
-    def __init__(self, threads: int, blocks: int, grain: int) -> None:
-        self.threads, self.blocks, self.grain = threads, blocks, grain
+    def __init__(self, lanes: Lanes, grain: int) -> None:
+        self.lanes, self.grain = lanes, grain
         self.per_block = False
         self.epoch = np.ones(1, np.int32)
-        self.columns = {name: np.zeros((0, 1), np.int32) for name in ("wrote", "writer", "read", "reader")}
+        self.columns = {name: np.zeros((0, 1), np.int32) for name in ("wrote", "writer", "read", "reader", "type")}
 
     def barrier(self, arrived: Any) -> None:
         """A new epoch, in every block or in those that arrived."""
         if arrived is not True:
             self.separate()
-        self.epoch = self.epoch + (1 if arrived is True else np.broadcast_to(arrived, (self.blocks,)))
+        self.epoch = self.epoch + (1 if arrived is True else np.broadcast_to(arrived, (self.lanes.blocks,)))
 
     def separate(self) -> None:
         """From here on each block has its own state."""
         if not self.per_block:
             self.per_block = True
-            self.epoch = np.repeat(self.epoch, self.blocks)
-            self.columns = {name: np.repeat(column, self.blocks, axis=1) for name, column in self.columns.items()}
+            self.epoch = np.repeat(self.epoch, self.lanes.blocks)
+            self.columns = {name: np.repeat(column, self.lanes.blocks, axis=1) for name, column in self.columns.items()}
 
     def reserve(self, grains: int) -> None:
         """Make room for the grains below `grains`."""
@@ -52,17 +53,26 @@ class RaceState:
         if pattern.index.shape[1] > 1 or (mask is not True and mask.shape[1] > 1):
             self.separate()
         cells, who = self.cells(pattern, mask, element)
+        dtype = pattern.memory.data.dtype
         if write:
             self.write(site, cells, who)
+            self.column("type")[cells] = dtype.num
             return np.zeros((0, 0), np.bool_)
+        self.require_type(site, cells, dtype)
         return self.read(site, cells, who)
+
+    def require_type(self, site: Site, cells: np.ndarray, dtype: np.dtype) -> None:
+        """The simulator keeps the element types of dynamic shared memory apart."""
+        written = self.column("type")[cells][self.column("wrote")[cells] > 0]
+        if (written != dtype.num).any():
+            raise site.fault(f"reads as {dtype} shared bytes that were written as another type")
 
     def cells(self, pattern: "SharedPattern", mask: Any, element: int) -> tuple[np.ndarray, np.ndarray]:
         """(flat state cells [grain, lane], thread of each lane) of the active lanes."""
         item = pattern.memory.data.itemsize
         per_lane = pattern.span * item // self.grain
-        width = self.blocks if self.per_block else 1
-        shape = (self.threads, width)
+        width = self.lanes.blocks if self.per_block else 1
+        shape = (self.lanes.threads, width)
         first = np.broadcast_to(pattern.index + element, shape) * item + pattern.memory.byte_address
         active = np.broadcast_to(mask, shape)
         thread, block = np.nonzero(active)
@@ -116,5 +126,5 @@ class RaceState:
         block = int(cell % self.epoch.size)
         raise site.fault(
             f"{hazard} race: thread {thread} {done[0]} shared byte {int(cell // self.epoch.size) * self.grain} "
-            f"that {partner} {done[1]} with no barrier in between (block {block} of the batch)"
+            f"that {partner} {done[1]} with no barrier in between ({self.lanes.block_name(block)})"
         )

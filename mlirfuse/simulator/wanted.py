@@ -66,6 +66,7 @@ class _Slice:
         self.roots += [hash(v) for v in operands[: len(operands) - len(carried)]]
         for region in op.regions:
             for block in region.blocks:
+                self.roots += [hash(block.arguments[0])] if loop else []
                 yields = list(block.operations[len(block.operations) - 1].operands)
                 for position, (result, yielded) in enumerate(zip(op.results, yields, strict=True)):
                     self.depend(result, [yielded])
