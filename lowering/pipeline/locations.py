@@ -1,0 +1,81 @@
+"""Where every value of a scheduled module lies: inputs, outputs, weights, and slices of the arena."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlirfuse.dialect import TensorType, attribute_value, from_attribute, type_from_mlir
+from mlirfuse.mlir import ir
+
+__all__ = ["Location", "locate_values"]
+
+
+@dataclass(frozen=True)
+class Location:
+    """A value's buffer: `space` is input, output, weight, arena or host.
+
+    `index` counts inputs, outputs and host values; `offset` is in bytes; `strides` are in elements along the logical dimensions.
+    """
+
+    tensor: TensorType
+    space: str
+    strides: tuple[int, ...] = ()
+    index: int = 0
+    offset: int = 0
+    key: str = ""
+
+    @property
+    def element_bytes(self) -> int:
+        return 1 if self.tensor.dtype == "bool" else np.dtype(self.tensor.dtype).itemsize
+
+    @property
+    def span(self) -> int:
+        """Elements from the first to the last that the value touches."""
+        if math.prod(self.tensor.dims) == 0:
+            return 1
+        return 1 + sum((size - 1) * stride for size, stride in zip(self.tensor.dims, self.strides, strict=True))
+
+    @property
+    def aligned(self) -> int:
+        """How many elements, up to four, the start is a multiple of."""
+        elements = self.offset // self.element_bytes
+        return math.gcd(4, elements) if elements else 4
+
+
+def locate_values(function: Any) -> dict[Any, Location]:
+    """The location of every value that groups, fall-backs and the return of `function` use."""
+    found: dict[Any, Location] = {}
+    block = function.operation.regions[0].blocks[0]
+    for index, argument in enumerate(block.arguments):
+        tensor = type_from_mlir(argument.type)
+        found[argument] = Location(tensor, "input", tensor.strides() if tensor.static else (), index)
+    host_values = 0
+    for op in block.operations:
+        operation = op.operation
+        if operation.name == "fusion.weight":
+            tensor = type_from_mlir(operation.results[0].type)
+            found[operation.results[0]] = Location(tensor, "weight", tensor.strides(), key=attribute_value(op, "key"))
+            continue
+        buffers = list(ir.ArrayAttr(operation.attributes["buffers"])) if "buffers" in operation.attributes else []
+        for number, result in enumerate(operation.results):
+            tensor = type_from_mlir(result.type)
+            if number < len(buffers):
+                found[result] = _from_attribute(tensor, buffers[number])
+            elif not tensor.static:
+                found[result] = Location(tensor, "host", index=host_values)
+                host_values += 1
+    return found
+
+
+def _from_attribute(tensor: TensorType, attribute: Any) -> Location:
+    entries = {item.name: from_attribute(item.attr) for item in ir.DictAttr(attribute)}
+    strides = tuple(entries.get("strides", ())) or (tensor.strides() if tensor.static else ())
+    if "host" in entries:
+        return Location(tensor, "host", strides, index=entries["host"])
+    if "output" in entries:
+        return Location(tensor, "output", strides, index=entries["output"], offset=entries.get("offset", 0))
+    return Location(tensor, "arena", strides, offset=entries["offset"])

@@ -1,0 +1,69 @@
+"""The stages of a compilation as named pass pipelines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["STAGES", "StageOptions", "pipeline_for"]
+
+STAGES = ("graph", "planned", "scheduled", "kernels")
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """What the passes need to know of a compilation.
+
+    `device` is the chip that schedules are for (or host), `layout` the memory order of spatial tensors (nchw, nhwc, chwn).
+    """
+
+    device: str = "host"
+    layout: str = "nhwc"
+    fusion: str = "full"
+    rewrite: str = "reassociating"
+    no_fuse: tuple[str, ...] = ()
+    force_fuse: tuple[tuple[str, ...], ...] = ()
+
+
+def pipeline_for(stage: str, options: StageOptions) -> str:
+    """The pipeline that takes a module from the stage before to `stage`."""
+    return f"builtin.module({','.join(_PASSES[stage](options))})"
+
+
+def _rewriting(options: StageOptions) -> list[str]:
+    if options.rewrite == "none":
+        return ["canonicalize", "cse"]
+    folding = ["fusion-fold-constants", "fusion-remove-identities"]
+    scaling = ["fusion-fold-scale", "fusion-fold-constants"] if options.rewrite != "exact" else []
+    return [*folding, *scaling, "fusion-remove-identities", "canonicalize", "cse"]
+
+
+def _planning(options: StageOptions) -> list[str]:
+    plan = _options(fusion=options.fusion, no_fuse=_json(options.no_fuse), force_fuse=_json(options.force_fuse))
+    return [
+        *_rewriting(options), "fusion-classify", "fusion-materialize-outputs", "fusion-elide-concats", "fusion-classify", f"fusion-plan{plan}",
+        "fusion-form-groups", "fusion-fuse",
+    ]  # fmt: skip
+
+
+def _scheduling(options: StageOptions) -> list[str]:
+    return [f"fusion-assign-layouts{_options(layout=options.layout)}", f"fusion-schedule{_options(device=options.device)}", "fusion-assign-buffers"]
+
+
+def _kernels(options: StageOptions) -> list[str]:
+    return [f"fusion-emit-kernels{_options(device=options.device)}"]
+
+
+_PASSES: Mapping[str, Any] = {"planned": _planning, "scheduled": _scheduling, "kernels": _kernels}
+
+
+def _json(names: Sequence[Any]) -> str | None:
+    return json.dumps(names) if names else None
+
+
+def _options(**given: str | None) -> str:
+    """Pass options as pipelines spell them; what is None is left out."""
+    pairs = [f"{name.replace('_', '-')}={value if ' ' not in value and value[0] not in '[{' else chr(39) + value + chr(39)}" for name, value in given.items() if value]
+    return f"{{{' '.join(pairs)}}}" if pairs else ""

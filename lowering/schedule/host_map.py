@@ -1,0 +1,231 @@
+"""Loops over the elements of outputs: which dimensions the vector lanes run along, and how tiles cut the rest.
+
+    for each position of the outer dimensions:        (cut into `outer` tiles)
+        for each vector of the inner dimensions:      (cut into `inner` tiles)
+            out[position, vector] = value(out, position, vector)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlirfuse.device import Device
+from mlirfuse.dialect import TensorType
+from mlirfuse.dialect.indexing import Expr, Var, delinearize, var
+from mlirfuse.lowering.schedule.group import Group
+from mlirfuse.lowering.schedule.reads import Read, address_of, element_reads
+
+__all__ = ["MapLoops", "MapSection", "choose_map", "even_tiles", "map_sections", "may_overlap", "tile_target"]
+
+TILE_SECONDS = 20e-6  # a tile is worth handing to a thread from here on
+TILES_PER_CORE = 8
+_SLOW = frozenset("exp log tanh erf sigmoid gelu gelu_tanh softplus mish sin cos tan elu selu celu pow sinh cosh asin acos atan".split())
+
+
+@dataclass(frozen=True)
+class MapLoops:
+    """One entry for each section (outputs of one shape and layout): how many inner dimensions are one, the lanes of a vector,
+    and the tiles along the outer positions and along the vectors.
+    """
+
+    collapse: tuple[int, ...]
+    widths: tuple[int, ...]
+    outer: tuple[int, ...]
+    inner: tuple[int, ...]
+
+    def why_illegal(self, group: Group, device: Device) -> str | None:
+        sections = _classes(group)
+        if not len(self.collapse) == len(self.widths) == len(self.outer) == len(self.inner) == len(sections):
+            return f"describes {len(self.collapse)} sections; the group's outputs have {len(sections)} shapes"
+        for outputs, collapse, width in zip(sections, self.collapse, self.widths, strict=True):
+            rank = len(_physical(group.types[outputs[0]]))
+            if not 0 <= collapse <= rank:
+                return f"collapses {collapse} dimensions of {rank}"
+            if width < 1 or width * 4 > 8 * max(device.vector_bytes, 16):
+                return f"vectors of {width} lanes would not stay in the registers of {device.name}"
+        if min(*self.outer, *self.inner, 1) < 1:
+            return "has no tiles"
+        return None
+
+
+@dataclass(frozen=True)
+class MapSection:
+    """Outputs of one shape: `order` lists the dimensions larger than 1 from outermost to innermost, the last `collapse` of them inner."""
+
+    outputs: tuple[int, ...]
+    dims: tuple[int, ...]
+    order: tuple[int, ...]
+    collapse: int
+    width: int
+    outer_tiles: int
+    inner_tiles: int
+
+    @property
+    def outer_sizes(self) -> tuple[int, ...]:
+        return tuple(self.dims[a] for a in self.order[: len(self.order) - self.collapse])
+
+    @property
+    def inner_sizes(self) -> tuple[int, ...]:
+        return tuple(self.dims[a] for a in self.order[len(self.order) - self.collapse :])
+
+    @property
+    def outer_size(self) -> int:
+        return math.prod(self.outer_sizes)
+
+    @property
+    def inner_size(self) -> int:
+        return math.prod(self.inner_sizes)
+
+    @property
+    def tiles(self) -> int:
+        return self.outer_tiles * self.inner_tiles
+
+    def index(self, outer: Expr, inner: Expr) -> tuple[Expr, ...]:
+        """The logical index at an outer position and an inner one."""
+        parts = (*delinearize(outer, self.outer_sizes), *delinearize(inner, self.inner_sizes))
+        index = [Expr(0)] * len(self.dims)
+        for axis, e in zip(self.order, parts, strict=True):
+            index[axis] = e
+        return tuple(index)
+
+
+def map_sections(group: Group, schedule: MapLoops) -> list[MapSection]:
+    """The sections that a schedule describes."""
+    return [
+        MapSection(outputs, group.types[outputs[0]].dims, _physical(group.types[outputs[0]]), *rest)
+        for outputs, *rest in zip(_classes(group), schedule.collapse, schedule.widths, schedule.outer, schedule.inner, strict=True)
+    ]
+
+
+def may_overlap(group: Group, section: MapSection) -> bool:
+    """Whether the vector that ends with the inner dimensions reads and writes neighbours, wherever it starts."""
+    lane = var("lane", section.width)
+    index = section.index(var("o", section.outer_size), lane + (section.inner_size - section.width))
+    reads = element_reads(group, dict.fromkeys(section.outputs, index))
+    if any(_varies(c.value, lane) for read in reads for c in read.conditions):
+        return False
+    addresses = [address_of(r.index, group.types[r.value].strides()) for r in reads]
+    addresses += [address_of(index, group.types[v].strides()) for v in section.outputs]
+    return all(not _varies(a, lane) or a.coefficient(_variable(lane)) == 1 for a in addresses)
+
+
+def _physical(tensor: TensorType) -> tuple[int, ...]:
+    """The dimensions larger than 1, outermost first."""
+    order = tensor.layout if tensor.layout is not None else tuple(range(tensor.rank))
+    return tuple(a for a in order if tensor.dims[a] != 1)
+
+
+def _classes(group: Group) -> list[tuple[int, ...]]:
+    """The outputs by shape and memory order; empty ones are left out."""
+    classes: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for v in dict.fromkeys(group.outputs):
+        tensor = group.types[v]
+        if tensor.size:
+            classes.setdefault((tensor.dims, _physical(tensor)), []).append(v)
+    return [tuple(values) for values in classes.values()]
+
+
+def choose_map(group: Group, device: Device, strides: Mapping[int, Sequence[int]] | None = None) -> MapLoops:
+    """For each section, the lanes that gather least."""
+    lanes = max(1, device.vector_bytes // 4)
+    chosen = [_choose_section(group, outputs, device, lanes, strides or {}) for outputs in _classes(group)]
+    return MapLoops(*(tuple(part) for part in zip(*chosen, strict=True))) if chosen else MapLoops((), (), (), ())
+
+
+def _choose_section(
+    group: Group, outputs: tuple[int, ...], device: Device, lanes: int, strides: Mapping[int, Sequence[int]]
+) -> tuple[int, int, int, int]:
+    tensor = group.types[outputs[0]]
+    rank = len(_physical(tensor))
+    best: tuple[float, int, int] | None = None
+    for collapse in range(rank, 0, -1):
+        section = MapSection(outputs, tensor.dims, _physical(tensor), collapse, 1, 1, 1)
+        for width in _widths(group, section.inner_size, lanes):
+            cost = _cost(group, section, width, lanes, strides)
+            if best is None or cost < best[0] * 0.99:
+                best = cost, collapse, width
+    if best is None:
+        best = float(len(group.members) + 1), 0, 1
+    cost, collapse, width = best
+    section = MapSection(outputs, tensor.dims, _physical(tensor), collapse, width, 1, 1)
+    return collapse, width, *_tiles(section, cost * tensor.size / _hertz(device), device)
+
+
+def _widths(group: Group, inner: int, lanes: int) -> list[int]:
+    """Widths worth trying: several registers at a time where the loop is short of independent work."""
+    most = 4 if group.anchors else 2
+    wide = [lanes * n for n in (4, 2, 1) if n <= most and inner >= lanes * n]
+    even = [w for w in wide if inner % w == 0]
+    return [*(even[:1] or wide[-1:]), 1]
+
+
+def _cost(group: Group, section: MapSection, width: int, lanes: int, strides: Mapping[int, Sequence[int]]) -> float:
+    """Cycles for one element, roughly."""
+    lane = var("lane", width)
+    whole = section.inner_size // width
+    inner = var("v", whole) * width + lane
+    index = section.index(var("o", section.outer_size), inner)
+    reads = element_reads(group, dict.fromkeys(section.outputs, index))
+    registers = max(1.0, width / lanes)
+    cost = 0.0
+    for read in reads:
+        tensor = group.types[read.value]
+        cost += read.trips * _read_cost(read, strides.get(read.value, tensor.strides()), lane, width, registers)
+    for v in section.outputs:
+        cost += _access_cost(address_of(index, strides.get(v, group.types[v].strides())), lane, width, registers)
+    for member in group.members:
+        slow = member.node.attrs.get("kind") in _SLOW or member.node.op == "softmax"
+        cost += registers * (12.0 if slow else 0.5)
+    rest = section.inner_size - whole * width
+    return (cost * whole + cost * min(rest, 2.0 if width > 1 else 1.0)) / section.inner_size
+
+
+def _read_cost(read: Read, strides: Sequence[int], lane: Expr, width: int, registers: float) -> float:
+    cost = _access_cost(address_of(read.index, strides), lane, width, registers)
+    for condition in read.conditions:
+        cost += 4.0 * width if _varies(condition.value, lane) else 1.0
+    return cost
+
+
+def _access_cost(address: Expr, lane: Expr, width: int, registers: float) -> float:
+    if width == 1 or not _varies(address, lane):
+        return 1.0
+    if address.coefficient(_variable(lane)) == 1:
+        return registers
+    return (2.0 if address.coefficient(_variable(lane)) is not None else 8.0) * width
+
+
+def _varies(e: Expr, lane: Expr) -> bool:
+    return bool(lane.terms) and _variable(lane) in e.variables()
+
+
+def _variable(lane: Expr) -> Var:
+    variable = lane.terms[0][0]
+    assert isinstance(variable, Var)
+    return variable
+
+
+def _hertz(device: Device) -> float:
+    """Cycles a second, from the peak rate: two fused multiply-adds of a vector in each."""
+    return device.fp32_flops / (device.multiprocessors * max(1, device.vector_bytes // 4) * 4)
+
+
+def tile_target(seconds: float, device: Device) -> int:
+    """How many tiles to cut `seconds` of one core's work into."""
+    return max(1, min(int(seconds / TILE_SECONDS), TILES_PER_CORE * device.multiprocessors))
+
+
+def _tiles(section: MapSection, seconds: float, device: Device) -> tuple[int, int]:
+    target = tile_target(seconds, device)
+    outer = even_tiles(section.outer_size, target)
+    vectors = max(1, section.inner_size // section.width)
+    inner = even_tiles(vectors, -(-target // outer)) if outer < min(target, 4 * device.multiprocessors) else 1
+    return outer, inner
+
+
+def even_tiles(size: int, target: int) -> int:
+    """At most `target` tiles of a whole number of positions, as even as can be."""
+    chunk = -(-size // max(1, min(target, size)))
+    return -(-size // chunk)

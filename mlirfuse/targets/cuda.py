@@ -1,0 +1,80 @@
+"""`cuda` and `cuda:sm_XX`: PTX for one architecture, and for sm_80 as what any later GPU can run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
+from mlirfuse.lowering.codegen.cache import KernelCache
+from mlirfuse.lowering.nvvm.compile import compile_kernels
+from mlirfuse.lowering.nvvm.pipeline import lower_kernel, split_kernels
+from mlirfuse.lowering.pipeline.host_program import host_program
+from mlirfuse.lowering.pipeline.stages import StageOptions
+from mlirfuse.options import CompileOptions, Target, environment
+from mlirfuse.report import build_report
+from mlirfuse.targets import Backend
+from mlirfuse.targets.packing import weights_of
+
+__all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "precision_of", "stage_options"]
+
+DEFAULT_CHIP = "sm_90"
+FALLBACK_CHIP = "sm_80"
+
+
+def stage_options(target: Target, options: CompileOptions) -> StageOptions:
+    """SIMT kernels read rows of pixels: row-major tensors unless asked otherwise."""
+    layout = "nchw" if options.layout == "auto" else options.layout
+    chip = target.chip or DEFAULT_CHIP
+    return StageOptions(chip, layout, options.fusion, options.rewrite, tuple(options.no_fuse), tuple(map(tuple, options.force_fuse)))
+
+
+def precision_of(options: CompileOptions) -> str:
+    """The arithmetic that kernels use today: single precision, whatever `auto` may choose later."""
+    return "fp32" if options.precision in ("auto", "fp32") else options.precision
+
+
+def _cache(options: CompileOptions) -> KernelCache | None:
+    directory = environment().cache_dir if options.cache_dir is None else options.cache_dir
+    return KernelCache(directory) if directory else None
+
+
+def _compile(compilation: Any, module: Any, chip: str, assemble: bool | None) -> Any:
+    options: CompileOptions = compilation.options
+    return compile_kernels(split_kernels(module), chip, workers=options.workers or environment().workers, cache=_cache(options), assemble=assemble)
+
+
+def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
+    target: Target = compilation.target
+    chip = target.chip or DEFAULT_CHIP
+    data = host_program(module)
+    with compilation.stage("ptx"):
+        compiled = {chip: _compile(compilation, module, chip, None)}
+        if chip != FALLBACK_CHIP and _capability(chip) > _capability(FALLBACK_CHIP):
+            compiled[FALLBACK_CHIP] = _compile(compilation, module, FALLBACK_CHIP, False)
+    plans = {}
+    for architecture, kernels in compiled.items():
+        images = {k.entry: Image("ptx", k.ptx.encode()) for k in kernels.values()}
+        names = {name: Kernel(k.entry, (k.entry,)) for name, k in kernels.items()}
+        plans[architecture] = Plan("cuda", Program.from_json(data), names, images)
+    program = Program.from_json(data)
+    report = build_report(compilation, module, imported, precision_of(compilation.options), compiled[chip])
+    return Artifact(
+        imported.name, str(compilation.target), precision_of(compilation.options), program.inputs, program.outputs, plans,
+        weights_of(module, store), report, compilation.options.to_dict(),
+    )  # fmt: skip
+
+
+def _capability(chip: str) -> int:
+    return int("".join(c for c in chip if c.isdigit()))
+
+
+def _nvvm(compilation: Any, module: Any) -> str:
+    return "\n".join(str(lower_kernel(text)) for text in split_kernels(module).values())
+
+
+def _ptx(compilation: Any, module: Any) -> str:
+    compiled = _compile(compilation, module, compilation.target.chip or DEFAULT_CHIP, False)
+    return "\n".join({k.entry: k.ptx for k in compiled.values()}.values())
+
+
+BACKEND = Backend(stage_options, _finish, {"nvvm": _nvvm, "ptx": _ptx})

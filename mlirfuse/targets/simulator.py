@@ -1,0 +1,32 @@
+"""`simulator`: the very kernels of the cuda target, executed in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
+from mlirfuse.lowering.nvvm.pipeline import split_kernels
+from mlirfuse.lowering.pipeline.host_program import host_program
+from mlirfuse.report import build_report
+from mlirfuse.targets import Backend
+from mlirfuse.targets.cuda import DEFAULT_CHIP, precision_of, stage_options
+from mlirfuse.targets.packing import weights_of
+
+__all__ = ["BACKEND"]
+
+
+def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
+    program = Program.from_json(host_program(module))
+    texts = split_kernels(module)
+    images = {name: Image("mlir", text.encode()) for name, text in texts.items()}
+    names = {name: Kernel(name, (name,)) for name in texts}
+    chip = compilation.target.chip or DEFAULT_CHIP
+    plan = Plan("simulator", program, names, images)
+    report = build_report(compilation, module, imported, precision_of(compilation.options))
+    return Artifact(
+        imported.name, str(compilation.target), precision_of(compilation.options), program.inputs, program.outputs, {chip: plan},
+        weights_of(module, store), report, compilation.options.to_dict(),
+    )  # fmt: skip
+
+
+BACKEND = Backend(stage_options, _finish, {})
