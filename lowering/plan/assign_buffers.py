@@ -1,0 +1,91 @@
+"""Give every value between kernels its memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from mlirfuse.dialect import to_attribute
+from mlirfuse.lowering.passes import register_pass
+from mlirfuse.lowering.plan.buffers import Place, Program, read_program, write_places
+from mlirfuse.lowering.plan.graph import main_function
+from mlirfuse.lowering.plan.memory import Buffer, may_coexist_in_order, may_coexist_in_parallel, plan_arena
+from mlirfuse.mlir import ir
+
+__all__ = ["AssignBuffers", "closure", "root_buffers"]
+
+
+@register_pass
+@dataclass(frozen=True)
+class AssignBuffers:
+    """Write `buffers` on every op that makes values, and `fusion.arena_bytes` on the function.
+
+    Values share one arena by liveness; those that are returned lie in the output buffers, parts of an elided concat in
+    its buffer, values whose shape is known only at run time with the host. `order=partial` lets steps run in parallel.
+    """
+
+    name: ClassVar[str] = "fusion-assign-buffers"
+    order: Literal["program", "partial"] = "program"
+
+    def __call__(self, module_op: ir.Operation) -> None:
+        function = main_function(module_op)
+        program = read_program(function)
+        places, arena_bytes = assign(program, self.order)
+        write_places(function, program, places)
+        function.attributes["fusion.arena_bytes"] = to_attribute(arena_bytes)
+
+
+def assign(program: Program, order: str = "program") -> tuple[list[Place], int]:
+    """The place of every value, and the bytes of the arena."""
+    buffers = root_buffers(program)
+    conflict = may_coexist_in_order if order == "program" else may_coexist_in_parallel(closure(program))
+    arena = plan_arena(list(buffers.values()), conflict)
+    offsets = dict(zip(buffers, arena.offsets, strict=True))
+    places: dict[int, Place] = {}
+
+    def place(number: int) -> Place:
+        if number in places:
+            return places[number]
+        value = program.values[number]
+        if not value.tensor.static:
+            found = Place(0, (0,) * value.tensor.rank, 0, value.output, host=True)
+        elif value.whole is not None:
+            whole = place(value.whole)
+            start = value.start * whole.strides[value.axis] * np.dtype(value.tensor.dtype).itemsize
+            found = Place(whole.offset + start, whole.strides, value.tensor.bytes, whole.output)
+        else:
+            found = Place(offsets.get(number, 0), value.tensor.strides(), value.tensor.bytes, value.output)
+        places[number] = found
+        return found
+
+    return [place(number) for number in range(len(program.values))], arena.bytes
+
+
+def root_buffers(program: Program) -> dict[int, Buffer]:
+    """The buffers that the arena must hold, by the value that each is for."""
+    writers: dict[int, set[int]] = {}
+    readers: dict[int, set[int]] = {}
+    for number, value in enumerate(program.values):
+        root = program.root(number)
+        writers.setdefault(root, set())
+        readers.setdefault(root, set()).update(value.readers)
+        if value.writer is not None:
+            writers[root].add(value.writer)
+    return {
+        root: Buffer(program.values[root].tensor.bytes, tuple(sorted(writers[root])), tuple(sorted(readers[root])))
+        for root in sorted(writers)
+        if program.values[root].output is None and program.values[root].tensor.static
+    }
+
+
+def closure(program: Program) -> list[int]:
+    """For every step the bit set of all steps that must have finished before it starts."""
+    before: list[int] = []
+    for waits in program.waits_for:
+        mask = 0
+        for step in waits:
+            mask |= before[step] | 1 << step
+        before.append(mask)
+    return before
