@@ -8,8 +8,10 @@ The object exports (`state` is `network_state_bytes` bytes, zeroed, aligned to 6
     ptr  network_worker(ptr state)                                 body of each of the threads - 1 other threads
     void network_stop(ptr state)                                   the workers return
 
-`buffers` is an array of base pointers, one per slot. A step is a function `void (ptr buffers, i64 low,
-i64 high)` that computes tiles [low, high). With one thread `network_run` just calls the steps.
+`buffers` is an array of base pointers, one per slot. A step is a row of a constant table: the kernel,
+its arguments as (slot, offset) pairs, and the function that loads that many arguments and calls the
+kernel for a range of tiles; so the code does not grow with the network. With one thread `network_run`
+just walks the table.
 
 With several, the caller publishes the run by raising `generation`; workers wait for that, spinning
 for a moment and then sleeping on a futex. Within a run every thread walks the step table: the tiles
@@ -54,7 +56,9 @@ _SPINS_BEFORE_YIELD = 4096
 _SPINS_BEFORE_SLEEP = 4096
 _CHUNKS_PER_THREAD = 8
 
-_STEP_TYPE = "{ ptr, i32, i32 }"  # function, tiles, barrier
+# of a step: run_<number of arguments>, kernel, arguments, tiles, barrier
+_ROW = "{ ptr, ptr, ptr, i32, i32 }"
+_ARGUMENT = "{ i64, i64 }"  # slot, byte offset
 _MACHINES = {
     # (pause, its declaration, number of the futex system call)
     "x86_64": ("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()", 202),
@@ -69,52 +73,79 @@ def entry_ir(steps: Sequence[NativeStep]) -> str:
     declarations = "\n".join(
         f'declare void @"{name}"({", ".join(["ptr"] * count + ["i64"])})' for name, count in sorted(symbols.items())
     )
-    bodies = "\n".join(_step_function(index, step) for index, step in enumerate(steps))
-    rows = ", ".join(f"{_STEP_TYPE} {{ ptr @step_{i}, i32 {s.tiles}, i32 {int(s.barrier)} }}"
-                     for i, s in enumerate(steps))  # fmt: skip
-    table = f"[{len(steps)} x {_STEP_TYPE}]"
-    state_bytes = _COUNTERS + _COUNTER_STRIDE * max(len(steps), 1)
+    arities = sorted({len(s.arguments) for s in steps if s.symbol})
+    copies = sorted({s.copy_bytes for s in steps if not s.symbol})
+    callers = "\n".join([*map(_caller, arities), *map(_copier, copies)])
+    arguments = "\n".join(_arguments(index, step) for index, step in enumerate(steps))
+    rows = ", ".join(_row(index, step) for index, step in enumerate(steps))
     return f"""{declarations}
 {pause_declaration}
 declare i32 @sched_yield()
 declare i64 @syscall(i64, ...)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
-@network_state_bytes = constant i64 {state_bytes}
-@steps = internal constant {table} {f"[ {rows} ]" if steps else "zeroinitializer"}
+@network_state_bytes = constant i64 {_COUNTERS + _COUNTER_STRIDE * len(steps)}
+{arguments}
+@steps = internal constant [{len(steps)} x {_ROW}] {f"[ {rows} ]" if steps else "zeroinitializer"}
 
-{bodies}
+{callers}
 {_DRIVER.replace("PAUSE", pause).replace("FUTEX", str(futex))}"""
 
 
-def _step_function(index: int, step: NativeStep) -> str:
-    """Load the bases once, then call the kernel for each tile."""
-    lines, pointers = [], []
-    for k, (slot, offset) in enumerate(step.arguments):
+def _arguments(index: int, step: NativeStep) -> str:
+    pairs = ", ".join(f"{_ARGUMENT} {{ i64 {slot}, i64 {offset} }}" for slot, offset in step.arguments)
+    return f"@arguments_{index} = internal constant [{len(step.arguments)} x {_ARGUMENT}] [ {pairs} ]"
+
+
+def _row(index: int, step: NativeStep) -> str:
+    function = f"run_{len(step.arguments)}" if step.symbol else f"copy_{step.copy_bytes}"
+    kernel = f'@"{step.symbol}"' if step.symbol else "null"
+    return (
+        f"{_ROW} {{ ptr @{function}, ptr {kernel}, ptr @arguments_{index}, i32 {step.tiles}, i32 {int(step.barrier)} }}"
+    )
+
+
+def _pointers(count: int) -> str:
+    """%p0, %p1, ...: the addresses of a step's arguments."""
+    lines = []
+    for k in range(count):
         lines += [
-            f"  %s{k} = getelementptr ptr, ptr %buffers, i64 {slot}",
-            f"  %b{k} = load ptr, ptr %s{k}, align 8",
-            f"  %p{k} = getelementptr i8, ptr %b{k}, i64 {offset}",
+            f"  %s{k} = getelementptr {_ARGUMENT}, ptr %arguments, i64 {k}",
+            f"  %n{k} = load i64, ptr %s{k}, align 8",
+            f"  %q{k} = getelementptr ptr, ptr %buffers, i64 %n{k}",
+            f"  %b{k} = load ptr, ptr %q{k}, align 8",
+            f"  %f{k} = getelementptr i8, ptr %s{k}, i64 8",
+            f"  %o{k} = load i64, ptr %f{k}, align 8",
+            f"  %p{k} = getelementptr i8, ptr %b{k}, i64 %o{k}",
         ]
-        pointers.append(f"ptr %p{k}")
-    loads = "\n".join(lines)
-    if step.symbol is None:
-        source, destination = pointers
-        work = f"  call void @llvm.memcpy.p0.p0.i64({destination}, {source}, i64 {step.copy_bytes}, i1 false)"
-    else:
-        work = f'  call void @"{step.symbol}"({", ".join([*pointers, "i64 %tile"])})'
-    return f"""define internal void @step_{index}(ptr %buffers, i64 %low, i64 %high) {{
+    return "\n".join(lines)
+
+
+def _caller(count: int) -> str:
+    """Call a kernel of `count` buffers for tiles [low, high)."""
+    pointers = "".join(f"ptr %p{k}, " for k in range(count))
+    return f"""define internal void @run_{count}(ptr %kernel, ptr %arguments, ptr %buffers, i64 %low, i64 %high) {{
 entry:
-{loads}
+{_pointers(count)}
   %some = icmp slt i64 %low, %high
   br i1 %some, label %loop, label %done
 loop:
   %tile = phi i64 [ %low, %entry ], [ %next, %loop ]
-{work}
+  call void %kernel({pointers}i64 %tile)
   %next = add i64 %tile, 1
   %more = icmp slt i64 %next, %high
   br i1 %more, label %loop, label %done
 done:
+  ret void
+}}
+"""
+
+
+def _copier(size: int) -> str:
+    """Copy `size` bytes from the first argument to the second."""
+    return f"""define internal void @copy_{size}(ptr %kernel, ptr %arguments, ptr %buffers, i64 %low, i64 %high) {{
+{_pointers(2)}
+  call void @llvm.memcpy.p0.p0.i64(ptr %p1, ptr %p0, i64 {size}, i1 false)
   ret void
 }}
 """
@@ -176,8 +207,18 @@ done:
   ret void
 }}
 
+define internal void @run_step(ptr %row, ptr %buffers, i64 %low, i64 %high) {{
+  %function = load ptr, ptr %row, align 8
+  %kernel_p = getelementptr i8, ptr %row, i64 8
+  %kernel = load ptr, ptr %kernel_p, align 8
+  %arguments_p = getelementptr i8, ptr %row, i64 16
+  %arguments = load ptr, ptr %arguments_p, align 8
+  call void %function(ptr %kernel, ptr %arguments, ptr %buffers, i64 %low, i64 %high)
+  ret void
+}}
+
 ; Claim chunks of a step's tiles until none is left.
-define internal void @share_step(ptr %function, i32 %tiles, ptr %counter, ptr %buffers, i32 %threads) {{
+define internal void @share_step(ptr %row, i32 %tiles, ptr %counter, ptr %buffers, i32 %threads) {{
 entry:
   %parts = mul i32 %threads, {_CHUNKS_PER_THREAD}
   %quotient = udiv i32 %tiles, %parts
@@ -194,7 +235,7 @@ work:
   %high = select i1 %within, i32 %end, i32 %tiles
   %low64 = zext i32 %low to i64
   %high64 = zext i32 %high to i64
-  call void %function(ptr %buffers, i64 %low64, i64 %high64)
+  call void @run_step(ptr %row, ptr %buffers, i64 %low64, i64 %high64)
   br label %claim
 done:
   ret void
@@ -221,11 +262,10 @@ head:
   br i1 %more, label %step, label %finish
 step:
   %k64 = zext i32 %k to i64
-  %row = getelementptr {_STEP_TYPE}, ptr @steps, i64 %k64
-  %function = load ptr, ptr %row, align 8
-  %tiles_p = getelementptr i8, ptr %row, i64 8
+  %row = getelementptr {_ROW}, ptr @steps, i64 %k64
+  %tiles_p = getelementptr i8, ptr %row, i64 24
   %tiles = load i32, ptr %tiles_p, align 4
-  %flag_p = getelementptr i8, ptr %row, i64 12
+  %flag_p = getelementptr i8, ptr %row, i64 28
   %flag = load i32, ptr %flag_p, align 4
   %flagged = icmp ne i32 %flag, 0
   %first = icmp eq i32 %k, %begin
@@ -244,13 +284,13 @@ execute:
 single:
   br i1 %caller, label %alone, label %advance
 alone:
-  call void %function(ptr %buffers, i64 0, i64 1)
+  call void @run_step(ptr %row, ptr %buffers, i64 0, i64 1)
   br label %advance
 shared:
   %slot = mul i64 %k64, {_COUNTER_STRIDE}
   %at = add i64 %slot, {_COUNTERS}
   %counter = getelementptr i8, ptr %state, i64 %at
-  call void @share_step(ptr %function, i32 %tiles, ptr %counter, ptr %buffers, i32 %threads)
+  call void @share_step(ptr %row, i32 %tiles, ptr %counter, ptr %buffers, i32 %threads)
   br label %advance
 advance:
   %k_next = add i32 %k, 1
@@ -273,12 +313,11 @@ serial:
   br i1 %more, label %serial_step, label %done
 serial_step:
   %k64 = zext i32 %k to i64
-  %row = getelementptr {_STEP_TYPE}, ptr @steps, i64 %k64
-  %function = load ptr, ptr %row, align 8
-  %tiles_p = getelementptr i8, ptr %row, i64 8
+  %row = getelementptr {_ROW}, ptr @steps, i64 %k64
+  %tiles_p = getelementptr i8, ptr %row, i64 24
   %tiles = load i32, ptr %tiles_p, align 4
   %tiles64 = zext i32 %tiles to i64
-  call void %function(ptr %buffers, i64 0, i64 %tiles64)
+  call void @run_step(ptr %row, ptr %buffers, i64 0, i64 %tiles64)
   %k_next = add i32 %k, 1
   br label %serial
 reset: ; the workers are idle: all of them arrived at the end of the last run
