@@ -193,12 +193,11 @@ def _contract_candidates(group: Group, anchor: Member, device: Device) -> list[S
     tiles = [ContractTiles(128, 64, 8, 8, 4), ContractTiles(64, 64, 8, 4, 4), ContractTiles(64, 32, 8, 4, 4), ContractTiles(32, 32, 16, 4, 4)]
 
     def cost(tile: ContractTiles) -> tuple[float, int]:
-        """Waves of blocks times the work of one, in multiply-adds; ties go to the larger tile."""
+        """Multiply-adds of the busiest multiprocessor, each dearer the less a tile reuses what it loads; ties go to the larger tile."""
         blocks = problem.batch * math.ceil(problem.m / tile.block_m) * math.ceil(problem.n / tile.block_n)
-        resident = max(1, device.max_threads_per_sm // (4 * tile.threads))
-        waves = math.ceil(blocks / (device.multiprocessors * resident))
-        traffic = (tile.block_m + tile.block_n) / (tile.block_m * tile.block_n)
-        return waves * resident * tile.block_m * tile.block_n * (1 + 16 * traffic), -tile.block_m * tile.block_n
+        loads = (tile.block_m + tile.block_n) / (tile.block_m * tile.block_n)
+        area = tile.block_m * tile.block_n
+        return math.ceil(blocks / device.multiprocessors) * area * (1 + 16 * loads), -area
 
     return sorted(tiles, key=cost)  # type: ignore[return-value]
 
