@@ -5,7 +5,8 @@ SSA value is an array over the threads of a block times a batch of blocks; diver
 runs under masks. `Kernel.launch` runs a grid in one of three modes:
 
 - `run`: values only, and the bounds of every access; the fastest.
-- `check`: also shared-memory races, reads of uninitialised shared memory, and all counters.
+- `check`: also races between threads (shared memory) and between blocks (global memory), reads of
+  uninitialised shared memory, and all counters.
 - `count`: the same counters from addresses alone; no value is computed that no address needs.
 """
 

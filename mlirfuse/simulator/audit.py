@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlirfuse.simulator.block_race import BlockRaces
 from mlirfuse.simulator.counters import SECTOR_BYTES, Counters
 from mlirfuse.simulator.fault import Site
 from mlirfuse.simulator.race import RaceState
@@ -74,6 +75,7 @@ class Audit:
         self.races, self.uninitialised = races, uninitialised
         self.sectors: dict[tuple[int, bool], np.ndarray] = {}
         self.state: RaceState | None = None
+        self.block_races: BlockRaces | None = None
         self.batch: Batch
 
     def begin(self, batch: "Batch") -> None:
@@ -81,6 +83,7 @@ class Audit:
         self.batch = batch
         self.counters.blocks += batch.blocks
         if self.races:
+            self.block_races = self.block_races or BlockRaces(batch.launch)
             self.state = RaceState(batch.lanes, batch.launch.translation.shared_item_bytes)
 
     def finish(self) -> Counters:
@@ -102,8 +105,12 @@ class Audit:
     def _blocks(self, per_block: np.ndarray) -> int:
         return int(np.count_nonzero(per_block)) * (self.batch.blocks // per_block.size)
 
-    def global_access(self, pattern: "GlobalPattern", mask: Any, element: int, write: bool) -> None:
-        """Sectors of an access whose lanes start at element `element` plus their index."""
+    def global_access(
+        self, pattern: "GlobalPattern", site: Site, mask: Any, element: int, write: bool, value: Any = None
+    ) -> None:
+        """Sectors of an access whose lanes start at element `element` plus their index, then races."""
+        if self.block_races is not None:
+            self.block_races.access(pattern, site, mask, element, write, value)
         item = pattern.memory.data.itemsize
         size = pattern.span * item
         for piece in range(0, size, REQUEST_BYTES):

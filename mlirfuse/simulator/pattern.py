@@ -72,6 +72,15 @@ class Pattern:
             f"thread {thread} of {self.memory.lanes.block_name(int(block))}, the first of {int(bad.sum())} such threads"
         )
 
+    def require_alignment(self, site: Site, mask: Any, size: int, *units: int) -> None:
+        """Raise unless every active lane's first byte is a multiple of `size`."""
+        element, _ = self.locate(site, mask, units)
+        byte = (self.index + element) * self.memory.data.itemsize + self.memory.byte_address
+        bad = (byte % size != 0) & mask
+        if bad.any():
+            wrong = int(np.broadcast_to(byte, bad.shape)[bad].flat[0])
+            raise site.fault(f"byte {wrong} is not aligned to the {size} bytes that the operation promises")
+
     def steps(self, index: np.ndarray) -> np.ndarray:
         """`index` of each element: a vector's elements in front."""
         if not self.width:
@@ -90,7 +99,7 @@ class GlobalPattern(Pattern):
         """What each active lane reads; the other lanes hold something."""
         element, inside = self.locate(site, mask, units)
         if self.memory.audit is not None:
-            self.memory.audit.global_access(self, mask, element, write=False)
+            self.memory.audit.global_access(self, site, mask, element, write=False)
         if inside:
             return self.memory.data[element:].take(self.gather, mode="clip")
         return self.memory.data.take(self.gather + element, mode="clip")
@@ -99,13 +108,13 @@ class GlobalPattern(Pattern):
         """Count the access without doing it."""
         element, _ = self.locate(site, mask, units)
         if self.memory.audit is not None:
-            self.memory.audit.global_access(self, mask, element, write)
+            self.memory.audit.global_access(self, site, mask, element, write)
 
     def store(self, site: Site, mask: Any, value: Any, *units: int) -> None:
         """Write the active lanes' values."""
         element, _ = self.locate(site, mask, units)
         if self.memory.audit is not None:
-            self.memory.audit.global_access(self, mask, element, write=True)
+            self.memory.audit.global_access(self, site, mask, element, write=True, value=value)
         index = self.gather + element
         if mask is True:
             shape = np.broadcast_shapes(index.shape, np.shape(value))

@@ -36,6 +36,13 @@ def _access(t: Translator, op: Any, memref: MemRef, indices: list[Linear], kind:
     return pattern, ", ".join(units)
 
 
+def _promise(t: Translator, op: Any, memref: MemRef, target: str, arguments: str, site: str) -> None:
+    """Check the access's `alignment` attribute, which lets the compiler use wide instructions."""
+    if t.observe and memref.space != "private" and "alignment" in op.attributes:
+        size = ir.IntegerAttr(op.attributes["alignment"]).value
+        t.line(f"{target}.require_alignment({site}, {t.mask}, {size}{', ' if arguments else ''}{arguments})")
+
+
 @translates("memref.load", "affine.load", "affine.vector_load", "vector.load")
 def load(t: Translator, op: Any) -> None:
     """Scalars, or vectors along the last dimension."""
@@ -44,6 +51,7 @@ def load(t: Translator, op: Any) -> None:
     result = op.results[0]
     target, arguments = _access(t, op, memref, indices, value_type(result.type))
     site, separator = t.site(op, memref), ", " if arguments else ""
+    _promise(t, op, memref, target, arguments, site)
     if t.wanted is not None and hash(result) not in t.wanted:
         if memref.space != "private":
             t.line(f"{target}.touch({site}, {t.mask}, False{separator}{arguments})")
@@ -61,6 +69,7 @@ def store(t: Translator, op: Any) -> None:
     indices = _indices(t, op, list(op.operands)[2:])
     target, arguments = _access(t, op, memref, indices, value_type(value.type))
     site, separator = t.site(op, memref), ", " if arguments else ""
+    _promise(t, op, memref, target, arguments, site)
     if t.wanted is not None and hash(op.operands[1]) not in t.wanted:
         if memref.space != "private":
             t.line(f"{target}.touch({site}, {t.mask}, True{separator}{arguments})")

@@ -171,7 +171,8 @@ def reduction(t: Translator, op: Any) -> None:
     if kind not in REDUCTIONS:
         raise t.refuse(op, f"the simulator does not know the reduction {kind}")
     vector, *accumulator = op.operands
-    text = f"{REDUCTIONS[kind]}.reduce({t.ref(vector)}, 0)"
+    dtype = t.constant(value_type(vector.type).dtype)  # NumPy would widen integer sums
+    text = f"{REDUCTIONS[kind]}.reduce({t.ref(vector)}, 0, dtype={dtype})"
     if accumulator:
         text = f"{REDUCTIONS[kind]}({text}, {t.ref(accumulator[0])})"
     t.define(op, text)

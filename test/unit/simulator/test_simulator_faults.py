@@ -229,3 +229,65 @@ def test_wrong_launches() -> None:
     with pytest.raises(SimulationError, match=r"no gpu\.func called other"):
         Kernel.from_text(matmul(32, 32, 32), "other").launch((2, 2), (16, 16), buffers)
     kernel.launch((2, 2), (16, 16), [frozen, *buffers[:2]])
+
+
+def shift(offset: int) -> str:
+    """y[i] = x[(i + offset) mod 256]"""
+    return module(
+        "%x: memref<256xf32, {G}>, %y: memref<256xf32, {G}>",
+        f"""
+      %t = gpu.thread_id x
+      %b = gpu.block_id x
+      %v = affine.load %x[(%t + 64 * %b + {offset}) mod 256] : memref<256xf32, {{G}}>
+      affine.store %v, %y[%t + 64 * %b] : memref<256xf32, {{G}}>""",
+    )
+
+
+def test_blocks_race_when_the_output_overlaps_another_blocks_input() -> None:
+    x = np.arange(256, dtype=np.float32)
+    for batch in (1, 4):
+        refuse(shift(64), r"race between blocks: block \(., 0, 0\) overwrites .* read", [x, x], grid=(4,), batch=batch)
+    refuse(
+        shift(192), r"block \(1, 0, 0\) reads global memory that block \(0, 0, 0\) wrote", [x, x], grid=(4,), batch=1
+    )
+    Kernel.from_text(shift(0), "k").launch((4,), (64,), [x, x], "check")
+    arena = np.arange(320, dtype=np.float32)
+    refuse(shift(0), "overwrites", [arena[:256], arena[64:]], grid=(4,))
+
+
+def overlapping_stores(value: str) -> str:
+    """Tiles of 64 at a stride of 48."""
+    return module(
+        "%y: memref<256xf32, {G}>",
+        f"""
+      %t = gpu.thread_id x
+      %b = gpu.block_id x
+      %n = affine.apply affine_map<(t, b) -> ({value})>(%t, %b)
+      %i = arith.index_cast %n : index to i32
+      %v = arith.sitofp %i : i32 to f32
+      affine.store %v, %y[%t + 48 * %b] : memref<256xf32, {{G}}>""",
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_blocks_may_write_the_same_value_twice(batch: int) -> None:
+    y = zeros(256)
+    Kernel.from_text(overlapping_stores("t + 48 * b"), "k").launch((5,), (64,), [y], "check", batch=batch)
+    np.testing.assert_array_equal(y, np.arange(256))
+    refuse(
+        overlapping_stores("t"),
+        r"race between blocks: block \(., 0, 0\) overwrites .* wrote",
+        [y],
+        grid=(5,),
+        batch=batch,
+    )
+
+
+def test_broken_promise_of_alignment() -> None:
+    text = module(
+        "%x: memref<256xf32, {G}>",
+        """
+      %t = gpu.thread_id x
+      %v = vector.load %x[%t] {alignment = 16 : i64} : memref<256xf32, {G}>, vector<4xf32>""",
+    )
+    refuse(text, "byte 4 is not aligned to the 16 bytes", [zeros(256)])
