@@ -188,10 +188,15 @@ def _ref(value: Any, where: str) -> Ref:
         key=field(data, "key", text, where) if space == "weight" else "",
         index=field(data, "index", count, where) if space in ("input", "output", "host") else 0,
         bytes=field(data, "bytes", count, where, 0),
-        dtype=field(data, "dtype", known_dtype, where, "float32"),
+        dtype=field(data, "dtype", _any_dtype if space == "host" else known_dtype, where, "float32"),
         shape=field(data, "shape", entries(_dimension), where, None),
         name=field(data, "name", text, where, ""),
     )
+
+
+def _any_dtype(value: Any, where: str) -> str:
+    """Host values may be strings, sequences or nothing, which have no numpy name."""
+    return "" if value is None else text(value, where)
 
 
 def _optional_ref(value: Any, where: str) -> Ref | None:

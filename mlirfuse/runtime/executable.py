@@ -34,6 +34,15 @@ class Executable:
         """CPU threads that one inference uses."""
         return self._executor.threads
 
+    @threads.setter
+    def threads(self, count: int) -> None:
+        try:
+            self._executor.threads = _positive(count)  # type: ignore[misc]  # some executors have the setter
+        except AttributeError:
+            raise MlirfuseError(
+                f"The target '{self.target}' has no threads to choose; found threads={count!r}."
+            ) from None
+
     @property
     def target(self) -> str:
         return self.artifact.target
@@ -115,6 +124,12 @@ def _by_name(specs: Sequence[TensorSpec], values: Sequence[Any]) -> dict[str, An
     return {spec.name: value for spec, value in zip(specs, values, strict=True)}
 
 
+def _positive(threads: Any) -> int:
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise MlirfuseError(f"The number of threads must be a whole number of at least 1; found {threads!r}.")
+    return threads
+
+
 def load(
     path: "str | os.PathLike[str] | bytes | Artifact", threads: int | None = None, device: int | None = None
 ) -> Executable:
@@ -124,8 +139,8 @@ def load(
     the GPU. Raises ArtifactError for anything that is not a whole artifact, UnsupportedTarget if this machine cannot
     run it.
     """
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise MlirfuseError(f"load(threads=...) must be a whole number of at least 1, or None; found {threads!r}.")
+    if threads is not None:
+        _positive(threads)
     match path:
         case Artifact():
             artifact = path

@@ -16,7 +16,9 @@ __all__ = ["Executor", "executor_class", "open_executor"]
 class Executor(Protocol):
     """Holds everything one loaded network needs on its device; values come in the order of the signature."""
 
-    threads: int
+    @property
+    def threads(self) -> int:
+        """CPU threads of one inference; has a setter where they can be chosen."""
 
     def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
         """Load code and weights; UnsupportedTarget if this machine cannot run the artifact."""

@@ -17,16 +17,20 @@ __all__ = ["SimulatorExecutor"]
 class SimulatorExecutor:
     """Runs the "simulator" plan. `counters` holds (kernel, Counters) of each launch of the last inference."""
 
-    def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
-        from mlirfuse.simulator import Kernel  # the only executor that needs MLIR, to read the kernels' text
+    @property
+    def threads(self) -> int:
+        return 1
 
-        self.threads = 1
+    def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
+        kernel_class = _kernel_class()
         self.counters: list[tuple[str, Any]] = []
         self._plan = _simulator_plan(artifact)
         self._slots = [Slot(spec, "input") for spec in artifact.inputs]
         self._results = [Slot(spec, "output") for spec in artifact.outputs]
         self._kernels = {
-            name: Kernel.from_text(bytes(self._plan.image(name, "mlir").data).decode(), self._plan.kernels[name].symbol)
+            name: kernel_class.from_text(
+                bytes(self._plan.image(name, "mlir").data).decode(), self._plan.kernels[name].symbol
+            )
             for name in self._plan.program.kernels()
         }
         self._weights = program_weights(artifact, self._plan.program)
@@ -71,6 +75,13 @@ class SimulatorExecutor:
                 else:
                     raise ArtifactError("A plan for the simulator holds a CPU step; compile the model again.")
             return frame.outputs
+
+
+def _kernel_class() -> Any:
+    """The simulator, imported late: it is the only executor that needs MLIR, to read the kernels' text."""
+    from mlirfuse.simulator import Kernel
+
+    return Kernel
 
 
 def _simulator_plan(artifact: Artifact) -> Plan:

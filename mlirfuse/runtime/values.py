@@ -62,10 +62,10 @@ class Slot:
     def read(self, value: Any) -> Array:
         """`value` as a dense array of the right type and shape: the same memory unless it is strided."""
         if type(value) is np.ndarray and value.dtype == self.dtype and value.shape == self.shape:
-            return value if value.flags.c_contiguous else np.ascontiguousarray(value)
+            return value if value.flags.c_contiguous and value.flags.aligned else np.require(value, None, ("C", "A"))
         array = self._host_array(value)
         self._check(array.dtype, array.shape)
-        return np.asarray(array, order="C")
+        return np.require(array, None, ("C", "A"))
 
     def attach(self, value: Any, *, writable: bool) -> Array:
         """`value`'s own memory for repeated use: it must be dense already, and writable for an output."""
@@ -73,8 +73,8 @@ class Slot:
             raise self._error("an array, whose memory the bound call uses each time", f"a {type(value).__name__}")
         array = self._host_array(value)
         self._check(array.dtype, array.shape)
-        if not array.flags.c_contiguous:
-            raise self._error("a dense array in C order", f"strides {array.strides}; pass np.ascontiguousarray(array)")
+        if not array.flags.c_contiguous or not array.flags.aligned:
+            raise self._error("a dense, aligned array in C order", f"strides {array.strides}; make it contiguous first")
         if writable and not array.flags.writeable:
             raise self._error("a writable array", "a read-only one")
         return array

@@ -40,7 +40,9 @@ def _context(ordinal: int) -> Context:
 class CudaExecutor:
     """Runs the plan that suits the GPU best. `architecture` is that plan's key."""
 
-    threads = 1
+    @property
+    def threads(self) -> int:
+        return 1
 
     def __init__(self, artifact: Artifact, *, threads: int | None, device: Any, api: Any = None) -> None:
         """`api` stands in for `cuda.bindings.driver` in tests."""

@@ -159,11 +159,11 @@ def test_a_bound_call_uses_the_buffers_in_place(executable: Executable) -> None:
 @pytest.mark.parametrize(
     ("a", "y", "complaint"),
     [
-        (np.zeros((2, 6), np.float32)[:, ::2], None, "should be a dense array in C order"),
+        (np.zeros((2, 6), np.float32)[:, ::2], None, "should be a dense, aligned array in C order"),
         ([[0.0] * 3] * 2, None, "whose memory the bound call uses"),
         (A, np.zeros((2, 3)), "The output 'y' should be element type float32"),
         (A, np.zeros((3, 2), np.float32), "The output 'y' should be shape"),
-        (A, np.broadcast_to(np.float32(0), (2, 3)), "The output 'y' should be a dense array"),
+        (A, np.broadcast_to(np.float32(0), (2, 3)), "The output 'y' should be a dense, aligned array"),
         (A, np.frombuffer(bytes(24), np.float32).reshape(2, 3), "The output 'y' should be a writable array"),
     ],
 )

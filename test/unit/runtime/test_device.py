@@ -1,0 +1,77 @@
+"""The device tables: internally consistent, and lookups that explain themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from mlirfuse import device
+from mlirfuse.device import CHIPS, PRODUCTS, device_for, host_device, product
+from mlirfuse.errors import UnsupportedTarget
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_gpu_is_consistent(name: str) -> None:
+    gpu = PRODUCTS[name]
+    assert gpu.kind == "cuda"
+    assert gpu.chip in CHIPS
+    assert gpu.max_threads_per_sm % gpu.warp_size == 0
+    assert gpu.shared_bytes_per_block + gpu.shared_bytes_reserved <= gpu.shared_bytes_per_sm
+    assert gpu.registers_per_sm >= gpu.max_threads_per_block * 64
+    assert gpu.fp32_flops <= (gpu.tf32_flops or gpu.fp32_flops) <= (gpu.fp16_flops or gpu.fp32_flops)
+    assert gpu.has_tensor_cores == (gpu.capability >= (8, 0))
+    # fp32 rate over multiprocessors and two operations a cycle: 64 or 128 lanes at 1 to 3 GHz
+    assert 1e9 < gpu.fp32_flops / (gpu.multiprocessors * 2 * (64 if gpu.chip == "sm_80" else 128)) < 3e9
+    assert 5 < gpu.machine_balance < 120
+
+
+def test_chips_and_products_are_found() -> None:
+    assert device_for("sm_90").name.startswith("NVIDIA H100")
+    assert device_for("sm_90a") is device_for("sm_90")
+    assert device_for("h200").dram_bandwidth > device_for("h100").dram_bandwidth
+    assert device_for("sm_120").capability == (12, 0)
+    with pytest.raises(UnsupportedTarget, match=r"known are sm_61.*h200"):
+        device_for("sm_42")
+
+
+def test_a_driver_name_finds_its_product_or_the_nearest_older_limits() -> None:
+    assert product("NVIDIA H200", (9, 0)) is PRODUCTS["h200"]
+    unknown = product("NVIDIA B200", (10, 0))
+    assert unknown is not None
+    assert (unknown.name, unknown.chip) == ("NVIDIA B200", "sm_90")
+    assert product("GeForce 8800", (1, 0)) is None
+
+
+def test_rates_by_precision() -> None:
+    assert device_for("h100").flops("bf16") == device_for("h100").bf16_flops
+    assert device_for("titan-xp").flops("tf32") == device_for("titan-xp").fp32_flops
+
+
+def test_the_host_is_measured() -> None:
+    host = host_device()
+    assert host.kind == "cpu"
+    assert host.multiprocessors >= 1
+    assert host.vector_bytes in (16, 32, 64)
+    assert host.l1_bytes >= 8192
+    assert host.capability == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [("avx512f avx2", (64, 32)), ("avx2", (32, 16)), ("asimd", (16, 32)), ("sse2", (16, 16))],
+)
+def test_vector_units(features: str, expected: tuple[int, int]) -> None:
+    assert device._vector_unit(frozenset(features.split())) == expected
+
+
+def test_files_that_are_not_there_are_no_error(tmp_path: Path) -> None:
+    assert device._cpu_info(tmp_path / "cpuinfo") == {}
+    assert device._cache_sizes(tmp_path) == {}
+
+
+def test_caches_are_read_by_level(tmp_path: Path) -> None:
+    for index, (level, kind, size) in enumerate([(1, "Data", "48K"), (1, "Instruction", "32K"), (3, "Unified", "64M")]):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        for name, text in (("level", level), ("type", kind), ("size", size)):
+            (folder / name).write_text(f"{text}\n")
+    assert device._cache_sizes(tmp_path) == {1: 48 * 1024, 3: 64 * 1024**2}
