@@ -67,6 +67,7 @@ class _Writer:
         self.kernels: dict[str, str] = {}
         self.known: dict[Hashable, str] = {}
         self.lines: list[str] = []
+        self.sizes: set[int] = set()
         self.views: dict[Any, tuple[str, str]] = {}
         self.counter = 0
 
@@ -84,6 +85,7 @@ class _Writer:
         signature += [self._signature("output", i, v) for i, v in enumerate(outputs)]
         arena = max((w.offset + w.span * w.element_bytes for w in self.where.values() if w.space == "arena"), default=0)
         head = [f"%arena = memref.alloc() {{alignment = 256 : i64}} : {self._memref(arena, 'i8')}"] if arena else []
+        head += [f"%n{size} = arith.constant {size} : index" for size in sorted(self.sizes)]
         names = {k: str(self.function.attributes[k]) for k in ("fusion.inputs", "fusion.outputs") if k in self.function.attributes}
         specs = {
             "fusion.input_types": [str(self.where[v].tensor) for v in block.arguments],
@@ -115,7 +117,9 @@ class _Writer:
         kept["flops"] = to_attribute(group.flops)
         kept["results"] = to_attribute(len(group.outputs))
         kept["shared_bytes"] = to_attribute(program.shared_bytes)
-        self.lines += self.backend.launch(name, program, arguments, str(ir.DictAttr.get(kept)))
+        sizes, line = self.backend.launch(name, program, arguments, str(ir.DictAttr.get(kept)))
+        self.sizes |= set(sizes)
+        self.lines.append(line)
 
     def _kernel(self, group: Group, schedule: Any, program: Any, storages: dict[int, Storage]) -> str:
         key = (_structure(group), schedule, tuple(sorted(storages.items())))

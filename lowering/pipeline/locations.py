@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlirfuse.dialect import TensorType, attribute_value, from_attribute, type_from_mlir
-from mlirfuse.mlir import ir
+from mlirfuse.dialect import TensorType, attribute_value, type_from_mlir
+from mlirfuse.lowering.plan.buffers import place_of
 
 __all__ = ["Location", "locate_values"]
 
@@ -60,22 +60,15 @@ def locate_values(function: Any) -> dict[Any, Location]:
             tensor = type_from_mlir(operation.results[0].type)
             found[operation.results[0]] = Location(tensor, "weight", tensor.strides(), key=attribute_value(op, "key"))
             continue
-        buffers = list(ir.ArrayAttr(operation.attributes["buffers"])) if "buffers" in operation.attributes else []
-        for number, result in enumerate(operation.results):
-            tensor = type_from_mlir(result.type)
-            if number < len(buffers):
-                found[result] = _from_attribute(tensor, buffers[number])
-            elif not tensor.static:
+        for result in operation.results:
+            tensor, place = type_from_mlir(result.type), place_of(result)
+            if place is None:
+                continue
+            if place.host or not tensor.static:
                 found[result] = Location(tensor, "host", index=host_values)
                 host_values += 1
+            elif place.output is not None:
+                found[result] = Location(tensor, "output", place.strides, index=place.output, offset=place.offset)
+            else:
+                found[result] = Location(tensor, "arena", place.strides, offset=place.offset)
     return found
-
-
-def _from_attribute(tensor: TensorType, attribute: Any) -> Location:
-    entries = {item.name: from_attribute(item.attr) for item in ir.DictAttr(attribute)}
-    strides = tuple(entries.get("strides", ())) or (tensor.strides() if tensor.static else ())
-    if "host" in entries:
-        return Location(tensor, "host", strides, index=entries["host"])
-    if "output" in entries:
-        return Location(tensor, "output", strides, index=entries["output"], offset=entries.get("offset", 0))
-    return Location(tensor, "arena", strides, offset=entries["offset"])
