@@ -25,8 +25,9 @@ LAYERS = [
     ["frontend", "simulator", "lowering"],
     ["artifact"],
     ["runtime"],
-    ["tuning", "reports"],
-    ["compiler"],
+    ["tuning", "report"],
+    ["targets"],
+    ["compiler worker"],
     ["cli __main__"],
 ]
 LOWERING = [
@@ -49,7 +50,7 @@ FOREIGN = {
     "torch_mlir": ("mlirfuse.mlir",),
     "llvmlite": ("mlirfuse.lowering.codegen", "mlirfuse.lowering.nvvm", "mlirfuse.lowering.host", "mlirfuse.runtime"),
     "cuda": ("mlirfuse.runtime", "mlirfuse.device"),
-    "onnxruntime": ("mlirfuse.frontend", "mlirfuse.runtime", "mlirfuse.cli"),
+    "onnxruntime": ("mlirfuse.frontend", "mlirfuse.runtime", "mlirfuse.zoo", "mlirfuse.cli"),
 }
 
 
