@@ -43,6 +43,7 @@ def assign(program: Program, order: str = "program") -> tuple[list[Place], int]:
     conflict = may_coexist_in_order if order == "program" else may_coexist_in_parallel(closure(program))
     arena = plan_arena(list(buffers.values()), conflict)
     offsets = dict(zip(buffers, arena.offsets, strict=True))
+    unknown = [n for n, v in enumerate(program.values) if not v.tensor.static]
     places: dict[int, Place] = {}
 
     def place(number: int) -> Place:
@@ -50,7 +51,7 @@ def assign(program: Program, order: str = "program") -> tuple[list[Place], int]:
             return places[number]
         value = program.values[number]
         if not value.tensor.static:
-            found = Place(0, (0,) * value.tensor.rank, 0, value.output, host=True)
+            found = Place(0, (0,) * value.tensor.rank, 0, value.output, host=unknown.index(number))
         elif value.whole is not None:
             whole = place(value.whole)
             start = value.start * whole.strides[value.axis] * np.dtype(value.tensor.dtype).itemsize

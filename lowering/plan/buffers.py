@@ -21,7 +21,7 @@ __all__ = ["Place", "Program", "Value", "place_of", "read_places", "read_program
 
 @dataclass(frozen=True)
 class Place:
-    """A strided view of the arena, of output buffer number `output`, or of an array that the host holds (`host`).
+    """A strided view of the arena, of output buffer number `output`, or array number `host` of those that the host holds.
 
     `offset` is in bytes, `strides` in elements for each logical dimension, `bytes` those of the elements.
     """
@@ -30,14 +30,14 @@ class Place:
     strides: tuple[int, ...]
     bytes: int
     output: int | None = None
-    host: bool = False
+    host: int | None = None
 
     def to_attribute(self) -> ir.DictAttr:
         fields: dict[str, Any] = {"offset": self.offset, "strides": self.strides, "bytes": self.bytes}
         if self.output is not None:
             fields["output"] = self.output
-        if self.host:
-            fields["host"] = True
+        if self.host is not None:
+            fields["host"] = self.host
         return ir.DictAttr.get({name: to_attribute(value) for name, value in fields.items()})
 
     @classmethod

@@ -28,7 +28,7 @@ def check_arena(function: ir.Operation, in_parallel: bool = False) -> list[str]:
 
 def _each_alone(program: Program, places: list[Place], arena_bytes: int) -> Iterator[str]:
     for number, (value, place) in enumerate(zip(program.values, places, strict=True)):
-        if place.host:
+        if place.host is not None:
             continue
         if place.bytes != value.tensor.bytes:
             yield f"value {number} has {value.tensor.bytes} bytes, but its place {place.bytes}"
@@ -73,7 +73,7 @@ def _spans(program: Program, places: list[Place]) -> list[tuple[int, int, int]]:
     roots = [
         (n, places[n].offset, places[n].offset + places[n].span(v.tensor))
         for n, v in enumerate(program.values)
-        if v.whole is None and not places[n].host and places[n].output is None
+        if v.whole is None and places[n].host is None and places[n].output is None
     ]
     return sorted(roots, key=lambda item: (item[1], item[0]))
 

@@ -9,7 +9,7 @@ from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.graph import main_function
 from mlirfuse.mlir import ir
 
-__all__ = ["ElideConcats"]
+__all__ = ["ElideConcats", "free_concats"]
 
 
 @register_pass
@@ -19,26 +19,35 @@ class ElideConcats:
 
     They can if each operand is computed by a kernel, is given once, and lies in no other concatenation's
     buffer. A concatenation's result may be an operand of the next one: its buffer is then a part of that one's.
+    With `into_outputs`, also concatenations that are returned.
     """
 
     name: ClassVar[str] = "fusion-elide-concats"
+    into_outputs: bool = False
 
     def __call__(self, module_op: ir.Operation) -> None:
-        placed: set[Any] = set()
-        for op in main_function(module_op).regions[0].blocks[0]:
-            operation = op.operation
-            if operation.name != "fusion.concat":
-                continue
-            operands = list(operation.operands)
-            distinct = len(set(operands)) == len(operands)
-            if distinct and not placed.intersection(operands) and all(map(_written_by_a_kernel, operands)):
-                operation.attributes["elided"] = to_attribute(True)
+        for op in free_concats(main_function(module_op), self.into_outputs):
+            op.attributes["elided"] = to_attribute(True)
+
+
+def free_concats(function: ir.Operation, into_outputs: bool = False) -> list[ir.Operation]:
+    """The concatenations whose operands can be written in place."""
+    placed: set[Any] = set()
+    found = []
+    for op in function.regions[0].blocks[0]:
+        operation = op.operation
+        if operation.name != "fusion.concat":
+            continue
+        operands = list(operation.operands)
+        distinct = len(set(operands)) == len(operands)
+        returned = any(use.owner.operation.name == "func.return" for use in operation.results[0].uses)
+        if distinct and not placed.intersection(operands) and all(map(_written_by_a_kernel, operands)):
+            if into_outputs or not returned:
+                found.append(operation)
                 placed.update(operands)
+    return found
 
 
 def _written_by_a_kernel(value: Any) -> bool:
     """Whether the value can be written in place: by a kernel, or part by part as an elided concat."""
-    if isinstance(value.owner, ir.Block):
-        return False
-    owner = value.owner.operation
-    return owner.name not in (*CONSTANTS, "fusion.fallback")
+    return not isinstance(value.owner, ir.Block) and value.owner.operation.name not in (*CONSTANTS, "fusion.fallback")

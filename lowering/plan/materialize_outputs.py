@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlirfuse.dialect import attribute_value, build, onnx_nodes, type_from_mlir
+from mlirfuse.dialect import build, onnx_nodes, type_from_mlir
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.lowering.passes import register_pass
+from mlirfuse.lowering.plan.elide_concats import free_concats
 from mlirfuse.lowering.plan.graph import main_function
 from mlirfuse.mlir import ir
 
@@ -26,27 +27,23 @@ class MaterializeOutputs:
     def __call__(self, module_op: ir.Operation) -> None:
         function = main_function(module_op)
         terminator = list(function.regions[0].blocks[0])[-1].operation
+        parts = {v for concat in free_concats(function) for v in concat.operands}
         seen: set[Any] = set()
         for i, value in enumerate(list(terminator.operands)):
-            if value in seen or not _storable(value):
+            if value in seen or value in parts or not _computed(value):
                 terminator.operands[i] = _copy(value, terminator)
             seen.add(value)
 
 
-def _storable(value: Any) -> bool:
-    """Whether what computes the value may write it into an output's buffer."""
-    if isinstance(value.owner, ir.Block) or value.owner.operation.name in CONSTANTS:
-        return False
-    users = (use.owner.operation for use in value.uses)
-    return not any(user.name == "fusion.concat" and attribute_value(user, "elided", False) for user in users)
+def _computed(value: Any) -> bool:
+    return not isinstance(value.owner, ir.Block) and value.owner.operation.name not in CONSTANTS
 
 
 def _copy(value: Any, before: ir.Operation) -> Any:
     tensor = type_from_mlir(value.type)
     if not tensor.static:
         return value  # made by a fall-back node, which hands over whatever array it has
-    computed = not isinstance(value.owner, ir.Block)
-    names = onnx_nodes(value.owner) if computed else ()
-    loc = value.owner.operation.location if computed else before.location
+    names = onnx_nodes(value.owner) if _computed(value) else ()
+    loc = value.owner.operation.location if _computed(value) else before.location
     with ir.InsertionPoint(before):
         return build("reshape", [value], {"shape": tensor.dims}, onnx_nodes=names, loc=loc)

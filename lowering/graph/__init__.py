@@ -1,0 +1,1 @@
+"""Rewriting the graph by what operations compute, before anything is fused."""
