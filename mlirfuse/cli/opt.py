@@ -113,9 +113,7 @@ def _process(
     asm: dict[str, bool],
 ) -> tuple[str | None, list[Diagnostic]]:
     """One part through the pipeline in a context of its own: the result, or None if it failed; all diagnostics."""
-    store = WeightStore()
-    for path in args.weights:
-        store.load(path)
+    store = _read_weights(args.weights)
     with context() as ctx, store.active(), collect_diagnostics(ctx) as diagnostics:
         ctx.allow_unregistered_dialects = args.allow_unregistered_dialect
         try:
@@ -137,6 +135,16 @@ def _process(
         if not any(diagnostic.severity == "error" for diagnostic in diagnostics):
             diagnostics.append(Diagnostic("error", message))
         return None, diagnostics
+
+
+def _read_weights(paths: Sequence[str]) -> WeightStore:
+    store = WeightStore()
+    for path in paths:
+        try:
+            store.load(path)
+        except Exception as error:  # the library's own kinds differ between versions
+            raise MlirfuseError(f"cannot read weights from {path}: {error}") from None
+    return store
 
 
 def _pipeline(text: str | None, flags: Sequence[str]) -> PassPipeline:
