@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from mlirfuse.dialect import MappingType, Node, TensorType, attribute_value, node_of, semantics, type_from_mlir
+from mlirfuse.dialect import MappingType, Node, TensorType, attribute_value, is_constant, node_of, semantics, type_from_mlir
 from mlirfuse.mlir import ir
 
 __all__ = ["Group", "Member", "group_of"]
@@ -88,6 +88,7 @@ def group_of(op: Any) -> Group:
         return numbers[value]
 
     inputs = tuple(number(argument) for argument in block.arguments)
+    weights = {a for a, v in zip(block.arguments, op.operation.operands, strict=True) if is_constant(v)}
     outputs: tuple[int, ...] = ()
     for inner in block.operations:
         operation = inner.operation
@@ -98,7 +99,8 @@ def group_of(op: Any) -> Group:
         else:
             operands = tuple(numbers[v] for v in operation.operands)
             result = number(operation.results[0])
-            members.append(Member(node_of(inner), operands, result, attribute_value(inner, "onnx_nodes", ())))
+            node = replace(node_of(inner), constant=tuple(v in weights or is_constant(v) for v in operation.operands))
+            members.append(Member(node, operands, result, attribute_value(inner, "onnx_nodes", ())))
     for value, result in zip(outputs, op.operation.results, strict=True):
         types[value] = type_from_mlir(result.type)
     return Group(tuple(types), inputs, tuple(members), outputs, tuple(immediates))

@@ -1,8 +1,8 @@
 """Loops over the elements of outputs: which dimensions the vector lanes run along, and how tiles cut the rest.
 
-    for each position of the outer dimensions:        (cut into `outer` tiles)
-        for each vector of the inner dimensions:      (cut into `inner` tiles)
-            out[position, vector] = value(out, position, vector)
+for each position of the outer dimensions:        (cut into `outer` tiles)
+    for each vector of the inner dimensions:      (cut into `inner` tiles)
+        out[position, vector] = value(out, position, vector)
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ __all__ = ["MapLoops", "MapSection", "choose_map", "even_tiles", "map_sections",
 
 TILE_SECONDS = 20e-6  # a tile is worth handing to a thread from here on
 TILES_PER_CORE = 8
-_SLOW = frozenset("exp log tanh erf sigmoid gelu gelu_tanh softplus mish sin cos tan elu selu celu pow sinh cosh asin acos atan".split())
+_SLOW = frozenset(
+    ("exp", "log", "tanh", "erf", "sigmoid", "gelu", "gelu_tanh", "softplus", "mish", "elu", "selu", "celu", "pow")
+    + ("sin", "cos", "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh")
+)
 
 
 @dataclass(frozen=True)
 class MapLoops:
-    """One entry for each section (outputs of one shape and layout): how many inner dimensions are one, the lanes of a vector,
-    and the tiles along the outer positions and along the vectors.
+    """Each field has one entry for each section (outputs of one shape and layout).
+
+    `collapse` says how many inner dimensions are walked as one, `widths` the lanes of a vector, `outer` and `inner` the tiles
+    along the outer positions and along the vectors.
     """
 
     collapse: tuple[int, ...]
@@ -52,7 +57,7 @@ class MapLoops:
 
 @dataclass(frozen=True)
 class MapSection:
-    """Outputs of one shape: `order` lists the dimensions larger than 1 from outermost to innermost, the last `collapse` of them inner."""
+    """Outputs of one shape: `order` lists the dimensions larger than 1, outermost first, the last `collapse` of them inner."""
 
     outputs: tuple[int, ...]
     dims: tuple[int, ...]
@@ -95,7 +100,9 @@ def map_sections(group: Group, schedule: MapLoops) -> list[MapSection]:
     """The sections that a schedule describes."""
     return [
         MapSection(outputs, group.types[outputs[0]].dims, _physical(group.types[outputs[0]]), *rest)
-        for outputs, *rest in zip(_classes(group), schedule.collapse, schedule.widths, schedule.outer, schedule.inner, strict=True)
+        for outputs, *rest in zip(
+            _classes(group), schedule.collapse, schedule.widths, schedule.outer, schedule.inner, strict=True
+        )
     ]
 
 

@@ -21,7 +21,7 @@ _PASSES = {"softmax": 3, "normalize": 3}  # readings of a row for one element, w
 
 @dataclass(frozen=True)
 class Read:
-    """One operand (or kept value) read at `index` where `conditions` hold, `trips` times for one element of the output."""
+    """A value read at `index` where `conditions` hold, `trips` times for one element of the output."""
 
     value: int
     index: tuple[Expr, ...]

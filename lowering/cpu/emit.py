@@ -1,0 +1,36 @@
+"""From a tile program to a CPU kernel: the frame, then the stage emitter of its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlirfuse.lowering.cpu.frame import Strides, kernel_frame
+from mlirfuse.lowering.cpu.map_stage import emit_map
+from mlirfuse.lowering.schedule.program import TileProgram
+from mlirfuse.mlir import func
+
+__all__ = ["emit_kernel"]
+
+
+def emit_kernel(
+    program: TileProgram,
+    name: str,
+    *,
+    input_strides: Mapping[int, Strides] | None = None,
+    output_strides: Mapping[int, Strides] | None = None,
+) -> func.FuncOp:
+    """Emit, at the insertion point, `func.func private @name(operands..., outputs..., %tile: index)`.
+
+    Arguments are flat buffers; a tensor lies in its own as its type's strides say, or as the strides given here for its
+    value number (a slice of a larger buffer, from its first element on). No output may share memory with an operand.
+    """
+    with kernel_frame(name, program.group, input_strides or {}, {}, program.tile_count, output_strides or {}) as (
+        function,
+        frame,
+    ):
+        _STAGES[type(program.schedule).__name__](frame, program.schedule)
+    return function
+
+
+_STAGES: dict[str, Any] = {"MapLoops": emit_map}
