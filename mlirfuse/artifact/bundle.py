@@ -57,6 +57,8 @@ class Artifact:
                 f"being '{missing[0]}'. Compile the model again."
             )
         for architecture, plan in self.plans.items():
+            if (plan.program.inputs, plan.program.outputs) != (self.inputs, self.outputs):
+                raise malformed(f"plans[{architecture!r}].program", "of the artifact's signature", plan.program.inputs)
             self._check_sizes(architecture, plan)
 
     def _check_sizes(self, architecture: str, plan: Plan) -> None:

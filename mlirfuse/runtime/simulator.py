@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Plan
 from mlirfuse.errors import ArtifactError
 from mlirfuse.runtime.buffers import Frame, HostNodes, aligned_bytes, program_weights
@@ -15,7 +17,11 @@ __all__ = ["SimulatorExecutor"]
 
 
 class SimulatorExecutor:
-    """Runs the "simulator" plan. `counters` holds (kernel, Counters) of each launch of the last inference."""
+    """Runs the "simulator" plan.
+
+    `mode` is the simulator's: "run" computes, "check" also watches for races and counts, "count" counts
+    without computing. `counters` holds (kernel, Counters) of each launch of the last inference, all zero after "run".
+    """
 
     @property
     def threads(self) -> int:
@@ -23,6 +29,7 @@ class SimulatorExecutor:
 
     def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
         kernel_class = _kernel_class()
+        self.mode = "run"
         self.counters: list[tuple[str, Any]] = []
         self._plan = _simulator_plan(artifact)
         self._slots = [Slot(spec, "input") for spec in artifact.inputs]
@@ -57,6 +64,27 @@ class SimulatorExecutor:
         names = [step.kernel for step in self._plan.program.steps if isinstance(step, Launch)]
         return Timing(spread, spread, runs, [(n, Spread.of([s])) for n, s in zip(names, self._seconds, strict=True)])
 
+    def count(self) -> list[tuple[str, Any]]:
+        """What each launch moves and computes, at full size but without arithmetic; no host node runs."""
+        frame = Frame(
+            self._plan.program,
+            self._arena,
+            self._weights,
+            [np.zeros(slot.shape, slot.dtype) for slot in self._slots],  # type: ignore[arg-type]
+            [slot.empty() if slot.is_static else None for slot in self._results],
+        )
+        with self._lock:
+            self._arena[:] = 0  # where addresses depend on values, zero is always a valid index
+            return [
+                (step.kernel, self._launch(step, frame, "count"))
+                for step in self._plan.program.steps
+                if isinstance(step, Launch)
+            ]
+
+    def _launch(self, step: Launch, frame: Frame, mode: str) -> Any:
+        buffers = [frame.flat(ref) for ref in step.args]
+        return self._kernels[step.kernel].launch(step.grid, step.block, buffers, mode=mode)
+
     def _run(self, inputs: list[Any], outputs: list[Any]) -> list[Any]:
         with self._lock:
             frame = Frame(self._plan.program, self._arena, self._weights, inputs, outputs)
@@ -64,9 +92,7 @@ class SimulatorExecutor:
             for step in self._plan.program.steps:
                 if isinstance(step, Launch):
                     start = time.perf_counter()
-                    buffers = [frame.flat(ref) for ref in step.args]
-                    moved = self._kernels[step.kernel].launch(step.grid, step.block, buffers)
-                    self.counters.append((step.kernel, moved))
+                    self.counters.append((step.kernel, self._launch(step, frame, self.mode)))
                     self._seconds.append(time.perf_counter() - start)
                 elif isinstance(step, HostCall):
                     self._host.run(step, frame)

@@ -1,6 +1,8 @@
 """Which plan suits a GPU, and its kernels loaded."""
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,22 +48,29 @@ def best_plan(artifact: Artifact, capability: tuple[int, int]) -> tuple[str, Pla
 
 
 def load_kernels(context: Context, arch: str, plan: Plan) -> dict[str, LoadedKernel]:
-    """Every kernel that the plan's program launches; the context must be current."""
+    """Every kernel that the plan's program launches; the context must be current.
+
+    The driver assembles PTX when it loads it, which takes most of the time, so images load side by side.
+    """
     exact = re.fullmatch(rf"sm_{context.capability[0]}{context.capability[1]}[af]?", arch) is not None
     formats = ("cubin", "ptx") if exact else ("ptx",)
-    modules: dict[int, _Module] = {}
-    loaded = {}
+    images = {name: plan.image(name, *formats) for name in plan.program.kernels()}
+    distinct = {id(image): (image, name) for name, image in reversed(images.items())}
+
+    def load(image: Image, name: str) -> _Module:
+        with context.current():  # of the worker thread
+            return _Module(context, image, name)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        modules = dict(zip(distinct, pool.map(lambda entry: load(*entry), distinct.values()), strict=True))
     shared: dict[str, int] = {}
     for step in plan.program.steps:
         if isinstance(step, Launch):
             shared[step.kernel] = max(step.shared_bytes, shared.get(step.kernel, 0))
-    for name in plan.program.kernels():
-        image = plan.image(name, *formats)
-        module = modules.get(id(image))
-        if module is None:
-            module = modules[id(image)] = _Module(context, image, name)
-        loaded[name] = _function(context, module, name, plan.kernels[name].symbol, shared.get(name, 0))
-    return loaded
+    return {
+        name: _function(context, modules[id(image)], name, plan.kernels[name].symbol, shared.get(name, 0))
+        for name, image in images.items()
+    }
 
 
 class _Module:

@@ -220,9 +220,16 @@ def test_a_plan_without_a_kernel_is_refused() -> None:
 
 
 def test_a_reference_beyond_its_weight_is_refused() -> None:
-    short = {**artifact().weights, "packed": np.zeros(5, np.float32)}
+    good = artifact()
+    short = {**good.weights, "packed": np.zeros(5, np.float32)}
     with pytest.raises(ArtifactError, match="inside weight 'packed'"):
-        Artifact("m", "cuda", "fp32", (), (), artifact().plans, short)
+        Artifact("m", "cuda", "fp32", good.inputs, good.outputs, good.plans, short)
+
+
+def test_a_plan_of_another_signature_is_refused() -> None:
+    good = artifact()
+    with pytest.raises(ArtifactError, match="of the artifact's signature"):
+        Artifact("m", "cuda", "fp32", good.outputs, good.inputs, good.plans, good.weights)
 
 
 def test_a_missing_weight_is_refused() -> None:

@@ -200,7 +200,8 @@ def test_a_target_nobody_runs_is_unsupported() -> None:
 
 def test_a_plan_for_another_kind_is_refused() -> None:
     with pytest.raises((ArtifactError, UnsupportedTarget)):
-        load(Artifact("m", "cpu", "fp32", (), (), networks.plain().plans, {"w": networks.W}))
+        made = networks.plain()
+        load(Artifact("m", "cpu", "fp32", made.inputs, made.outputs, made.plans, made.weights))
 
 
 def test_arrange_takes_no_inputs() -> None:
