@@ -84,7 +84,9 @@ class Audit:
         self.counters.blocks += batch.blocks
         if self.races:
             self.block_races = self.block_races or BlockRaces(batch.launch)
-            self.state = RaceState(batch.lanes, batch.launch.translation.shared_item_bytes)
+            translation = batch.launch.translation
+            mixed = len(translation.dynamic_elements) > 1
+            self.state = RaceState(batch.lanes, translation.shared_item_bytes, mixed)
 
     def finish(self) -> Counters:
         """The totals of the launch."""

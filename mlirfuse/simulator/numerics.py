@@ -127,6 +127,11 @@ def erf(x: Any) -> Any:
     return value.astype(dtype)
 
 
+def erfc(x: Any) -> Any:
+    """1 - erf(x), exact to rounding (and slow: element by element)."""
+    return np.vectorize(math.erfc, otypes=[np.float64])(x).astype(x.dtype)[()]
+
+
 # Masks: True (every lane), False (none), or an array.
 
 
@@ -209,7 +214,7 @@ NAMESPACE: dict[str, Any] = {
     **{
         f.__name__: f
         for f in (
-            cast, enter, erf, floor_quotient, fma, insert, keep, larger, merge, modulo, pick, put, quotient,
+            cast, enter, erf, erfc, floor_quotient, fma, insert, keep, larger, merge, modulo, pick, put, quotient,
             reinterpret, remainder, round_half_away, rsqrt, select, signed, smaller, splat, split, stack, to_index,
             unsigned,
         )

@@ -22,8 +22,9 @@ class RaceState:
     barriers. While all blocks do the same, one copy of the state serves them all.
     """
 
-    def __init__(self, lanes: Lanes, grain: int) -> None:
-        self.lanes, self.grain = lanes, grain
+    def __init__(self, lanes: Lanes, grain: int, mixed: bool) -> None:
+        """`mixed`: bytes may be seen as elements of several types."""
+        self.lanes, self.grain, self.mixed = lanes, grain, mixed
         self.per_block = False
         self.epoch = np.ones(1, np.int32)
         self.columns = {name: np.zeros((0, 1), np.int32) for name in ("wrote", "writer", "read", "reader", "type")}
@@ -56,9 +57,11 @@ class RaceState:
         dtype = pattern.memory.data.dtype
         if write:
             self.write(site, cells, who)
-            self.column("type")[cells] = dtype.num
+            if self.mixed:
+                self.column("type")[cells] = dtype.num
             return np.zeros((0, 0), np.bool_)
-        self.require_type(site, cells, dtype)
+        if self.mixed:
+            self.require_type(site, cells, dtype)
         return self.read(site, cells, who)
 
     def require_type(self, site: Site, cells: np.ndarray, dtype: np.dtype) -> None:
@@ -69,16 +72,26 @@ class RaceState:
 
     def cells(self, pattern: "SharedPattern", mask: Any, element: int) -> tuple[np.ndarray, np.ndarray]:
         """(flat state cells [grain, lane], thread of each lane) of the active lanes."""
-        item = pattern.memory.data.itemsize
-        per_lane = pattern.span * item // self.grain
+        memory = pattern.memory
+        start = (element * memory.data.itemsize + memory.byte_address) // self.grain
+        self.reserve(start + (pattern.spread + pattern.span) * memory.data.itemsize // self.grain)
         width = self.lanes.blocks if self.per_block else 1
+        key = ("cells", width)
+        if mask is not True or key not in pattern.memo:
+            relative = self.relative_cells(pattern, mask, width)
+            if mask is not True:
+                return relative[0] + start * width, relative[1]
+            pattern.memo[key] = relative
+        cells, who = pattern.memo[key]
+        return cells + start * width, who
+
+    def relative_cells(self, pattern: "SharedPattern", mask: Any, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """`cells`, counted from the access's first grain."""
+        per_element = pattern.memory.data.itemsize // self.grain
         shape = (self.lanes.threads, width)
-        first = np.broadcast_to(pattern.index + element, shape) * item + pattern.memory.byte_address
-        active = np.broadcast_to(mask, shape)
-        thread, block = np.nonzero(active)
-        grains = first[thread, block] // self.grain + np.arange(per_lane).reshape(-1, 1)
-        if grains.size:
-            self.reserve(int(grains.max()) + 1)
+        thread, block = np.nonzero(np.broadcast_to(mask, shape))
+        first = np.broadcast_to(pattern.index * per_element, shape)[thread, block]
+        grains = first + np.arange(pattern.span * per_element).reshape(-1, 1)
         return grains * width + block, thread.astype(np.int32)
 
     def column(self, name: str) -> np.ndarray:
@@ -87,7 +100,7 @@ class RaceState:
 
     def now(self, cells: np.ndarray) -> np.ndarray:
         """The current epoch of each cell's block."""
-        return self.epoch[cells % self.epoch.size]
+        return self.epoch[cells % self.epoch.size] if self.per_block else self.epoch
 
     def read(self, site: Site, cells: np.ndarray, who: np.ndarray) -> np.ndarray:
         """Read after write by another thread is a race."""

@@ -90,6 +90,21 @@ def constant(t: Translator, op: Any) -> None:
         t.bind(result, name)
 
 
+@translates("ub.poison")
+def undefined(t: Translator, op: Any) -> None:
+    """Any value will do: zero."""
+    result = op.results[0]
+    if isinstance(result.type, ir.IndexType):
+        t.bind_linear(result, Linear())
+        return
+    kind = value_type(result.type)
+    name = t.constant(np.zeros((), kind.dtype)[()])
+    if kind.shape:
+        t.bind_splat(result, name)
+    else:
+        t.bind(result, name)
+
+
 @translates(*(f"arith.{name}" for name in FLOAT))
 def float_arithmetic(t: Translator, op: Any) -> None:
     """One rounding per operation, in the element type."""

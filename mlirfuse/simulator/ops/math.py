@@ -20,6 +20,7 @@ FUNCTIONS = {
     "cos": "np.cos({0})",
     "cosh": "np.cosh({0})",
     "erf": "erf({0})",
+    "erfc": "erfc({0})",
     "exp": "np.exp({0})",
     "exp2": "np.exp2({0})",
     "expm1": "np.expm1({0})",
