@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
-from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.nvvm.compile import compile_kernels
 from mlirfuse.lowering.nvvm.pipeline import lower_kernel, split_kernels
 from mlirfuse.lowering.pipeline.host_program import host_program
@@ -13,7 +13,7 @@ from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, Target, environment
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
-from mlirfuse.targets.packing import weights_of
+from mlirfuse.targets.finish import kernel_cache, weights_of
 
 __all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "precision_of", "stage_options"]
 
@@ -33,14 +33,10 @@ def precision_of(options: CompileOptions) -> str:
     return "fp32" if options.precision in ("auto", "fp32") else options.precision
 
 
-def _cache(options: CompileOptions) -> KernelCache | None:
-    directory = environment().cache_dir if options.cache_dir is None else options.cache_dir
-    return KernelCache(directory) if directory else None
-
-
 def _compile(compilation: Any, module: Any, chip: str, assemble: bool | None) -> Any:
     options: CompileOptions = compilation.options
-    return compile_kernels(split_kernels(module), chip, workers=options.workers or environment().workers, cache=_cache(options), assemble=assemble)
+    workers = options.workers or environment().workers or len(os.sched_getaffinity(0))
+    return compile_kernels(split_kernels(module), chip, workers=workers, cache=kernel_cache(options), assemble=assemble)
 
 
 def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:

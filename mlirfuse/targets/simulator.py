@@ -10,7 +10,7 @@ from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
 from mlirfuse.targets.cuda import DEFAULT_CHIP, precision_of, stage_options
-from mlirfuse.targets.packing import weights_of
+from mlirfuse.targets.finish import weights_of
 
 __all__ = ["BACKEND"]
 

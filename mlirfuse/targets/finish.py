@@ -1,4 +1,4 @@
-"""The weights of an artifact: each stored once, and a recipe for every memory order that kernels read."""
+"""What every target needs at the end: weights stored once with a recipe for each memory order, and the kernel cache."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ import numpy as np
 
 from mlirfuse.artifact import Recipe
 from mlirfuse.errors import MlirfuseError
+from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.pipeline.host_program import packed_weights
+from mlirfuse.options import CompileOptions, environment
 
-__all__ = ["weights_of"]
+__all__ = ["kernel_cache", "weights_of"]
+
+
+def kernel_cache(options: CompileOptions) -> KernelCache | None:
+    """Where compiled kernels are kept: as the options say, else as the environment does; None for nowhere."""
+    directory = environment().cache_dir if options.cache_dir is None else options.cache_dir
+    return KernelCache(directory) if directory else None
 
 
 def weights_of(module: Any, store: Any) -> dict[str, Any]:
