@@ -135,8 +135,15 @@ def _clamp(op: ir.Operation) -> ir.Value:
     return arith.MinimumFOp(arith.MaximumFOp(value, low).result, high).result
 
 
+def _absolute_integer(op: ir.Operation) -> ir.Value:
+    x = op.operands[0]
+    zero = arith.SubIOp(x, x).result
+    return arith.MaxSIOp(x, arith.SubIOp(zero, x).result).result
+
+
 # ops that need no function of their own
 _SIMPLE: dict[str, Callable[[ir.Operation], ir.Value]] = {
+    "math.absi": _absolute_integer,
     "math.clampf": _clamp,
     "math.isfinite": _magnitude_against_infinity(arith.CmpFPredicate.OLT),
     "math.isinf": _magnitude_against_infinity(arith.CmpFPredicate.OEQ),

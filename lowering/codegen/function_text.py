@@ -201,7 +201,4 @@ class Function:
         """The definition, always inlined where it is called."""
         parameters = ", ".join(a.typed for a in self.arguments)
         body = "\n".join(["entry:", *self.lines, f"  ret {result.typed}"])
-        return (
-            f"define {self.type('f')} @{self.name}({parameters}) alwaysinline nounwind memory(none) {{\n"
-            f"{body}\n}}\n"
-        )
+        return f"define {self.type('f')} @{self.name}({parameters}) alwaysinline nounwind memory(none) {{\n{body}\n}}\n"

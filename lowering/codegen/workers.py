@@ -8,6 +8,7 @@ crashed.)
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from mlirfuse.errors import CompilerCrash
 
@@ -31,13 +32,13 @@ _LENGTH = struct.Struct("<Q")
 _STDERR_LINES = 12
 
 
-def _send(stream: BinaryIO, value: Any) -> None:
+def _send(stream: IO[bytes], value: Any) -> None:
     data = pickle.dumps(value)
     stream.write(_LENGTH.pack(len(data)) + data)
     stream.flush()
 
 
-def _receive(stream: BinaryIO) -> Any:
+def _receive(stream: IO[bytes]) -> Any:
     """The next value; EOFError when the other side is gone."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
@@ -53,7 +54,7 @@ class _Child:
     """One worker process."""
 
     def __init__(self) -> None:
-        self.stderr = tempfile.TemporaryFile()
+        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-X", "faulthandler", "-m", "mlirfuse.lowering.codegen.workers"],
             stdin=subprocess.PIPE,
@@ -80,10 +81,8 @@ class _Child:
 
     def close(self) -> None:
         assert self.process.stdin and self.process.stdout
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        except BrokenPipeError:
-            pass
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
@@ -178,9 +177,9 @@ def _answer(job: tuple[str, str, Any]) -> tuple[bool, Any]:
 
 def _main() -> None:
     """Serve jobs until the parent closes the pipe; what a job prints goes to standard error."""
-    answers: BinaryIO = os.fdopen(os.dup(1), "wb")
+    answers: IO[bytes] = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    jobs: BinaryIO = io.BufferedReader(io.FileIO(0))
+    jobs: IO[bytes] = io.BufferedReader(io.FileIO(0))
     while True:
         try:
             job = _receive(jobs)

@@ -13,12 +13,15 @@ from mlirfuse.lowering.host.host_math import HostMachine
 __all__ = ["HostCpu", "llvm_ir_to_object"]
 
 # what LLVM's code generation for x86 may use of a CPU when it compiles kernels
-_X86_FEATURES = frozenset(
-    "sse2 sse3 ssse3 sse4.1 sse4.2 sse4a avx avx2 fma fma4 f16c bmi bmi2 lzcnt popcnt movbe adx cx16 xop tbm"
-    " avx512f avx512bw avx512cd avx512dq avx512vl avx512ifma avx512vbmi avx512vbmi2 avx512vnni avx512bitalg"
-    " avx512vpopcntdq avx512bf16 avx512fp16 avx512vp2intersect avxvnni avxvnniint8 avxvnniint16 avxifma"
-    " avxneconvert gfni vaes vpclmulqdq".split()
-)
+# fmt: off
+_X86_FEATURES = {
+    "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "sse4a", "avx", "avx2", "fma", "fma4", "f16c", "bmi", "bmi2",
+    "lzcnt", "popcnt", "movbe", "adx", "cx16", "xop", "tbm", "avx512f", "avx512bw", "avx512cd", "avx512dq",
+    "avx512vl", "avx512ifma", "avx512vbmi", "avx512vbmi2", "avx512vnni", "avx512bitalg", "avx512vpopcntdq",
+    "avx512bf16", "avx512fp16", "avx512vp2intersect", "avxvnni", "avxvnniint8", "avxvnniint16", "avxifma",
+    "avxneconvert", "gfni", "vaes", "vpclmulqdq",
+}
+# fmt: on
 _V2 = ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16")
 _V3 = (*_V2, "avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe")
 _LEVELS = {

@@ -12,7 +12,7 @@ import numpy as np
 from mlirfuse.lowering.codegen.function_text import Function, Value
 from mlirfuse.lowering.codegen.trigonometric import reduce_in_double
 
-__all__ = ["DeviceMachine"]
+__all__ = ["DeviceMachine", "double_functions"]
 
 _ROUND = 12582912.0  # 1.5 * 2^23: adding it rounds to an integer that the low mantissa bits hold
 _FAR = 30000.0  # beyond, the reduction modulo pi/2 needs doubles
@@ -54,3 +54,31 @@ class DeviceMachine:
             r = f.fma(n, -part, r)
         q, reduced = f.branch(f.abs(x) > _FAR, lambda: reduce_in_double(f, x), (rounded.bits(), r))
         return q, reduced
+
+
+_DOUBLE_INTRINSICS = {
+    "__nv_ceil": ("ceil", 1),
+    "__nv_copysign": ("copysign", 2),
+    "__nv_fabs": ("fabs", 1),
+    "__nv_floor": ("floor", 1),
+    "__nv_fma": ("fma", 3),
+    "__nv_rint": ("roundeven", 1),
+    "__nv_round": ("round", 1),
+    "__nv_sqrt": ("sqrt", 1),
+    "__nv_trunc": ("trunc", 1),
+}
+
+
+def double_functions() -> dict[str, str]:
+    """Definitions, as LLVM IR text, of the f64 functions that upstream calls and LLVM has instructions for."""
+    texts = {}
+    for name, (intrinsic, count) in _DOUBLE_INTRINSICS.items():
+        types = ", ".join(["double"] * count)
+        values = ", ".join(f"double %x{k}" for k in range(count))
+        callee = f"@llvm.{intrinsic}.f64"
+        texts[name] = (
+            f"declare double {callee}({types})\n"
+            f"define double @{name}({values}) alwaysinline nounwind {{\n"
+            f"  %r = call double {callee}({values})\n  ret double %r\n}}\n"
+        )
+    return texts

@@ -126,16 +126,19 @@ def _array_bytes(text: str) -> int:
     return int(count) * int(lanes or 1) * max(bits // 8, 1)
 
 
+def _address_space(op: ir.Operation) -> int:
+    return ir.IntegerAttr(op.attributes["addr_space"]).value if "addr_space" in op.attributes else 0
+
+
 def _static_shared_memory(module: ir.Module) -> tuple[dict[str, int], int]:
     """({buffer: offset}, bytes in total) of the static shared memory, laid out one after the other."""
     offsets, total = {}, 0
     for op in _walk(module, "llvm.mlir.global"):
         name = ir.StringAttr(op.attributes["sym_name"]).value
-        if "addr_space" in op.attributes and ir.IntegerAttr(op.attributes["addr_space"]).value == _SHARED:
-            if "dynamic_sh" not in name:
-                total = -(-total // 128) * 128
-                offsets[name] = total
-                total += _array_bytes(str(ir.TypeAttr(op.attributes["global_type"]).value))
+        if _address_space(op) == _SHARED and "dynamic_sh" not in name:
+            total = -(-total // 128) * 128
+            offsets[name] = total
+            total += _array_bytes(str(ir.TypeAttr(op.attributes["global_type"]).value))
     return offsets, total
 
 

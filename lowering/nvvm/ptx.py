@@ -6,7 +6,7 @@ import llvmlite.binding as llvm
 
 from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.codegen.elementary import link_elementary
-from mlirfuse.lowering.nvvm.device_math import DeviceMachine
+from mlirfuse.lowering.nvvm.device_math import DeviceMachine, double_functions
 
 __all__ = ["PTX_VERSION", "llvm_ir_to_ptx"]
 
@@ -51,6 +51,7 @@ def llvm_ir_to_ptx(llvm_ir: str, chip: str, level: int = 3) -> str:
     header = f'target datalayout = "{machine.target_data}"\ntarget triple = "{_TRIPLE}"\n'
     module = llvm.parse_assembly(header + llvm_ir)
     link_elementary(module, header, DeviceMachine())
+    _link_double_functions(module, header)
     options = llvm.create_pipeline_tuning_options(speed_level=level)
     options.loop_vectorization = False
     builder = llvm.create_pass_builder(machine, options)
@@ -59,3 +60,10 @@ def llvm_ir_to_ptx(llvm_ir: str, chip: str, level: int = 3) -> str:
     if missing:
         raise UnsupportedTarget(f"kernels for {chip} call {', '.join(missing)}, which mlirfuse has no GPU code for.")
     return machine.emit_assembly(module)
+
+
+def _link_double_functions(module: llvm.ModuleRef, header: str) -> None:
+    texts = double_functions()
+    for name in [f.name for f in module.functions if f.is_declaration and f.name in texts]:
+        module.link_in(llvm.parse_assembly(header + texts[name]))
+        module.get_function(name).linkage = llvm.Linkage.internal

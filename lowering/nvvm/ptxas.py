@@ -51,7 +51,8 @@ def available() -> bool:
 @functools.cache
 def version() -> str:
     """Its release, such as V13.0.88."""
-    assert (binary := _find())
+    binary = _find()
+    assert binary
     said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
     match = re.search(r"V[\d.]+", said)
     return match[0] if match else said

@@ -60,8 +60,10 @@ def _imitate_hardware(ir: str) -> str:
     for name in used:
         ir = ir.replace(f"declare float @{name}(float)\n", "").replace(f"@{name}(", f"@exact.{name}(")
         ir += f"define internal float @exact.{name}(float %x) {{\n{_HARDWARE[name]}\n  ret float %r\n}}\n"
-    return ir + "declare float @llvm.exp2.f32(float)\n" + (
-        "" if "declare float @llvm.sqrt.f32" in ir else "declare float @llvm.sqrt.f32(float)\n"
+    return (
+        ir
+        + "declare float @llvm.exp2.f32(float)\n"
+        + ("" if "declare float @llvm.sqrt.f32" in ir else "declare float @llvm.sqrt.f32(float)\n")
     )
 
 

@@ -53,6 +53,23 @@ func.func private @{name}(%x: memref<{size}xf32>, %y: memref<{size}xf32>, %tile:
 """
 
 
+def reverse(name: str, size: int, per_tile: int) -> str:
+    """y[i] = x[size - 1 - i] / 2 + 1, `per_tile` elements a tile."""
+    return f"""
+func.func private @{name}(%x: memref<{size}xf32>, %y: memref<{size}xf32>, %tile: index) {{
+  %half = arith.constant 0.5 : f32
+  %one = arith.constant 1.0 : f32
+  affine.for %i = 0 to {per_tile} {{
+    %v = affine.load %x[{size - 1} - %tile * {per_tile} - %i] : memref<{size}xf32>
+    %h = arith.mulf %v, %half : f32
+    %r = arith.addf %h, %one : f32
+    affine.store %r, %y[%tile * {per_tile} + %i] : memref<{size}xf32>
+  }}
+  return
+}}
+"""
+
+
 def module(*functions: str) -> str:
     return 'module attributes {fusion.stage = "kernels"} {\n' + "\n".join(functions) + "\n}\n"
 

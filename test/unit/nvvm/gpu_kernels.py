@@ -33,9 +33,7 @@ def elementwise(name: str, functions: tuple[str, ...], size: int = 4096) -> str:
     body.append(f"      %v0 = affine.load %x[%b * 256 + %t] : memref<{size}xf32, {_GLOBAL}>")
     for i, function in enumerate(functions):
         body.append(f"      %v{i + 1} = math.{function} %v{i} : f32")
-    body.append(
-        f"      affine.store %v{len(functions)}, %y[%b * 256 + %t] : memref<{size}xf32, {_GLOBAL}>"
-    )
+    body.append(f"      affine.store %v{len(functions)}, %y[%b * 256 + %t] : memref<{size}xf32, {_GLOBAL}>")
     return _module(f"@{name}({_input('x', size)}, {_output('y', size)})", "", 256, "\n".join(body))
 
 
@@ -63,7 +61,8 @@ def tiled_matmul(name: str, m: int = 128, n: int = 128, k: int = 128, staged: in
     a, b, c = (f"memref<{s}xf32, {_GLOBAL}>" for s in (m * k, k * n, m * n))
     tile_a, tile_b = f"memref<{staged}x64xf32, {_SHARED}>", f"memref<{staged}x64xf32, {_SHARED}>"
     copies = staged * 64 // 256
-    body = f"""
+    body = (
+        f"""
       %t = gpu.thread_id x
       %bx = gpu.block_id x
       %by = gpu.block_id y
@@ -89,15 +88,17 @@ def tiled_matmul(name: str, m: int = 128, n: int = 128, k: int = 128, staged: in
         affine.for %kk = 0 to {staged} {{
           %fa = affine.vector_load %sa[%kk, %row * 4] {{alignment = 16}} : {tile_a}, vector<4xf32>
           %fb = affine.vector_load %sb[%kk, %col * 4] {{alignment = 16}} : {tile_b}, vector<4xf32>
-""" + "".join(
-        f"""
+"""
+        + "".join(
+            f"""
           %x{i} = vector.extract %fa[{i}] : f32 from vector<4xf32>
           %w{i} = vector.broadcast %x{i} : f32 to vector<4xf32>
           %o{i} = affine.load %acc[{i}] : memref<4xvector<4xf32>>
           %n{i} = vector.fma %w{i}, %fb, %o{i} : vector<4xf32>
           affine.store %n{i}, %acc[{i}] : memref<4xvector<4xf32>>"""
-        for i in range(4)
-    ) + f"""
+            for i in range(4)
+        )
+        + f"""
         }}
         gpu.barrier
       }}
@@ -107,6 +108,7 @@ def tiled_matmul(name: str, m: int = 128, n: int = 128, k: int = 128, staged: in
         affine.vector_store %relu, %c[(%by * 64 + %row * 4 + %i) * {n} + %bx * 64 + %col * 4] {{alignment = 16}}
           : {c}, vector<4xf32>
       }}"""
+    )
     return _module(
         f"@{name}({_input('a', m * k)}, {_input('b', k * n)}, {_output('c', m * n)})",
         f"%sa: {tile_a} {{llvm.align = 16 : i64}}, %sb: {tile_b} {{llvm.align = 16 : i64}}",
@@ -131,9 +133,7 @@ def convolution(name: str, channels: int = 64, height: int = 56, width: int = 56
         for p in range(2):
             first, second = f"%i{p}", f"%i{p + 1}"
             lanes = ", ".join(str(s + lane) for lane in range(4))
-            taps += (
-                f"\n          %t{s}_{p} = vector.shuffle {first}, {second} [{lanes}] : vector<4xf32>, vector<4xf32>"
-            )
+            taps += f"\n          %t{s}_{p} = vector.shuffle {first}, {second} [{lanes}] : vector<4xf32>, vector<4xf32>"
         taps += (
             f"\n          %f{s} = affine.vector_load %sw[%c * 9 + %r * 3 + {s}, %group * 4] {{alignment = 16}}"
             f" : {kernel}, vector<4xf32>"

@@ -1,6 +1,7 @@
 """Host kernels from MLIR text to results, at one and several threads."""
 
 import os
+import tempfile
 
 import host_kernels
 import numpy as np
@@ -86,6 +87,35 @@ def test_segments_and_a_change_of_threads(code):
         np.testing.assert_allclose(network.run(1, 2), network.expected(), rtol=2e-5, atol=1e-6)
 
 
+def test_a_long_chain_of_steps_of_many_sizes():
+    """Every step reads all that the one before wrote; some have one tile, some copy."""
+    size = 96
+    kernels = {tiles: f"k{tiles}" for tiles in (1, 2, 3, 12)}
+    text = host_kernels.module(*(host_kernels.reverse(n, size, size // t) for t, n in kernels.items()))
+    halves = ref("arena", size), ref("arena", size, offset=size * 4)
+    initial = np.random.default_rng(3).standard_normal(2 * size).astype(np.float32)
+    expected = initial.copy()
+    values = expected[:size], expected[size:]
+    steps = []
+    for i in range(70):
+        source, destination = i % 2, 1 - i % 2
+        if i % 7 == 3:
+            steps.append({"op": "copy", "source": halves[source], "destination": halves[destination]})
+            values[destination][:] = values[source]
+        else:
+            tiles = (1, 2, 3, 12, 1, 1)[i % 6]
+            steps.append(parallel(kernels[tiles], tiles, halves[source], halves[destination]))
+            values[destination][:] = values[source][::-1] * np.float32(0.5) + np.float32(1)
+    code = compile_host(text, {"steps": steps}, isolated=False)
+    for threads in (1, 2, 4):
+        library = HostLibrary(code.objects, code.features, len(code.slots), threads)
+        for _ in range(50):
+            arena = initial.copy()
+            library.run_segment([arena.ctypes.data], 0, len(steps))
+            np.testing.assert_array_equal(arena, expected)
+        library.close()
+
+
 def test_threads_start_again_after_a_fork(code):
     network = Network(code, 2)
     expected = network.run().copy()
@@ -123,7 +153,8 @@ def test_code_for_an_older_cpu_needs_only_its_features():
     np.testing.assert_allclose(network.run(), network.expected(), rtol=2e-5, atol=1e-6)
 
 
-def test_a_native_crash_names_the_kernel():
+def test_a_native_crash_names_the_kernel(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     text = KERNELS.replace("%l = math.log1p", 'llvm.call_intrinsic "llvm.nvvm.barrier0"() : () -> ()\n%l = math.log1p')
     with pytest.raises(CompilerCrash, match="k1_softplus"):
         compile_host(text, PROGRAM)
