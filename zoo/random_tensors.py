@@ -66,5 +66,7 @@ def tensor_from(name: str, spec: Mapping[str, Any], seed: int) -> Any:
         case "grid_anchors":
             values = _anchors(spec).reshape(dims)
         case kind:
-            raise MlirfuseError(f"The recipe of the tensor '{name}' has the unknown kind '{kind}'; the zoo's data is damaged.")
+            raise MlirfuseError(
+                f"The recipe of the tensor '{name}' has the unknown kind '{kind}'; the zoo's data is damaged."
+            )
     return values.astype(spec["dtype"], copy=False)
