@@ -35,7 +35,8 @@ def half_away(x: np.ndarray) -> np.ndarray:
 
 
 UNARY = {
-    "math.exp": np.exp, "math.exp2": np.exp2, "math.tanh": np.tanh, "math.erf": np.vectorize(math.erf), "math.erfc": np.vectorize(math.erfc),
+    "math.exp": np.exp, "math.exp2": np.exp2, "math.tanh": np.tanh, "math.erf": np.vectorize(math.erf),
+    "math.erfc": np.vectorize(math.erfc),
     "math.sin": np.sin, "math.cos": np.cos, "math.atan": np.arctan, "math.absf": np.abs, "math.floor": np.floor,
     "math.ceil": np.ceil, "math.trunc": np.trunc, "math.round": half_away, "math.roundeven": np.rint,
     "math.expm1": np.expm1, "arith.negf": np.negative,
