@@ -1,8 +1,7 @@
 """One ONNX node on NumPy values: how nodes without a lowering run.
 
 ONNX Runtime runs it where that is installed and has the kernel, else the onnx package's reference
-evaluator; where the evaluator is known to apply a later version of an operator than the model's,
-`legacy_ops` has the operator instead.
+evaluator; where that is known to lack an operator or to get it wrong, `legacy_ops` has it instead.
 """
 
 import importlib.util
@@ -58,7 +57,8 @@ class FallbackNode:
                 f"The host node {self._title()} takes {len(self.inputs)} values ({', '.join(self.inputs)}), "
                 f"and its step gives {len(values)}; compile the model again."
             )
-        return {name: value for name, value in zip(names, values, strict=True) if name and value is not None}
+        given = {name: value for name, value in zip(names, values, strict=True) if name and value is not None}
+        return {name: np.asarray(value) if isinstance(value, np.generic) else value for name, value in given.items()}
 
     def _first(self, given: dict[str, Any]) -> tuple[Evaluator, list[Any]]:
         """The first evaluator that can run the node on such values, and its outputs."""

@@ -1,4 +1,4 @@
-"""Operators of old opsets that the reference evaluator runs with the meaning of a later version.
+"""Operators that the reference evaluator gets wrong or lacks: mostly those of old opsets, run as if they were new.
 
 Each is found by name and by the first opset version to which it no longer applies.
 """
@@ -12,6 +12,7 @@ __all__ = ["legacy_op"]
 
 Array = np.ndarray[Any, Any]
 Attributes = Mapping[str, Any]
+EVERY = 1 << 30  # no version is right yet
 _TABLE: dict[str, tuple[int, Callable[..., Any]]] = {}
 
 
@@ -127,6 +128,77 @@ def _upsample(attributes: Attributes, x: Array, scales: Array | None = None) -> 
     else:
         factors = [1.0] * (x.ndim - 2) + [attributes["height_scale"], attributes["width_scale"]]
     return _interpolate(x, factors, attributes.get("mode", b"nearest"))
+
+
+@_until(14, "BatchNormalization")
+def _batch_normalization(
+    attributes: Attributes, x: Array, scale: Array, bias: Array, mean: Array, variance: Array
+) -> Array:
+    """Inference; the evaluator normalizes with the statistics of the batch."""
+    along = (-1,) + (1,) * (x.ndim - 2)
+    slope = scale / np.sqrt(variance + np.asarray(attributes.get("epsilon", 1e-5), variance.dtype))
+    return ((x - mean.reshape(along)) * slope.reshape(along) + bias.reshape(along)).astype(x.dtype)
+
+
+@_until(EVERY, "LRN")
+def _lrn(attributes: Attributes, x: Array) -> Array:
+    """Of any rank; the evaluator takes the number of images for that of channels."""
+    size = attributes["size"]
+    before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
+    squares = np.pad(x * x, [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
+    sums = sum(squares[:, shift : shift + x.shape[1]] for shift in range(size))
+    scale = attributes.get("bias", 1.0) + attributes.get("alpha", 1e-4) / size * sums
+    return (x / scale ** attributes.get("beta", 0.75)).astype(x.dtype)
+
+
+@_until(EVERY, "OneHot")
+def _one_hot(attributes: Attributes, indices: Array, depth: Array, values: Array) -> Array:
+    """The depth may be a vector of one element."""
+    size = int(np.asarray(depth).reshape(-1)[0])
+    axis = attributes.get("axis", -1)
+    axis += indices.ndim + 1 if axis < 0 else 0
+    wrapped = np.where(indices < 0, indices + size, indices)
+    classes = np.arange(size).reshape([-1] + [1] * (indices.ndim - axis))
+    return np.where(np.expand_dims(wrapped, axis) == classes, values[1], values[0])
+
+
+@_until(19, "DequantizeLinear")
+def _dequantize(attributes: Attributes, x: Array, scale: Array, zero: Array | None = None) -> Array:
+    """One scale, or one for each index of `axis`."""
+    along = [1] * x.ndim
+    if scale.ndim == 1 and scale.size > 1:
+        along[attributes.get("axis", 1)] = -1
+    offset = np.zeros((), np.int32) if zero is None else zero.astype(np.int32).reshape(along if zero.ndim else ())
+    return ((x.astype(np.int32) - offset) * scale.reshape(along if scale.ndim else ())).astype(np.float32)
+
+
+@_until(11, "Scatter")
+def _scatter(attributes: Attributes, x: Array, indices: Array, updates: Array) -> Array:
+    made = x.copy()
+    np.put_along_axis(made, indices, updates, attributes.get("axis", 0))
+    return made
+
+
+@_until(EVERY, "GlobalLpPool")
+def _global_lp_pool(attributes: Attributes, x: Array) -> Array:
+    p, axes = attributes.get("p", 2), tuple(range(2, x.ndim))
+    return (np.abs(x) ** p).sum(axes, keepdims=True) ** np.asarray(1 / p, x.dtype)
+
+
+@_until(16, "RoiAlign")
+def _roi_align(attributes: Attributes, x: Array, rois: Array, batch: Array) -> Array:
+    """Before opset 16 pixels are not shifted by a half."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    node = helper.make_node(
+        "RoiAlign", ["x", "r", "b"], ["y"], **{**attributes, "coordinate_transformation_mode": "output_half_pixel"}
+    )
+    inputs = [helper.make_tensor_value_info(name, 1, None) for name in ("x", "r", "b")]
+    graph = helper.make_graph([node], "roi_align", inputs, [helper.make_tensor_value_info("y", 1, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)])
+    made: Any = ReferenceEvaluator(model).run(None, {"x": x, "r": rois, "b": batch})
+    return made[0]
 
 
 def _interpolate(x: Array, factors: list[float], mode: bytes) -> Array:

@@ -121,6 +121,46 @@ def test_resize_10_agrees_with_onnxruntime(mode: str, scales: tuple[float, ...])
     np.testing.assert_allclose(legacy(image, factors)[0], expected, rtol=1e-5, atol=1e-6)
 
 
+def _values(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("op", "opset", "inputs", "attributes"),
+    [
+        ("BatchNormalization", 7, [_values(2, 3, 4), *(_values(3) for _ in range(3)), np.abs(_values(3))], {}),
+        (
+            "BatchNormalization",
+            9,
+            [_values(2, 3, 4), *(_values(3) for _ in range(3)), np.abs(_values(3))],
+            {"epsilon": 0.1},
+        ),
+        ("LRN", 7, [_values(1, 6, 3, 3)], {"size": 5, "alpha": 0.1}),
+        ("LRN", 13, [_values(2, 6, 3, 3)], {"size": 3, "alpha": 0.1, "beta": 0.5, "bias": 2.0}),
+        ("OneHot", 9, [np.int64([1, 2, -1]), np.int64([4]), np.float32([0, 5])], {}),
+        ("OneHot", 11, [np.int64([[1, 2], [-1, 9]]), np.int64([4]), np.float32([1, 5])], {"axis": 1}),
+        ("DequantizeLinear", 10, [np.uint8([[3, 200]]), np.array(0.02, np.float32), np.array(3, np.uint8)], {}),
+        ("DequantizeLinear", 13, [np.int8([[3, -9], [4, 5]]), np.float32([0.5, 2])], {"axis": 0}),
+        ("Scatter", 9, [_values(3, 3), np.int64([[1, 0, 2]]), _values(1, 3)], {}),
+        ("GlobalLpPool", 2, [_values(1, 2, 6, 6)], {"p": 3}),
+        ("RoiAlign", 10, [_values(1, 1, 8, 8), np.float32([[0, 0, 5, 5]]), np.int64([0])], {"output_height": 2}),
+    ],
+    ids=lambda value: str(value) if isinstance(value, (str, int)) else "",
+)
+def test_corrections_of_the_reference_evaluator_agree_with_onnxruntime(
+    op: str, opset: int, inputs: list[np.ndarray], attributes: dict[str, Any]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    names = [f"i{number}" for number in range(len(inputs))]
+    node = fallback(op, names, ["y"], max(opset, 7), **attributes)
+    given = dict(zip(names, inputs, strict=True))
+    native = node._onnxruntime(given)
+    legacy = node._legacy(given)
+    assert native is not None
+    assert legacy is not None
+    np.testing.assert_allclose(legacy(given)[0], native(given)[0], rtol=1e-5, atol=1e-6)
+
+
 def test_arithmetic_before_opset_7_broadcasts_at_an_axis(engine: str) -> None:
     row = np.arange(3, dtype=np.float32)
     made = fallback("Add", ["a", "b"], ["c"], 6, broadcast=1, axis=1).run([X, row])[0]
