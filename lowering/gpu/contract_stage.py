@@ -1,8 +1,11 @@
 """A register-tiled contraction through shared memory: convolution (implicit GEMM) and matrix products.
 
-    for k0 = 0, block_k, ...:
-        barrier;  A_shared[block_k][block_m] = a(m, k);  B_shared[block_k][block_n] = b(n, k);  barrier
-        for k in block_k:  acc[thread_n][thread_m] += B_shared[k][n] * A_shared[k][m]
+    A_shared[0], B_shared[0] = slice 0;  barrier
+    for each pair of slices i, i + 1:
+        registers = a(m, k), b(n, k) of slice i + 1          (in flight while slice i is multiplied)
+        for k in block_k:  acc[thread_n][thread_m] += B_shared[0][k][n] * A_shared[0][k][m]
+        A_shared[1], B_shared[1] = registers;  barrier
+        the same with the buffers exchanged, for slices i + 1 and i + 2
     out = epilogue(acc)
 
 A thread's m are vectors of four, `4 * m_threads` apart, so that neighbouring threads read and write
@@ -35,7 +38,7 @@ class _Tile:
         anchor = frame.group.anchor
         assert anchor is not None
         self.frame, self.schedule, self.anchor = frame, schedule, anchor
-        self.problem: ContractProblem = contract_problem(anchor.node)
+        self.problem: ContractProblem = contract_problem(anchor.node, taps_first=anchor.node.op == "conv")
         self.m0 = frame.block[0] * schedule.block_m
         self.n0 = frame.block[1] * schedule.block_n
         self.batch = frame.block[2]
@@ -52,35 +55,41 @@ class _Tile:
 
     # -- copy in
 
-    def copy_in(self, k0: Expr) -> None:
-        """Fill both shared arrays for the slice of the reduction that starts at `k0`."""
+    def fetch(self, k0: Expr) -> list[tuple[int, Expr, Expr, Any]]:
+        """Start reading the slice of the reduction at `k0`: this thread's share of both operands, in registers.
+
+        Each entry is the shared array it belongs to, the row and column there, and the value.
+        """
         s = self.schedule
-        self._copy(A, s.block_m, s.block_m, 1, k0, self._read_a)
         width = QUAD if self._b_is_contiguous() else 1
-        self._copy(B, s.block_n // width, s.block_n, width, k0, self._read_b)
+        return [*self._fetch(A, s.block_m, 1, k0, self._read_a), *self._fetch(B, s.block_n // width, width, k0, self._read_b)]
 
-    def _copy(self, array: int, columns: int, full: int, width: int, k0: Expr, read: Any) -> None:
-        frame, builder, total = self.frame, self.frame.builder, self.schedule.block_k * columns
-        rounds = -(-total // frame.threads)
+    def _fetch(self, array: int, columns: int, width: int, k0: Expr, read: Any) -> list[tuple[int, Expr, Expr, Any]]:
+        frame, total = self.frame, self.schedule.block_k * columns
+        scalar_type = ir.F32Type.get()
+        wanted = scalar_type if width == 1 else self.vector_type
+        found = []
+        for i in range(-(-total // frame.threads)):
+            element = frame.thread + i * frame.threads
+            row, column = self._split(element, columns, total)
+            value = frame.builder.when(
+                [Condition(element, 0, total - 1)],
+                lambda row=row, column=column: read(k0 + row, column * width, width),  # type: ignore[misc]
+                lambda: frame.builder.constant(0.0, wanted),
+            )
+            found.append((array, row, column * width, value))
+        return found
 
-        def one(i: Expr, _: list[Any]) -> list[Any]:
-            element = i * frame.threads + frame.thread
-            inside = Condition(element, 0, total - 1)
-
-            def fill() -> None:
-                row, column = self._split(element, columns, total)
-                frame.shared_store(array, row, column * width, read(k0 + row, column * width, width))
-
-            builder.when([inside], fill)
-            return []
-
-        builder.loop(rounds, "copy", [], one)
+    def keep(self, fetched: list[tuple[int, Expr, Expr, Any]], buffer: int) -> None:
+        """Store a fetched slice in shared memory."""
+        frame = self.frame
+        for array, row, column, value in fetched:
+            at = row + buffer * self.schedule.block_k
+            rows = Condition(row, 0, self.schedule.block_k - 1)
+            frame.builder.when([rows], lambda array=array, at=at, column=column, value=value: frame.shared_store(array, at, column, value))  # type: ignore[misc]
 
     def _split(self, element: Expr, columns: int, total: int) -> tuple[Expr, Expr]:
-        if element.range[1] >= total:  # guarded: the range is what the guard leaves
-            narrowed = Expr(0, ((Var(self.frame.builder.fresh_name("e"), 0, total - 1), 1),))
-            self.frame.builder.bind(narrowed, self.frame.builder.index(element), affine=False)
-            element = narrowed
+        """Row and column of a thread's element; beyond the slice the row is too large, and nothing is read or kept."""
         return element // columns, element % columns
 
     def _read_a(self, k: Expr, column: Expr, width: int) -> Any:
@@ -93,22 +102,15 @@ class _Tile:
 
     def _read(self, position: int, access: Access, free: Expr, extent: int, k: Expr, bind: Any, width: int) -> Any:
         """The operand at (free, k); zero outside, so that ragged edges add nothing."""
-        frame = self.frame
-        conditions = [c for c in (Condition(free, 0, extent - width), Condition(k, 0, self.problem.k - 1)) if not c.always]
-        scalar_type = ir.F32Type.get()
-        wanted = scalar_type if width == 1 else self.vector_type
-
-        def read() -> Any:
-            inner_free = self._within(free, extent - width, width)
-            inner_k = self._within(k, self.problem.k - 1, 1)
-            lane = Expr(0, ((Var("lane", 0, width - 1), 1),)) if width > 1 else None
-            values = bind(inner_free + lane if lane is not None else inner_free, inner_k)
-            evaluator = frame.evaluator(lane=lane, width=width)
-            index = tuple(e.substitute(values) for e in access.index)
-            guards = [c.substitute(values) for c in access.conditions]
-            return evaluator.vectorized(evaluator.guarded(guards, index, self.anchor.operands[position], 0.0))
-
-        return frame.builder.when(conditions, read, lambda: frame.builder.constant(0.0, wanted))
+        bounds = [c for c in (Condition(free, 0, extent - width), Condition(k, 0, self.problem.k - 1)) if not c.always]
+        inner_free = self._within(free, extent - width, width)
+        inner_k = self._within(k, self.problem.k - 1, 1)
+        lane = Expr(0, ((Var("lane", 0, width - 1), 1),)) if width > 1 else None
+        values = bind(inner_free + lane if lane is not None else inner_free, inner_k)
+        evaluator = self.frame.evaluator(lane=lane, width=width)
+        index = tuple(e.substitute(values) for e in access.index)
+        guards = [c.substitute(values) for c in access.conditions]
+        return evaluator.vectorized(evaluator.guarded([*bounds, *guards], index, self.anchor.operands[position], 0.0))
 
     def _within(self, e: Expr, largest: int, grain: int) -> Expr:
         """`e` under a name whose range is what the guard leaves of it."""
@@ -153,13 +155,14 @@ class _Tile:
         """Where a thread's group of four n starts inside the tile."""
         return (self.frame.thread // self.m_threads) * QUAD + quad * QUAD * self.n_threads
 
-    def multiply(self, accumulators: list[Any]) -> list[Any]:
+    def multiply(self, accumulators: list[Any], buffer: int) -> list[Any]:
         """One slice of the reduction: outer products of four-element vectors."""
         frame = self.frame
+        first = buffer * self.schedule.block_k
 
         def step(k: Expr, carried: list[Any]) -> list[Any]:
-            a = [frame.shared_load(A, k, self.thread_m(q), QUAD) for q in range(self.quads)]
-            b = [frame.shared_load(B, k, self.thread_n(q), QUAD) for q in range(self.n_quads)]
+            a = [frame.shared_load(A, k + first, self.thread_m(q), QUAD) for q in range(self.quads)]
+            b = [frame.shared_load(B, k + first, self.thread_n(q), QUAD) for q in range(self.n_quads)]
             out = []
             for n in range(self.schedule.thread_n):
                 element = vector.ExtractOp(b[n // QUAD], [], [n % QUAD]).result
@@ -206,11 +209,28 @@ def emit_contract(frame: Frame, schedule: ContractTiles) -> None:
     zero = builder.constant(0.0, tile.vector_type)
     count = schedule.thread_n * tile.quads
 
-    def slice_(i: Expr, carried: list[Any]) -> list[Any]:
-        frame.barrier()
-        tile.copy_in(i * schedule.block_k)
-        frame.barrier()
-        return tile.multiply(carried)
+    slices = -(-k // schedule.block_k)
+    tile.keep(tile.fetch(Expr(0)), 0)
+    frame.barrier()
 
-    accumulators = builder.loop(-(-k // schedule.block_k), "slice", [zero] * count, slice_)
+    def turn(carried: list[Any], next_slice: Expr | None, buffer: int) -> list[Any]:
+        """Multiply the slice in `buffer` while the next one is fetched into the other."""
+        fetched = tile.fetch(next_slice * schedule.block_k) if next_slice is not None else None
+        carried = tile.multiply(carried, buffer)
+        if fetched is not None:
+            tile.keep(fetched, 1 - buffer)
+            frame.barrier()
+        return carried
+
+    def pair(i: Expr, carried: list[Any]) -> list[Any]:
+        return turn(turn(carried, i * 2 + 1, 0), i * 2 + 2, 1)
+
+    accumulators = [zero] * count
+    pairs = (slices - 1) // 2  # what is left are one or two slices
+    if pairs:
+        accumulators = builder.loop(pairs, "pair", accumulators, pair)
+    last = Expr(2 * pairs + 1) if slices > 2 * pairs + 1 else None
+    accumulators = turn(accumulators, last, 0)
+    if last is not None:
+        accumulators = turn(accumulators, None, 1)
     tile.copy_out(accumulators)

@@ -10,7 +10,7 @@ from mlirfuse.lowering.gpu.map_stage import emit_map
 from mlirfuse.lowering.gpu.row_stage import emit_row
 from mlirfuse.lowering.gpu.team_stage import emit_team
 from mlirfuse.lowering.schedule.program import TileProgram
-from mlirfuse.lowering.schedule.simt import WARP, ContractTiles, MapTiles, RowTiles, TeamTiles, row_length
+from mlirfuse.lowering.schedule.simt import BUFFERS, WARP, ContractTiles, MapTiles, RowTiles, TeamTiles, row_length
 from mlirfuse.mlir import ir, passmanager
 
 __all__ = ["emit_kernel"]
@@ -44,7 +44,7 @@ def _shared_shapes(program: TileProgram) -> tuple[tuple[int, int], ...]:
     """Rows and columns of each shared array of float32."""
     match program.schedule:
         case ContractTiles() as s:
-            return (s.block_k, s.block_m), (s.block_k, s.block_n)
+            return (BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)
         case RowTiles() as s:
             assert program.group.anchor is not None
             scratch = (1, s.threads // WARP)

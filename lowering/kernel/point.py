@@ -152,7 +152,21 @@ class Evaluator:
 
         if not conditions:
             return self.value(number, index)
+        self._prepare_address(number, index)
         return self.builder.when(conditions, inside, lambda: self.builder.constant(filled, wanted))
+
+    def _prepare_address(self, number: int, index: tuple[Expr, ...]) -> None:
+        """Compute the address of a guarded read before its branch, so that the branch holds a load alone and becomes a predicate."""
+        place = self.places.get(number)
+        if not isinstance(place, Buffer):
+            return
+        address = place.address(index)
+        if self.depends_on_lane(address):
+            if address.coefficient(self._lane_variable) is None:
+                return
+            address = address.substitute({self._lane_variable: Expr(0)})
+        if not self.builder.is_affine(address):
+            self.builder.index(address)
 
     # -- memory
 

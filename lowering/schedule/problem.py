@@ -7,7 +7,9 @@ group and k over input channels and taps (implicit GEMM: A is never formed).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlirfuse.dialect import Access, Node, semantics
 from mlirfuse.dialect.indexing import Expr, Var, delinearize, var
@@ -53,15 +55,20 @@ class ContractProblem:
         return var("b", self.batch), var("m", self.m), var("n", self.n), var("k", self.k)
 
 
-def contract_problem(node: Node) -> ContractProblem:
-    """The normal form of a `conv` or `contract`."""
+def contract_problem(node: Node, *, taps_first: bool = False) -> ContractProblem:
+    """The normal form of a `conv` or `contract`.
+
+    A convolution's k runs over (channel, taps); with `taps_first` over (taps, channel), so that a slice of neighbouring k
+    that divides the channels lies under one tap.
+    """
     indexing = semantics(node.op).indexing(node)
     sizes = [e.range[1] + 1 for e in indexing.out]
     if node.op == "conv":
         groups = node.attrs["groups"]
         channels = sizes[1] // groups
         roles = ["m", "n", *["m"] * (len(sizes) - 2)]
-        pieces = {"b": [groups], "n": [channels], "m": [sizes[0], *sizes[2:]], "k": list(indexing.reduction_sizes)}
+        reduction = _rotated(indexing.reduction, taps_first)
+        pieces = {"b": [groups], "n": [channels], "m": [sizes[0], *sizes[2:]], "k": _rotated(indexing.reduction_sizes, taps_first)}
         swapped = False
     else:
         a_vars = _variables(indexing.operands[0])
@@ -70,6 +77,7 @@ def contract_problem(node: Node) -> ContractProblem:
         roles = ["b" if (v := _variable(e)) in a_vars and v in b_vars else "n" if v in b_vars else "m" for e in indexing.out]
         pieces = {role: [s for s, r in zip(sizes, roles, strict=True) if r == role] for role in "bmn"}
         pieces["k"] = list(indexing.reduction_sizes)
+        reduction = list(indexing.reduction)
     linear = {role: var(role, math.prod(pieces[role])) for role in "bmnk"}
     parts = {role: list(delinearize(linear[role], tuple(pieces[role]))) for role in "bmnk"}
     values: dict[Var, Expr] = {}
@@ -81,7 +89,7 @@ def contract_problem(node: Node) -> ContractProblem:
         queues = {role: iter(parts[role]) for role in "bmn"}
         for e, role in zip(indexing.out, roles, strict=True):
             values |= _bind(e, next(queues[role]))
-    for e, part in zip(indexing.reduction, parts["k"], strict=True):
+    for e, part in zip(reduction, parts["k"], strict=True):
         values |= _bind(e, part)
 
     def moved(access: Access) -> Access:
@@ -92,6 +100,11 @@ def contract_problem(node: Node) -> ContractProblem:
         tuple(e.substitute(values) for e in indexing.out),
         moved(indexing.operands[0]), moved(indexing.operands[1]), swapped,
     )  # fmt: skip
+
+
+def _rotated(items: Sequence[Any], taps_first: bool) -> list[Any]:
+    """(channel, taps...) or (taps..., channel)."""
+    return [*items[1:], items[0]] if taps_first else list(items)
 
 
 def _variable(e: Expr) -> Var | None:

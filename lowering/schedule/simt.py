@@ -21,6 +21,7 @@ from mlirfuse.lowering.schedule.program import Box, Stage, TileProgram
 __all__ = ["ContractTiles", "MapTiles", "RowTiles", "TeamTiles", "choose_schedule", "schedule_from_dict", "tile_program"]
 
 WARP = 32
+BUFFERS = 2  # slices of the reduction in shared memory: one is multiplied while the next arrives
 SHARED_ROW_LIMIT = 40 * 1024  # bytes of a softmax row kept in shared memory, below the 48 KiB every device has
 
 
@@ -78,7 +79,7 @@ class RowTiles:
 
 @dataclass(frozen=True)
 class ContractTiles:
-    """C[m, n] in tiles of block_m x block_n, the reduction in slices of block_k through shared memory.
+    """C[m, n] in tiles of block_m x block_n, the reduction in slices of block_k through two buffers of shared memory.
 
     Each thread accumulates thread_m x thread_n elements in registers: four neighbouring m (a vector), `thread_m / 4` times,
     for `thread_n` n in groups of four.
@@ -96,7 +97,7 @@ class ContractTiles:
 
     @property
     def shared_bytes(self) -> int:
-        return 4 * self.block_k * (self.block_m + self.block_n)
+        return 4 * BUFFERS * self.block_k * (self.block_m + self.block_n)
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         if group.anchor is None or group.anchor.node.op not in ("conv", "contract"):
@@ -190,7 +191,7 @@ def _contract_candidates(group: Group, anchor: Member, device: Device) -> list[S
         return [TeamTiles(256, WARP, vector)]
     if problem.n < 4 or problem.m < 4:
         return []
-    tiles = [ContractTiles(128, 64, 8, 8, 4), ContractTiles(64, 64, 8, 4, 4), ContractTiles(64, 32, 8, 4, 4), ContractTiles(32, 32, 16, 4, 4)]
+    tiles = [ContractTiles(128, 64, 8, 8, 4), ContractTiles(64, 64, 8, 4, 4), ContractTiles(64, 32, 8, 4, 4), ContractTiles(32, 32, 8, 4, 4)]
 
     def cost(tile: ContractTiles) -> tuple[float, int]:
         """Multiply-adds of the busiest multiprocessor, each dearer the less a tile reuses what it loads; ties go to the larger tile."""
@@ -235,7 +236,7 @@ def weight_layouts(group: Group, schedule: Schedule) -> dict[int, tuple[int, ...
     if operand not in group.inputs:
         return {}
     if anchor.node.op == "conv":
-        return {operand: (*range(1, anchor.node.inputs[1].rank), 0)}
+        return {operand: (*range(2, anchor.node.inputs[1].rank), 1, 0)}  # taps, input channel, output channel
     letters = anchor.node.attrs["equation"].split("->")[0].split(",")[1]
     result = anchor.node.attrs["equation"].split("->")[1]
     first = anchor.node.attrs["equation"].split(",")[0]
