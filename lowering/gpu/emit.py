@@ -26,7 +26,11 @@ def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage]
     group, schedule = program.group, program.schedule
     where = {v: Storage(group.types[v].strides(), max(1, group.types[v].size)) for v in (*group.inputs, *group.outputs)}
     where.update(storages or {})
-    with kernel_frame(name, group, where, threads=program.workers, grid=program.tiles, shared_shapes=_shared_shapes(program)) as (module, frame):
+    registers = schedule.registers if isinstance(schedule, ContractTiles) else None
+    shapes = _shared_shapes(program)
+    with kernel_frame(
+        name, group, where, threads=program.workers, grid=program.tiles, shared_shapes=shapes, registers=registers
+    ) as (module, frame):
         match schedule:
             case MapTiles():
                 emit_map(frame, schedule)

@@ -97,10 +97,12 @@ def kernel_frame(
     threads: int,
     grid: Sequence[int],
     shared_shapes: Sequence[tuple[int, int]] = (),
+    registers: int | None = None,
 ) -> Iterator[tuple[ir.Module, Frame]]:
     """A module with one gpu.func `name`; inside the context, the insertion point is before its return.
 
-    Arguments are the group's operands, then its outputs, each a flat buffer in global memory.
+    Arguments are the group's operands, then its outputs, each a flat buffer in global memory. `registers` is how many a
+    thread may have; without it the assembler weighs spills against occupancy by rules of its own.
     """
     arguments, values = [], [*group.inputs, *group.outputs]
     for value in values:
@@ -113,11 +115,12 @@ def kernel_frame(
         f"%s{i}: memref<{rows}x{columns}xf32, {WORKGROUP}> {{llvm.align = 16 : i64}}" for i, (rows, columns) in enumerate(shared_shapes)
     )
     padded_grid = (*grid, *(1 for _ in range(3 - len(grid))))
+    limit = f", nvvm.maxnreg = {registers} : i32" if registers else ""
     text = (
         f"module attributes {{gpu.container_module}} {{ gpu.module @kernels {{ gpu.func @{name}({', '.join(arguments)})"
         f"{' workgroup(' + workgroup + ')' if workgroup else ''} kernel attributes {{"
         f"gpu.known_block_size = array<i32: {threads}, 1, 1>, gpu.known_grid_size = array<i32: {', '.join(map(str, padded_grid))}>, "
-        f"nvvm.maxntid = array<i32: {threads}, 1, 1>}} {{ gpu.return }} }} }}"
+        f"nvvm.maxntid = array<i32: {threads}, 1, 1>{limit}}} {{ gpu.return }} }} }}"
     )
     module = ir.Module.parse(text)
     gpu_module = module.body.operations[0]

@@ -82,7 +82,7 @@ class ContractTiles:
     """C[m, n] in tiles of block_m x block_n, the reduction in slices of block_k through two buffers of shared memory.
 
     Each thread accumulates thread_m x thread_n elements in registers: four neighbouring m (a vector), `thread_m / 4` times,
-    for `thread_n` n in groups of four.
+    for `thread_n` n in groups of four. A thread may use `registers`.
     """
 
     block_m: int = 64
@@ -90,6 +90,7 @@ class ContractTiles:
     block_k: int = 8
     thread_m: int = 4
     thread_n: int = 4
+    registers: int = 128
 
     @property
     def threads(self) -> int:
@@ -110,8 +111,10 @@ class ContractTiles:
             return f"{self.threads} threads are no whole number of warps up to {device.max_threads_per_block}"
         if self.shared_bytes > device.shared_bytes_per_block:
             return f"{self.shared_bytes} bytes of shared memory; the device has {device.shared_bytes_per_block}"
-        if self.thread_m * self.thread_n + 2 * (self.thread_m + self.thread_n) + 40 > device.registers_per_thread:
-            return f"a tile of {self.thread_m}x{self.thread_n} needs more than {device.registers_per_thread} registers"
+        if self.thread_m * self.thread_n + 2 * (self.thread_m + self.thread_n) + 40 > self.registers:
+            return f"a tile of {self.thread_m}x{self.thread_n} needs more than {self.registers} registers"
+        if self.registers > device.registers_per_thread or self.registers * self.threads > device.registers_per_sm:
+            return f"{self.threads} threads of {self.registers} registers; the device has {device.registers_per_sm}"
         return _epilogue_problem(group)
 
 
