@@ -8,6 +8,8 @@ The object exports (`state` is `network_state_bytes` bytes, zeroed, aligned to 6
     ptr  network_worker(ptr state)                                 body of each of the threads - 1 other threads
     void network_stop(ptr state)                                   the workers return
 
+and __truncsfbf2, which code for CPUs without bfloat16 instructions calls.
+
 `buffers` is an array of base pointers, one per slot. A step is a row of a constant table: the kernel,
 its arguments as (slot, offset) pairs, and the function that loads that many arguments and calls the
 kernel for a range of tiles; so the code does not grow with the network. With one thread `network_run`
@@ -152,6 +154,22 @@ def _copier(size: int) -> str:
 
 
 _DRIVER = f"""
+; float to bfloat, to nearest even; a NaN becomes a quiet one
+define bfloat @__truncsfbf2(float %x) {{
+  %bits = bitcast float %x to i32
+  %high = lshr i32 %bits, 16
+  %odd = and i32 %high, 1
+  %bias = add i32 %odd, 32767
+  %rounded = add i32 %bits, %bias
+  %near = lshr i32 %rounded, 16
+  %quiet = or i32 %high, 64
+  %is_nan = fcmp uno float %x, %x
+  %result = select i1 %is_nan, i32 %quiet, i32 %near
+  %short = trunc i32 %result to i16
+  %value = bitcast i16 %short to bfloat
+  ret bfloat %value
+}}
+
 define void @network_initialise(ptr %state, i32 %threads) {{
   %p = getelementptr i8, ptr %state, i64 {_THREADS}
   store i32 %threads, ptr %p, align 4

@@ -22,11 +22,12 @@ _X86_FEATURES = {
     "avxneconvert", "gfni", "vaes", "vpclmulqdq",
 }
 # fmt: on
-_V2 = ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16")
-_V3 = (*_V2, "avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe")
+_V3 = (
+    *("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16"),
+    *("avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"),
+)
+# older levels lack fused multiply-add, which every kernel is built on
 _LEVELS = {
-    "x86-64": (),
-    "x86-64-v2": _V2,
     "x86-64-v3": _V3,
     "x86-64-v4": (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
 }

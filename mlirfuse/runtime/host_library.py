@@ -77,6 +77,7 @@ class HostLibrary:
         self._state = -(-self._state_memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
         self._state_bytes = size
         self._buffers = np.zeros(max(slots, 1), np.uintp)
+        self._buffers_address = self._buffers.ctypes.data
         self._pool: HostThreads | None = None
         self._turn = threading.Lock()
         self._threads = 0
@@ -132,7 +133,7 @@ class HostLibrary:
             if self._pool is None or not self._pool.alive:
                 self._start_threads()
             self._buffers[: len(buffers)] = buffers
-            self._run(self._state, self._buffers.ctypes.data, begin, end)
+            self._run(self._state, self._buffers_address, begin, end)
 
     def close(self) -> None:
         """Stop the threads; the next `run_segment` would start them again."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from host_kernels import parallel, ref
 
-from mlirfuse.errors import ArtifactError, CompilerCrash
+from mlirfuse.errors import ArtifactError, CompilerCrash, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.codegen.workers import WorkerPool
 from mlirfuse.lowering.host import HostObject, compile_host
@@ -145,12 +145,34 @@ def test_workers_and_cache_give_the_same_objects(code, tmp_path):
         assert compile_host(KERNELS, PROGRAM, cache=cache, pool=pool) == code
 
 
-def test_code_for_an_older_cpu_needs_only_its_features():
-    code = compile_host(KERNELS, PROGRAM, cpu="x86-64-v2", isolated=False)
-    assert "sse4.2" in code.features
-    assert "avx" not in code.features
+def test_code_for_a_level_needs_only_its_features():
+    code = compile_host(KERNELS, PROGRAM, cpu="x86-64-v3", isolated=False)
+    assert "avx2" in code.features
+    assert "avx512f" not in code.features
     network = Network(code, 1)
     np.testing.assert_allclose(network.run(), network.expected(), rtol=2e-5, atol=1e-6)
+
+
+def test_unknown_cpus_are_refused():
+    with pytest.raises(UnsupportedTarget, match="x86-64-v3"):
+        compile_host(KERNELS, PROGRAM, cpu="pdp-11", isolated=False)
+
+
+def test_bfloat16_needs_nothing_from_outside():
+    text = host_kernels.module("""
+func.func private @k(%x: memref<64xf32>, %y: memref<64xbf16>, %tile: index) {
+  %v = affine.vector_load %x[0] : memref<64xf32>, vector<64xf32>
+  %t = arith.truncf %v : vector<64xf32> to vector<64xbf16>
+  affine.vector_store %t, %y[0] : memref<64xbf16>, vector<64xbf16>
+  return
+}""")
+    program = {"steps": [parallel("k", 1, ref("input", 64, index=0), ref("output", 64, index=0))]}
+    code = compile_host(text, program, isolated=False)
+    library = HostLibrary(code.objects, code.features, 2, 1)
+    x = np.concatenate([np.linspace(-3, 3, 61), [np.inf, -np.inf, np.nan]]).astype(np.float32)
+    y = np.zeros(64, np.uint16)
+    library.run_segment([x.ctypes.data, y.ctypes.data], 0, 1)
+    np.testing.assert_allclose((y.astype(np.uint32) << 16).view(np.float32), x, rtol=2**-8, equal_nan=True)
 
 
 def test_a_native_crash_names_the_kernel(tmp_path, monkeypatch):
