@@ -18,6 +18,7 @@ from mlirfuse.lowering.pipeline.locations import Location, locate_values
 from mlirfuse.lowering.schedule.assign import read_schedule
 from mlirfuse.lowering.schedule.families import Family, family_of
 from mlirfuse.lowering.schedule.group import Group, group_of
+from mlirfuse.lowering.schedule.packing import Packing
 from mlirfuse.mlir import ir
 
 __all__ = ["EmitKernels"]
@@ -111,7 +112,8 @@ class _Writer:
             location = self._location(value)
             storages[number] = Storage(location.strides, location.span, location.aligned)
         name = self._kernel(group, schedule, program, storages)
-        arguments = [self._view(value) for value in values]
+        packings = self.family.weight_packings(group, schedule)
+        arguments = [self._view(v, packings.get(n)) for v, n in zip(values, (*group.inputs, *group.outputs), strict=True)]
         kept = {k: op.attributes[k] for k in KEPT if k in op.attributes}
         kept["ops"] = to_attribute([m.node.op for m in group.members])
         kept["flops"] = to_attribute(group.flops)
@@ -152,21 +154,20 @@ class _Writer:
             return f"%{space}{index}: index"  # a host value: its size is known at run time
         return f"%{space}{index}: {self._memref(max(1, tensor.size), str(memory_type(tensor.dtype)))}"
 
-    def _view(self, value: Any) -> tuple[str, str]:
+    def _view(self, value: Any, packing: Packing | None = None) -> tuple[str, str]:
         """The buffer of a value as the host program names it, and its type."""
-        if value not in self.views:
-            self.views[value] = self._make_view(self._location(value))
-        return self.views[value]
+        if (value, packing) not in self.views:
+            self.views[value, packing] = self._make_view(self._location(value), packing)
+        return self.views[value, packing]
 
-    def _make_view(self, location: Location) -> tuple[str, str]:
+    def _make_view(self, location: Location, packing: Packing | None) -> tuple[str, str]:
         if location.space in ("input", "output") and location.offset == 0 and location.span == max(1, location.tensor.size):
             return f"%{location.space}{location.index}", self._type(location)
         self.counter += 1
         name, mlir_type = f"%b{self.counter}", self._type(location)
         if location.space == "weight":
-            layout = f", layout = array<i64: {', '.join(map(str, location.tensor.layout))}>" if location.tensor.layout else ""
-            shape = f"array<i64{': ' if location.tensor.rank else ''}{', '.join(map(str, location.tensor.dims))}>"
-            self.lines.append(f'{name} = "fusion.weight"() {{key = "{location.key}", shape = {shape}{layout}}} : () -> {mlir_type}')
+            mlir_type = self._memref(packing.elements, str(memory_type(location.tensor.dtype))) if packing is not None else mlir_type
+            self.lines.append(f"{name} = {_weight_text(location, packing)} : () -> {mlir_type}")
         elif location.space == "arena":
             arena = max(w.offset + w.span * w.element_bytes for w in self.where.values() if w.space == "arena")
             self.lines.append(f"%o{self.counter} = arith.constant {location.offset} : index")
@@ -196,6 +197,15 @@ class _Writer:
         }
         attributes |= {k: op.attributes[k] for k in ("operand_slots", "result_slots", "onnx_nodes") if k in op.attributes}
         self.lines.append(f'"fusion.host_call"({", ".join(values)}) {ir.DictAttr.get(attributes)} : ({", ".join(types)}) -> ()')
+
+
+def _weight_text(location: Location, packing: Packing | None) -> str:
+    """A weight as kernels read it: its key, its shape, and the steps that bring it into their memory order."""
+    tensor = location.tensor
+    steps = packing.recipe() if packing is not None else [{"op": "transpose", "perm": list(tensor.layout)}] if tensor.layout else []
+    shape = packing.shape if packing is not None else tuple(tensor.dims[axis] for axis in tensor.layout or range(tensor.rank))
+    attributes = {"key": location.key, "shape": shape, **({"steps": json.dumps(steps)} if steps else {})}
+    return f'"fusion.weight"() {ir.DictAttr.get({k: to_attribute(v) for k, v in attributes.items()})}'
 
 
 def _structure(group: Group) -> Hashable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any
@@ -17,7 +18,7 @@ _NUMPY = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat1
 
 
 class PackedWeight(dict[str, Any]):
-    """One weight as kernels read it: `name`, the store's `key`, the logical `shape` and the `layout` (or None)."""
+    """One weight as kernels read it: `name`, the store's `key`, the `steps` that NumPy replays, and the `shape` they give."""
 
 
 def main_of(module: ir.Module) -> Any:
@@ -62,9 +63,9 @@ def packed_weights(module: ir.Module) -> dict[str, PackedWeight]:
 
 
 def _weight(op: Any) -> PackedWeight:
-    key, layout = attribute_value(op, "key"), attribute_value(op, "layout")
-    name = key if layout is None else f"{key}.{'_'.join(map(str, layout))}"
-    return PackedWeight(name=name, key=key, shape=tuple(attribute_value(op, "shape", ())), layout=layout)
+    key, steps = attribute_value(op, "key"), attribute_value(op, "steps")
+    name = key if steps is None else f"{key}.{hashlib.sha256(steps.encode()).hexdigest()[:12]}"
+    return PackedWeight(name=name, key=key, shape=tuple(attribute_value(op, "shape", ())), steps=json.loads(steps) if steps else [])
 
 
 def _callee(call: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.schedule.group import Group
+from mlirfuse.lowering.schedule.packing import Packing
 from mlirfuse.lowering.schedule.program import TileProgram
 
 __all__ = ["FAMILIES", "Family", "family_of", "register_family"]
@@ -21,16 +22,18 @@ __all__ = ["FAMILIES", "Family", "family_of", "register_family"]
 class Family:
     """How groups are scheduled on one kind of device.
 
-    `choose` picks a schedule, `program` makes the tile program, `weight_layouts` says in which memory order
-    the schedule wants constant operands; `to_dict` and `from_dict` carry schedules through attributes and databases.
+    `choose` picks a schedule, `program` makes the tile program; `to_dict` and `from_dict` carry schedules through attributes and
+    databases. Constant operands may be wanted in a memory order of their own (`weight_layouts`, read by index) or
+    rearranged altogether (`weight_packings`, read flat).
     """
 
     kind: str
     choose: Callable[[Group, Device], Any]
     program: Callable[[Group, Any], TileProgram]
-    weight_layouts: Callable[[Group, Any], Mapping[int, tuple[int, ...]]]
     to_dict: Callable[[Any], dict[str, Any]]
     from_dict: Callable[[dict[str, Any]], Any]
+    weight_layouts: Callable[[Group, Any], Mapping[int, tuple[int, ...]]] = lambda group, schedule: {}
+    weight_packings: Callable[[Group, Any], Mapping[int, Packing]] = lambda group, schedule: {}
 
 
 FAMILIES: dict[str, Family] = {}

@@ -292,4 +292,4 @@ def _copy_out(group: Group) -> tuple[Stage, ...]:
     return tuple(Stage("copy_out", o, "registers") for o in group.outputs)
 
 
-SIMT = register_family(Family("cuda", choose_schedule, tile_program, weight_layouts, schedule_to_dict, schedule_from_dict))
+SIMT = register_family(Family("cuda", choose_schedule, tile_program, schedule_to_dict, schedule_from_dict, weight_layouts=weight_layouts))

@@ -30,8 +30,6 @@ def weights_of(module: Any, store: Any) -> dict[str, Any]:
             raise MlirfuseError(f"The weight store has no bytes for '{weight['key']}'; give the stage's safetensors file along with its text.")
         base = array.view(np.int8) if array.dtype == np.bool_ else array
         found[weight["key"]] = np.atleast_1d(base)
-        if weight["layout"] is not None:
-            shape = tuple(weight["shape"][axis] for axis in weight["layout"])
-            steps = ({"op": "transpose", "perm": list(weight["layout"])},)
-            found[name] = Recipe(weight["key"], steps, shape, base.dtype.name)
+        if weight["steps"]:
+            found[name] = Recipe(weight["key"], tuple(weight["steps"]), weight["shape"], base.dtype.name)
     return found
