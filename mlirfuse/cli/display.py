@@ -1,0 +1,120 @@
+"""How results look: tables for people on standard output, JSON for programs, files written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Display", "amount", "count", "milliseconds", "size", "umask", "write_file"]
+
+WIDE = 180  # columns where standard output is a file or a pipe
+
+
+class Display:
+    """Prints for people, unless `--json -` gives standard output to a program."""
+
+    def __init__(self, json_path: str | None = None, *, record: bool = False) -> None:
+        from rich.console import Console
+
+        self.json_path = json_path
+        terminal = sys.stdout.isatty()
+        self.console = Console(
+            file=sys.stdout, quiet=json_path == "-" and not record, width=None if terminal else WIDE,
+            markup=False, highlight=False, emoji=False, record=record, soft_wrap=False,
+        )  # fmt: skip
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        self.console.print(text, style=style, soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", left: Sequence[str] = ()) -> None:
+        """A table; columns are right-aligned but for the first and those in `left`. An empty cell is None."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+        for i, column in enumerate(columns):
+            is_text = i == 0 or column in left
+            table.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+        for row in rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        self.console.print(table)
+
+    def result(self, data: Mapping[str, Any]) -> None:
+        """Write the JSON that was asked for."""
+        if self.json_path is None:
+            return
+        text = json.dumps(_finite(data), indent=2, allow_nan=False) + "\n"
+        if self.json_path == "-":
+            sys.stdout.write(text)
+        else:
+            write_file(self.json_path, text.encode())
+
+
+def _finite(data: Any) -> Any:
+    """JSON has no name for what is not finite: such numbers become text."""
+    if isinstance(data, Mapping):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that its name never stands for half of it. Devices and pipes are written to as they are."""
+    target = Path(path)
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)
+        return
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(name, 0o666 & ~umask())
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def umask() -> int:
+    """The mask of permissions that new files do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# --- units ----------------------------------------------------------------------------------------
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Three significant digits: 0.00412 is 4.12 ms."""
+    if seconds is None:
+        return ""
+    value = seconds * 1e3
+    return f"{value:.3g} ms" if value < 1000 else f"{seconds:.3g} s"
+
+
+def size(count: float | None) -> str:
+    """Bytes: 1548800 is 1.55 MB."""
+    return amount(count, "B")
+
+
+def amount(count: float | None, unit: str = "") -> str:
+    """A number with a decimal prefix: 3.87e9 with FLOP is 3.87 GFLOP."""
+    if count is None:
+        return ""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(count) >= 0.9995 * factor:
+            return f"{count / factor:.3g} {prefix}{unit}".rstrip()
+    return f"{count:.4g} {unit}".rstrip()
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """1 launch, 2 launches."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

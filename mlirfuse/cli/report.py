@@ -1,0 +1,81 @@
+"""`mlirfuse report`: what every launch is and moves, and the totals."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from mlirfuse.cli import arguments
+from mlirfuse.cli.display import Display, amount, count, milliseconds, size
+from mlirfuse.cli.model import artifact_of, model_of
+
+HELP = "list every launch with its work and traffic, and the totals"
+
+_TOTALS = (
+    ("nodes imported", "nodes_imported", None),
+    ("operations", "ops", None),
+    ("groups", "groups", None),
+    ("launches", "launches", None),
+    ("distinct kernels", "kernels", None),
+    ("copies", "copies", None),
+    ("nodes on the host", "fallback_nodes", None),
+    ("work", "flops", "FLOP"),
+    ("memory traffic", "dram_bytes", "B"),
+    ("  of it weights", "dram_weight_bytes", "B"),
+    ("  of it intermediates", "dram_intermediate_bytes", "B"),
+    ("  no program could move less than", "compulsory_bytes", "B"),
+    ("all requests to memory", "global_bytes", "B"),
+    ("intermediates stored", "intermediate_bytes", "B"),
+    ("intermediates stored without fusion", "intermediate_bytes_unfused", "B"),
+    ("weights", "weight_bytes", "B"),
+    ("arena", "arena_bytes", "B"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_model(parser)
+    arguments.add_compile_options(parser)
+    arguments.add_json(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    report = artifact_of(model_of(args.model), args).report
+    display = Display(args.json)
+    _print(display, report)
+    display.result(report)
+    return 0
+
+
+def _print(display: Display, report: Mapping[str, Any]) -> None:
+    kernels = report.get("kernels", ())
+    assembled = any(kernel.get("registers") is not None for kernel in kernels)
+    display.line(f"{report.get('model', '?')}: {report.get('target', '?')}, {report.get('precision', '?')}", style="bold")
+    columns = ["launch", "operators", "mode", "mapping", "grid", "block", "work", "read", "written"]
+    columns += ["shared", "registers", "spilled"] if assembled else []
+    display.table(columns, [_row(kernel, assembled) for kernel in kernels], left=("operators", "mode", "mapping", "grid", "block"))
+    totals = report.get("totals", {})
+    rows = [(label, totals[key] if unit is None else amount(totals[key], unit)) for label, key, unit in _TOTALS if totals.get(key) is not None]
+    display.table(["total", ""], rows)
+    if fallbacks := report.get("fallbacks"):
+        display.line(f"{count(len(fallbacks), 'node')} on the host, without kernels: {', '.join(fallbacks)}", style="yellow")
+    seconds = report.get("compile_seconds", {})
+    if seconds:
+        stages = ", ".join(f"{stage} {milliseconds(s)}" for stage, s in seconds.items())
+        display.line(f"compiled in {milliseconds(sum(seconds.values()))}: {stages}")
+
+
+def _row(kernel: Mapping[str, Any], assembled: bool) -> list[Any]:
+    row = [
+        kernel["name"], " ".join(kernel["ops"]), kernel.get("mode"), kernel.get("mapping"), _extents(kernel.get("grid")), _extents(kernel.get("block")),
+        amount(kernel["flops"], "FLOP") if kernel.get("flops") else None, size(kernel.get("dram_read_bytes")), size(kernel.get("dram_write_bytes")),
+    ]  # fmt: skip
+    return [*row, size(kernel.get("shared_bytes")), kernel.get("registers"), kernel.get("spill_bytes")] if assembled else row
+
+
+def _extents(sizes: Any) -> str:
+    """49x2 for a grid of 49 by 2 by 1."""
+    known = [n for n in sizes or () if n is not None]
+    while len(known) > 1 and known[-1] == 1:
+        known.pop()
+    return "x".join(map(str, known))
