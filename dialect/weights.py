@@ -30,7 +30,7 @@ class WeightStore:
         """Store `array` (made contiguous) and return its key."""
         array = np.asarray(array, order="C")
         digest = hashlib.sha256(f"{array.dtype.name}{list(array.shape)}".encode())
-        digest.update(array.data if array.size else b"")
+        digest.update(array.reshape(-1).view(np.uint8) if array.size else b"")  # bfloat16 has no buffer of its own
         key = digest.hexdigest()[:32]
         self._arrays.setdefault(key, array)
         return key

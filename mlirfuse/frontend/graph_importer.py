@@ -25,6 +25,7 @@ from mlirfuse.mlir import func, ir
 
 __all__ = ["GraphImporter", "NodeStatus", "import_model"]
 
+_ANY_SHAPE = ("Identity", "Shape", "Size")  # rules that read no dimension which may be unknown
 Scope = dict[str, "Tensor | Opaque | None"]
 
 
@@ -158,6 +159,8 @@ class GraphImporter:
         inputs = [scope[name] if name else None for name in node.input]
         if any(isinstance(value, Opaque) for value in inputs):
             raise NoRule("an input is no tensor that kernels can hold")
+        if node.op_type not in _ANY_SHAPE and any(isinstance(value, Tensor) and not value.static for value in inputs):
+            raise NoRule("an input has dimensions that are known only at run time")
         call = NodeCall(node, node.name, self._opset(node.domain), inputs)  # type: ignore[arg-type]
         rule = rule_for(node.domain, node.op_type)
         reason: NoRule | None = None

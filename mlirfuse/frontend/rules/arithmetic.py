@@ -69,10 +69,14 @@ def bit_shift(b: OpBuilder, node: NodeCall) -> Tensor:
     """Multiplication or division by a power of two, where the distance is known."""
     x, distance = node.input(0), node.array(1, "distance")
     width = 8 * np.dtype(x.dtype).itemsize
-    if distance is None or (np.asarray(distance) >= width).any():
-        raise NoRule("shifts by at least the width of its type")
-    factor = np.left_shift(np.ones_like(distance), distance).astype(x.dtype)
-    return b.binary("mul" if node.attr("direction") == "LEFT" else "div", x, b.constant(factor))
+    if distance is None or ((distance < 0) | (distance >= width)).any():
+        raise NoRule("shifts by a negative distance, or by at least the width of its type")
+    factor = b.constant(np.left_shift(np.ones_like(distance), distance).astype(x.dtype))
+    if node.attr("direction") == "LEFT":
+        return b.binary("mul", x, factor)
+    if np.iinfo(x.dtype).min < 0:  # an arithmetic shift rounds down, a division towards zero
+        x = b.binary("sub", x, b.binary("mod", x, factor))
+    return b.binary("div", x, factor)
 
 
 @importer("Where")

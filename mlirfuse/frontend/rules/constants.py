@@ -60,8 +60,10 @@ def size(b: OpBuilder, node: NodeCall) -> Tensor:
 @importer("Range")
 def range_(b: OpBuilder, node: NodeCall) -> Tensor:
     """start, start + delta, ... below limit, all known."""
-    start, limit, delta = (node.array(i, what) for i, what in enumerate(("start", "limit", "delta")))
-    assert start is not None and limit is not None and delta is not None
+    given = [node.array(i, what) for i, what in enumerate(("start", "limit", "delta"))]
+    if any(array is None or array.size != 1 for array in given):
+        raise InvalidNode("needs a start, a limit and a delta, one number each")
+    start, limit, delta = (np.asarray(array).reshape(()) for array in given)
     if not delta:
         raise InvalidNode("has a delta of zero")
     count = max(0, int(np.ceil((float(limit) - float(start)) / float(delta))))

@@ -222,7 +222,8 @@ def space_to_depth(b: OpBuilder, node: NodeCall) -> Tensor:
     n, c, h, w = x.dims
     if h % block or w % block:
         raise InvalidNode(f"cannot cut {x.type} into blocks of {block}")
-    y = b.transpose(b.reshape(x, (n, c, h // block, block, w // block, block)), (0, 3, 5, 1, 2, 4))
+    order = (0, 3, 5, 1, 2, 4) if node.attr("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    y = b.transpose(b.reshape(x, (n, c, h // block, block, w // block, block)), order)
     return b.reshape(y, (n, c * block**2, h // block, w // block))
 
 

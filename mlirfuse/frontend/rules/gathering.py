@@ -1,0 +1,151 @@
+"""Elements chosen by index: Gather and its relatives, all through the gather op over flattened axes."""
+
+import math
+
+import numpy as np
+
+from mlirfuse.frontend.builder import OpBuilder
+from mlirfuse.frontend.node_call import NodeCall
+from mlirfuse.frontend.registry import InvalidNode, NoRule, importer
+from mlirfuse.frontend.rules.reduction import positions
+from mlirfuse.frontend.tensor import Tensor
+
+__all__: list[str] = []
+
+TABLE_LIMIT = 1 << 22  # elements of a constant index table that a rule may make
+
+
+@importer("Gather")
+def gather(b: OpBuilder, node: NodeCall) -> Tensor:
+    """Whole slices; a single known index is a slice."""
+    x, indices = node.input(0), node.input(1)
+    axis = node.axis(0, x.rank)
+    if indices.known:
+        size = x.dims[axis]
+        if ((indices.array < -size) | (indices.array >= size)).any():
+            raise InvalidNode(f"has an index outside axis {axis} of {x.type}")
+        if indices.type.size == 1 and not x.known:
+            start = int(indices.array.reshape(-1)[0]) % size
+            starts, sizes = [0] * x.rank, list(x.dims)
+            starts[axis], sizes[axis] = start, 1
+            return b.reshape(b.slice(x, starts, sizes), (*x.dims[:axis], *indices.dims, *x.dims[axis + 1 :]))
+    return b.gather(x, indices, axis)
+
+
+def wrapped(b: OpBuilder, indices: Tensor, size: int) -> Tensor:
+    """Indices counted from the front, as int64."""
+    indices = b.cast(indices, "int64")
+    return b.select(b.binary("less", indices, 0), b.binary("add", indices, size), indices)
+
+
+@importer("GatherElements")
+def gather_elements(b: OpBuilder, node: NodeCall) -> Tensor:
+    """result[i, j] = x[indices[i, j], j]: a gather from the flattened x, at index * stride + a constant offset."""
+    x, indices = node.input(0), node.input(1)
+    axis = node.axis(0, x.rank)
+    if x.known and indices.known:
+        return b.constant(np.take_along_axis(x.array, _front(indices.array, x.dims[axis]), axis)[_cut(indices, axis)])
+    if indices.type.size > TABLE_LIMIT:
+        raise NoRule(f"chooses {indices.type.size} elements, more than a table should hold")
+    strides = x.type.strides()
+    offset = np.zeros(indices.dims, np.int64)
+    for i, size in enumerate(indices.dims):
+        if i != axis:
+            offset += (np.arange(size) * strides[i]).reshape([size if j == i else 1 for j in range(x.rank)])
+    place = b.binary("mul", wrapped(b, indices, x.dims[axis]), strides[axis])
+    return b.gather(b.reshape(x, (x.type.size,)), b.binary("add", place, b.constant(offset)), 0)
+
+
+def _front(indices: np.ndarray, size: int) -> np.ndarray:
+    return np.where(indices < 0, indices + size, indices)
+
+
+def _cut(indices: Tensor, axis: int) -> tuple[slice, ...]:
+    return tuple(slice(None) if i == axis else slice(0, d) for i, d in enumerate(indices.dims))
+
+
+@importer("GatherND")
+def gather_nd(b: OpBuilder, node: NodeCall) -> Tensor:
+    """Index tuples into the leading axes: a gather over those axes flattened, at a linear index."""
+    x, indices, batch = node.input(0), node.input(1), int(node.attr("batch_dims", 0))
+    if not indices.rank or not 0 <= batch < min(x.rank, indices.rank):
+        raise InvalidNode(f"has batch_dims {batch} for {x.type} and {indices.type}")
+    depth = indices.dims[-1]
+    if batch + depth > x.rank:
+        raise InvalidNode(f"has tuples of {depth} indices for {x.type}")
+    chosen = x.dims[batch : batch + depth]
+    linear = linear_index(b, indices, chosen)
+    if batch:
+        shape = x.dims[:batch]
+        start = np.arange(math.prod(shape)).reshape(*shape, *(1,) * (linear.rank - batch)) * math.prod(chosen)
+        linear = b.binary("add", linear, b.constant(start, "int64"))
+    rest = x.dims[batch + depth :]
+    return b.gather(b.reshape(x, (math.prod(x.dims[: batch + depth]), *rest)), linear, 0)
+
+
+def linear_index(b: OpBuilder, indices: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Row-major positions of the index tuples along the last axis."""
+    total: Tensor | None = None
+    for k, size in enumerate(sizes):
+        starts = [0] * indices.rank
+        starts[-1] = k
+        part = b.reshape(b.slice(indices, starts, (*indices.dims[:-1], 1)), indices.dims[:-1])
+        part = b.binary("mul", wrapped(b, part, size), math.prod(sizes[k + 1 :]))
+        total = part if total is None else b.binary("add", total, part)
+    return b.expand(b.constant(0, "int64"), indices.dims[:-1]) if total is None else total
+
+
+@importer("ScatterND", "ScatterElements", "Scatter")
+def scatter(b: OpBuilder, node: NodeCall) -> Tensor:
+    """With known indices: a gather from x and the updates end to end, by a constant table of where each element is from."""
+    x, updates = node.input(0), node.input(2)
+    indices = node.array(1, "indices")
+    assert indices is not None
+    if node.attr("reduction", "none") not in ("none", ""):
+        raise NoRule(f"combines elements by '{node.attr('reduction')}'")
+    if x.type.size > TABLE_LIMIT:
+        raise NoRule(f"has {x.type.size} elements, more than a table should hold")
+    table = np.arange(x.type.size).reshape(x.dims)
+    fresh = x.type.size + np.arange(updates.type.size).reshape(updates.dims)
+    if node.op_type == "ScatterND":
+        table[tuple(np.moveaxis(indices, -1, 0))] = fresh
+    else:
+        axis = node.axis(0, x.rank)
+        np.put_along_axis(table[_outside(indices, axis)], _front(indices, x.dims[axis]), fresh, axis)
+    both = b.concat([b.reshape(x, (x.type.size,)), b.reshape(updates, (updates.type.size,))], 0)
+    return b.gather(both, b.constant(table, "int64"), 0)
+
+
+def _outside(indices: np.ndarray, axis: int) -> tuple[slice, ...]:
+    return tuple(slice(None) if i == axis else slice(0, d) for i, d in enumerate(indices.shape))
+
+
+@importer("OneHot")
+def one_hot(b: OpBuilder, node: NodeCall) -> Tensor:
+    """on where the position equals the index, off elsewhere; indices outside are off everywhere."""
+    indices, depth, values = node.input(0), node.array(1, "depth"), node.input(2)
+    assert depth is not None
+    size = int(np.asarray(depth).reshape(-1)[0])
+    axis = node.checked_axis(int(node.attr("axis", -1)), indices.rank + 1, indices.rank + 1)
+    where = wrapped(b, b.reshape(indices, (*indices.dims[:axis], 1, *indices.dims[axis:])), size)
+    hit = b.binary("equal", where, positions(b, size, axis, where.rank))
+    off, on = (b.reshape(b.slice(values, (i,), (1,)), ()) for i in range(2))
+    return b.select(hit, on, off)
+
+
+@importer("ReverseSequence")
+def reverse_sequence(b: OpBuilder, node: NodeCall) -> Tensor:
+    """With known lengths: a gather by a constant table."""
+    x, lengths = node.input(0), node.array(1, "sequence_lens")
+    assert lengths is not None
+    batch, time = node.axis(1, x.rank, "batch_axis"), node.axis(0, x.rank, "time_axis")
+    if x.type.size > TABLE_LIMIT:
+        raise NoRule(f"has {x.type.size} elements, more than a table should hold")
+    steps = np.arange(x.dims[time])
+    order = np.stack([np.where(steps < n, n - 1 - steps, steps) for n in lengths])  # [batch, time]
+    order = order if batch < time else order.T
+    shape = [d if i in (batch, time) else 1 for i, d in enumerate(x.dims)]
+    table = np.take_along_axis(
+        np.arange(x.type.size).reshape(x.dims), np.broadcast_to(order.reshape(shape), x.dims), time
+    )
+    return b.gather(b.reshape(x, (x.type.size,)), b.constant(table, "int64"), 0)
