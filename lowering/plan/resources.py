@@ -71,14 +71,15 @@ class ResourceModel:
         return Finding(f"one kernel would take {together * 1e6:.1f} us, two take {apart * 1e6:.1f} us", numbers)
 
     def why_together(self, graph: Graph, first: Members, second: Members) -> Finding | None:
-        """A One-to-Many producer pays when reading through it moves no more than reading its result would."""
+        """A One-to-Many producer pays where its readers read once, or where reading through it moves no more than it."""
         if any(graph[m].is_anchor or is_expensive(graph[m]) for m in first):
             return None
-        through = bytes_read(graph, first)
-        stored = bytes_written(graph, first)
+        through, stored = bytes_read(graph, first), bytes_written(graph, first)
+        numbers = {"bytes_read_through": through, "bytes_stored": stored}
+        if not any(graph[m].node.op in (*CONTRACTIONS, "window") for m in second):
+            return Finding("every element is read once", numbers)
         if through > 1.25 * stored:
             return None
-        numbers = {"bytes_read_through": through, "bytes_stored": stored}
         return Finding(f"reading through it moves {through} bytes, storing it {stored}", numbers)
 
     def _recomputed(self, graph: Graph, members: Members) -> float:
