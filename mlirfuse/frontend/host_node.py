@@ -44,7 +44,10 @@ def graph_node(graph: onnx.GraphProto, name: str, opsets: Mapping[str, int]) -> 
 
 
 def model_of_node(node: onnx.NodeProto, opset: int, inputs: Mapping[str, onnx.TypeProto]) -> onnx.ModelProto:
-    """A model of one fall-back node; `inputs` are the types of its non-empty inputs."""
+    """A model of one fall-back node; `inputs` are the types of its non-empty inputs.
+
+    It is stamped with the oldest opset in which its operators mean the same: runtimes refuse newer stamps than theirs.
+    """
     imports = {"": opset}
     if node.domain == GRAPH_DOMAIN:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -57,9 +60,22 @@ def model_of_node(node: onnx.NodeProto, opset: int, inputs: Mapping[str, onnx.Ty
         graph = helper.make_graph([node], "fallback", values, outputs)
         if node.domain not in ("", "ai.onnx"):
             imports[node.domain] = 1
+    imports[""] = _oldest_opset(graph.node, opset)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid(d, v) for d, v in imports.items()])
-    model.ir_version = min(onnx.IR_VERSION, 10) if opset <= 22 else onnx.IR_VERSION
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     return model
+
+
+def _oldest_opset(nodes: Sequence[onnx.NodeProto], opset: int) -> int:
+    """The newest version of any operator in `nodes` and their sub-graphs that `opset` includes."""
+    oldest = 7
+    for node in nodes:
+        if node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type, max_inclusive_version=opset):
+            oldest = max(oldest, onnx.defs.get_schema(node.op_type, opset).since_version)
+        for attribute in node.attribute:
+            for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                oldest = max(oldest, _oldest_opset(graph.node, opset))
+    return min(oldest, opset)
 
 
 def run_host_node(node: onnx.NodeProto, opset: int, arrays: Sequence[Any]) -> list[Any]:
@@ -82,8 +98,36 @@ def run_host_node(node: onnx.NodeProto, opset: int, arrays: Sequence[Any]) -> li
             pass
     from onnx.reference import ReferenceEvaluator
 
+    operators = _old_softmaxes() if model.opset_import[0].version < 13 else []
     with np.errstate(all="ignore"):
-        return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, given)]
+        return [np.asarray(value) for value in ReferenceEvaluator(model, new_ops=operators).run(None, given)]
+
+
+@functools.cache
+def _old_softmaxes() -> list[Any]:
+    """Softmax and LogSoftmax as they were before opset 13, over all axes from `axis` on: the evaluator has the new ones only."""
+    from onnx.reference.op_run import OpRun
+
+    def exponentials(x: Any, axis: int | None) -> tuple[Any, Any]:
+        axes = tuple(range(1 if axis is None else axis % x.ndim, x.ndim))
+        shifted = x - x.max(axis=axes, keepdims=True)
+        return shifted, np.exp(shifted).sum(axis=axes, keepdims=True)
+
+    class Softmax(OpRun):
+        op_domain = ""
+
+        def _run(self, x: Any, axis: int | None = None) -> tuple[Any]:
+            shifted, total = exponentials(x, axis)
+            return (np.exp(shifted) / total,)
+
+    class LogSoftmax(OpRun):
+        op_domain = ""
+
+        def _run(self, x: Any, axis: int | None = None) -> tuple[Any]:
+            shifted, total = exponentials(x, axis)
+            return (shifted - np.log(total),)
+
+    return [Softmax, LogSoftmax]
 
 
 @functools.lru_cache(maxsize=64)
