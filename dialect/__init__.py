@@ -22,7 +22,6 @@ from mlirfuse.dialect.node import (
 )
 from mlirfuse.dialect.reduction import NormalizeOp, ReduceOp, SoftmaxOp, WindowOp
 from mlirfuse.dialect.structure import FallbackOp, GroupOp, HostCallOp, SplatOp, WeightOp, YieldOp
-
 from mlirfuse.dialect.weights import WeightStore, active_store
 
 __all__ = [

@@ -45,7 +45,10 @@ class ConvOp(FusionOp, name="conv"):
         groups, rank = node.attrs["groups"], x.rank - 2
         if x.rank < 3 or w.rank != x.rank:
             return f"needs x [N, C, *spatial] and a weight of the same rank, not {x} and {w}"
-        if any(len(node.attrs[a]) != rank for a in ("strides", "dilations", "input_dilation")) or len(node.attrs["pads"]) != 2 * rank:
+        if (
+            any(len(node.attrs[a]) != rank for a in ("strides", "dilations", "input_dilation"))
+            or len(node.attrs["pads"]) != 2 * rank
+        ):
             return f"needs {rank} strides, dilations and input_dilation and {2 * rank} pads"
         if x.dims[1] != w.dims[1] * groups:
             return f"expects {w.dims[1] * groups} input channels ({w.dims[1]} in each of {groups} groups), but x is {x}"
@@ -60,7 +63,12 @@ class ConvOp(FusionOp, name="conv"):
         x, w = node.inputs
         a, rank = node.attrs, x.rank - 2
         spatial = tuple(
-            (dilated(x.dims[2 + i], a["input_dilation"][i]) + a["pads"][i] + a["pads"][rank + i] - dilated(w.dims[2 + i], a["dilations"][i]))
+            (
+                dilated(x.dims[2 + i], a["input_dilation"][i])
+                + a["pads"][i]
+                + a["pads"][rank + i]
+                - dilated(w.dims[2 + i], a["dilations"][i])
+            )
             // a["strides"][i]
             + 1
             for i in range(rank)
@@ -83,13 +91,17 @@ class ConvOp(FusionOp, name="conv"):
             inside = Condition(position // step, 0, x.dims[2 + i] - 1)
             conditions += [c for c in (on_grid, inside) if not c.always]
             index.append(position // step)
-        return Indexing(out, (channel, *kernel), (Access(tuple(index), tuple(conditions)), Access((out[1], channel, *kernel))))
+        return Indexing(
+            out, (channel, *kernel), (Access(tuple(index), tuple(conditions)), Access((out[1], channel, *kernel)))
+        )
 
     @staticmethod
     def reference(node: Node, *arrays: Any) -> Any:
         x, w = arrays
         a, rank, out = node.attrs, x.ndim - 2, ConvOp.infer(node).dims
-        spread = np.zeros((*x.shape[:2], *(dilated(d, s) for d, s in zip(x.shape[2:], a["input_dilation"], strict=True))), np.float64)
+        spread = np.zeros(
+            (*x.shape[:2], *(dilated(d, s) for d, s in zip(x.shape[2:], a["input_dilation"], strict=True))), np.float64
+        )
         spread[(slice(None), slice(None), *(slice(None, None, s) for s in a["input_dilation"]))] = x
         low, high = a["pads"][:rank], a["pads"][rank:]
         crop = tuple(slice(max(0, -lo), d - max(0, -hi)) for d, lo, hi in zip(spread.shape[2:], low, high, strict=True))
@@ -101,9 +113,13 @@ class ConvOp(FusionOp, name="conv"):
         result = np.zeros((x.shape[0], groups, w.shape[0] // groups, math.prod(out[2:])), np.float64)
         for tap in itertools.product(*(range(k) for k in w.shape[2:])):
             starts = [t * d for t, d in zip(tap, a["dilations"], strict=True)]
-            window = tuple(slice(s, s + (o - 1) * t + 1, t) for s, o, t in zip(starts, out[2:], a["strides"], strict=True))
+            window = tuple(
+                slice(s, s + (o - 1) * t + 1, t) for s, o, t in zip(starts, out[2:], a["strides"], strict=True)
+            )
             patch = padded[(slice(None), slice(None), slice(None), *window)].reshape(x.shape[0], groups, w.shape[1], -1)
-            result += np.einsum("ngcp,gmc->ngmp", patch, weight[(slice(None), slice(None), slice(None), *tap)], optimize=True)
+            result += np.einsum(
+                "ngcp,gmc->ngmp", patch, weight[(slice(None), slice(None), slice(None), *tap)], optimize=True
+            )
         return result.reshape(out).astype(x.dtype)
 
     @staticmethod
@@ -150,7 +166,7 @@ class ContractOp(FusionOp, name="contract"):
         for letters, tensor in zip(operands.split(","), node.inputs, strict=True):
             for letter, size in zip(letters, tensor.dims, strict=True):
                 if size not in (1, sizes[letter]):
-                    return f"dimension '{letter}' of '{equation}' is {size} in {tensor} and {sizes[letter]} in the other operand"
+                    return f"dimension '{letter}' of '{equation}' is {size} in {tensor}, {sizes[letter]} in the other"
         return None
 
     @staticmethod
@@ -165,18 +181,25 @@ class ContractOp(FusionOp, name="contract"):
         summed = tuple(dict.fromkeys(letter for letter in a + b if letter not in result))
         where: dict[str, Expr] = dict(zip(result, out, strict=True)) | {s: var(s, sizes[s]) for s in summed}
         accesses = (
-            Access(tuple(Expr(0) if size == 1 else where[letter] for letter, size in zip(letters, tensor.dims, strict=True)))
+            Access(
+                tuple(
+                    Expr(0) if size == 1 else where[letter] for letter, size in zip(letters, tensor.dims, strict=True)
+                )
+            )
             for letters, tensor in ((a, node.inputs[0]), (b, node.inputs[1]))
         )
         return Indexing(out, tuple(where[s] for s in summed), tuple(accesses))
 
     @staticmethod
     def reference(node: Node, *arrays: Any) -> Any:
-        a, b, result, sizes = ContractOp.terms(node)
-        expanded = [np.broadcast_to(x.astype(np.float64), [sizes[s] for s in letters]) for letters, x in zip((a, b), arrays, strict=True)]
+        a, b, _, sizes = ContractOp.terms(node)
+        expanded = [
+            np.broadcast_to(x.astype(np.float64), [sizes[s] for s in letters])
+            for letters, x in zip((a, b), arrays, strict=True)
+        ]
         return np.einsum(node.attrs["equation"], *expanded, optimize=True).astype(node.out.dtype)
 
     @staticmethod
     def flops(node: Node) -> int:
-        _, _, result, sizes = ContractOp.terms(node)
+        _, _, _, sizes = ContractOp.terms(node)
         return 2 * math.prod(sizes.values())

@@ -41,7 +41,11 @@ class UnaryOp(FusionOp, name="unary"):
 
     @staticmethod
     def complaint(node: Node) -> str | None:
-        return None if node.attrs["kind"] in UNARY else f"has no unary kind '{node.attrs['kind']}'; known: {', '.join(UNARY)}"
+        return (
+            None
+            if node.attrs["kind"] in UNARY
+            else f"has no unary kind '{node.attrs['kind']}'; known: {', '.join(UNARY)}"
+        )
 
     @staticmethod
     def infer(node: Node) -> TensorType:

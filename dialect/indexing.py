@@ -19,7 +19,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["Atom", "Condition", "Expr", "Fetch", "FloorDiv", "MaxOf", "MinOf", "Mod", "Var", "as_expr", "const", "delinearize", "linearize", "var"]
+__all__ = [
+    "Atom",
+    "Condition",
+    "Expr",
+    "Fetch",
+    "FloorDiv",
+    "MaxOf",
+    "MinOf",
+    "Mod",
+    "Var",
+    "as_expr",
+    "const",
+    "delinearize",
+    "linearize",
+    "var",
+]
 
 
 @dataclass(frozen=True)
@@ -187,7 +202,12 @@ class Expr:
         rest_common = math.gcd(divisor, rest.constant, *(c for _, c in rest.terms))
         if rest_common > 1:  # (4a + 2) // 6 = (2a + 1) // 3
             rest, divisor = _scaled_down(rest, rest_common), divisor // rest_common
-        if len(rest.terms) == 1 and rest.constant == 0 and rest.terms[0][1] == 1 and isinstance(rest.terms[0][0], FloorDiv):
+        if (
+            len(rest.terms) == 1
+            and rest.constant == 0
+            and rest.terms[0][1] == 1
+            and isinstance(rest.terms[0][0], FloorDiv)
+        ):
             inner = rest.terms[0][0]  # (a // b) // c = a // (b c)
             return whole + inner.value // (inner.divisor * divisor)
         return whole + Expr(0, ((FloorDiv(rest, divisor), 1),))
@@ -366,14 +386,14 @@ def _split(value: Expr, divisor: int) -> tuple[Expr, Expr]:
 
 
 def _coarse_and_fine(value: Expr, divisor: int) -> tuple[Expr, Expr, int] | None:
-    """value = grain * coarse + fine with fine in [0, grain), grain > 1 a divisor of `divisor`, and fine not constant."""
+    """value = grain * coarse + fine: grain > 1 divides `divisor`, fine is in [0, grain) and not constant."""
     grains = {math.gcd(divisor, c) for _, c in value.terms}
     for grain in sorted(grains, reverse=True):
         if grain in (1, divisor):
             continue
         fine = Expr(value.constant % grain, tuple((a, c) for a, c in value.terms if c % grain))
         lo, hi = fine.range
-        if fine.terms and 0 <= lo and hi < grain:
+        if fine.terms and lo >= 0 and hi < grain:
             coarse = Expr(value.constant // grain, tuple((a, c // grain) for a, c in value.terms if c % grain == 0))
             return coarse, fine, grain
     return None

@@ -49,7 +49,7 @@ def mixed_types(cls: type[Op]) -> type[Op]:
     for field in results:
         if field.variadicity == ext.Variadicity.variadic:
             setattr(cls, field.name, property(lambda self: list(self.operation.results)))
-    setattr(cls, "_emit_operation", classmethod(_emit_operation))
+    cls._emit_operation = classmethod(_emit_operation)
     return cls
 
 

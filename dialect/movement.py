@@ -32,7 +32,11 @@ class ReshapeOp(FusionOp, name="reshape"):
     @staticmethod
     def complaint(node: Node) -> str | None:
         x, shape = node.inputs[0], tuple(node.attrs["shape"])
-        return None if x.size == math.prod(shape) else f"cannot give {x} the shape {shape}: {x.size} elements against {math.prod(shape)}"
+        return (
+            None
+            if x.size == math.prod(shape)
+            else f"cannot give {x} the shape {shape}: {x.size} elements against {math.prod(shape)}"
+        )
 
     @staticmethod
     def infer(node: Node) -> TensorType:
@@ -59,7 +63,11 @@ class TransposeOp(FusionOp, name="transpose"):
     @staticmethod
     def complaint(node: Node) -> str | None:
         perm = tuple(node.attrs["perm"])
-        return None if sorted(perm) == list(range(node.inputs[0].rank)) else f"perm {perm} is no permutation of the axes of {node.inputs[0]}"
+        return (
+            None
+            if sorted(perm) == list(range(node.inputs[0].rank))
+            else f"perm {perm} is no permutation of the axes of {node.inputs[0]}"
+        )
 
     @staticmethod
     def infer(node: Node) -> TensorType:
@@ -91,7 +99,9 @@ class SliceOp(FusionOp, name="slice"):
     @staticmethod
     def complaint(node: Node) -> str | None:
         a = node.attrs
-        for axis, (dim, start, size, step) in enumerate(zip(node.inputs[0].dims, a["starts"], a["sizes"], a["steps"], strict=True)):
+        for axis, (dim, start, size, step) in enumerate(
+            zip(node.inputs[0].dims, a["starts"], a["sizes"], a["steps"], strict=True)
+        ):
             last = start + (size - 1) * step
             if size and not (0 <= start < dim and 0 <= last < dim):
                 return f"reads {start}..{last} on axis {axis} of {node.inputs[0]}"
@@ -104,7 +114,9 @@ class SliceOp(FusionOp, name="slice"):
     @staticmethod
     def indexing(node: Node) -> Indexing:
         out = out_variables(node.out.dims)
-        index = tuple(e * step + start for e, start, step in zip(out, node.attrs["starts"], node.attrs["steps"], strict=True))
+        index = tuple(
+            e * step + start for e, start, step in zip(out, node.attrs["starts"], node.attrs["steps"], strict=True)
+        )
         return Indexing(out, (), (Access(index),))
 
     @staticmethod
@@ -128,7 +140,11 @@ class ConcatOp(FusionOp, name="concat"):
     def complaint(node: Node) -> str | None:
         axis = node.attrs["axis"]
         rest = {(t.dtype, t.shape[:axis], t.shape[axis + 1 :]) for t in node.inputs}
-        return None if len(rest) == 1 else f"needs operands that agree but for axis {axis}, not {', '.join(map(str, node.inputs))}"
+        return (
+            None
+            if len(rest) == 1
+            else f"needs operands that agree but for axis {axis}, not {', '.join(map(str, node.inputs))}"
+        )
 
     @staticmethod
     def infer(node: Node) -> TensorType:
@@ -168,7 +184,9 @@ class PadOp(FusionOp, name="pad"):
         if node.attrs["mode"] not in PAD_MODES:
             return f"has no mode '{node.attrs['mode']}'; known: {', '.join(PAD_MODES)}"
         if node.attrs["mode"] == "reflect":
-            for axis, (size, low, high) in enumerate(zip(node.inputs[0].dims, node.attrs["low"], node.attrs["high"], strict=True)):
+            for axis, (size, low, high) in enumerate(
+                zip(node.inputs[0].dims, node.attrs["low"], node.attrs["high"], strict=True)
+            ):
                 if max(low, high) >= size:
                     return f"reflects {max(low, high)} elements on axis {axis} of {node.inputs[0]}, which has fewer"
         return None
@@ -244,7 +262,11 @@ class GatherOp(FusionOp, name="gather"):
 
     @staticmethod
     def complaint(node: Node) -> str | None:
-        return None if node.inputs[1].dtype in ("int32", "int64") else f"needs int32 or int64 indices, not {node.inputs[1]}"
+        return (
+            None
+            if node.inputs[1].dtype in ("int32", "int64")
+            else f"needs int32 or int64 indices, not {node.inputs[1]}"
+        )
 
     @staticmethod
     def infer(node: Node) -> TensorType:

@@ -31,10 +31,20 @@ __all__ = [
 ]
 
 _MLIR_DTYPES = {
-    "float32": "f32", "float16": "f16", "float64": "f64", "bfloat16": "bf16", "bool": "i1",
-    "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64",
-    "uint8": "ui8", "uint16": "ui16", "uint32": "ui32", "uint64": "ui64",
-}  # fmt: skip
+    "float32": "f32",
+    "float16": "f16",
+    "float64": "f64",
+    "bfloat16": "bf16",
+    "bool": "i1",
+    "int8": "i8",
+    "int16": "i16",
+    "int32": "i32",
+    "int64": "i64",
+    "uint8": "ui8",
+    "uint16": "ui16",
+    "uint32": "ui32",
+    "uint64": "ui64",
+}
 _NUMPY_DTYPES = {mlir: numpy for numpy, mlir in _MLIR_DTYPES.items()}
 REPRESENTABLE = frozenset(_MLIR_DTYPES)  # element types that tensors of the dialect can have
 
@@ -144,7 +154,9 @@ class Indexing:
 
         Bounds are those of interval arithmetic; indices in padding lie outside the operand's shape.
         """
-        values = {e.terms[0][0]: _between(e.terms[0][0], lo, hi) for e, (lo, hi) in zip(self.out, box, strict=True) if e.terms}
+        values = {
+            e.terms[0][0]: _between(e.terms[0][0], lo, hi) for e, (lo, hi) in zip(self.out, box, strict=True) if e.terms
+        }
         return tuple(e.substitute(values).range for e in self.operands[operand].index)  # type: ignore[arg-type]
 
 

@@ -22,8 +22,8 @@ WINDOWS = ("max", "sum", "mean")
 class ReduceOp(FusionOp, name="reduce"):
     """Reduce `axes` (sorted, not empty) by `kind`: sum, mean, max, min, prod, argmax or argmin.
 
-    Reduced axes stay with size 1 if `keepdims`. Arg-reductions take one axis and give int64, the first of equals (the last,
-    with `select_last`).
+    Reduced axes stay with size 1 if `keepdims`. Arg-reductions take one axis and give int64, the first of equals (the
+    last, with `select_last`).
     """
 
     x: Tensor
@@ -85,9 +85,9 @@ class ReduceOp(FusionOp, name="reduce"):
 class WindowOp(FusionOp, name="window"):
     """Reduce a sliding window by `kind` (max, sum, mean) over `axes`: pooling, and LRN's sum over channels.
 
-    `kernel`, `strides`, `dilations` have one entry for each of `axes`, `pads` two (all low ends, then all high ends). The result's
-    extent is `sizes` (ceil_mode lets the last window leave the padded input). A mean divides by the window's
-    positions inside the input, or inside the padded input with `count_include_pad`.
+    `kernel`, `strides`, `dilations` have one entry for each of `axes`, `pads` two (all low ends, then all high ends).
+    The result's extent is `sizes` (ceil_mode lets the last window leave the padded input). A mean divides by the
+    window's positions inside the input, or inside the padded input with `count_include_pad`.
     """
 
     x: Tensor
@@ -107,7 +107,10 @@ class WindowOp(FusionOp, name="window"):
         if node.attrs["kind"] not in WINDOWS:
             return f"has no kind '{node.attrs['kind']}'; known: {', '.join(WINDOWS)}"
         rank = len(node.attrs["axes"])
-        if any(len(node.attrs[a]) != rank for a in ("kernel", "strides", "dilations", "sizes")) or len(node.attrs["pads"]) != 2 * rank:
+        if (
+            any(len(node.attrs[a]) != rank for a in ("kernel", "strides", "dilations", "sizes"))
+            or len(node.attrs["pads"]) != 2 * rank
+        ):
             return f"needs {rank} of kernel, strides, dilations and sizes and {2 * rank} pads"
         return None
 
@@ -124,7 +127,8 @@ class WindowOp(FusionOp, name="window"):
         a, out = node.attrs, out_variables(node.out.dims)
         window = tuple(var(f"k{i}", size) for i, size in enumerate(a["kernel"]))
         positions = tuple(
-            out[axis] * a["strides"][i] + window[i] * a["dilations"][i] - a["pads"][i] for i, axis in enumerate(a["axes"])
+            out[axis] * a["strides"][i] + window[i] * a["dilations"][i] - a["pads"][i]
+            for i, axis in enumerate(a["axes"])
         )
         return out, window, positions
 
@@ -150,7 +154,10 @@ class WindowOp(FusionOp, name="window"):
             low, high = (a["pads"][i], a["pads"][rank + i]) if a["count_include_pad"] else (0, 0)
             counts.append(
                 tuple(
-                    sum(-low <= o * a["strides"][i] + k * a["dilations"][i] - a["pads"][i] < x.dims[axis] + high for k in range(a["kernel"][i]))
+                    sum(
+                        -low <= o * a["strides"][i] + k * a["dilations"][i] - a["pads"][i] < x.dims[axis] + high
+                        for k in range(a["kernel"][i])
+                    )
                     for o in range(a["sizes"][i])
                 )
             )
@@ -228,7 +235,7 @@ class SoftmaxOp(FusionOp, name="softmax"):
 
 
 class NormalizeOp(FusionOp, name="normalize"):
-    """(x - mean) / sqrt(variance + epsilon) over `axes`: layer, instance and group normalisation before scale and shift."""
+    """(x - mean) / sqrt(variance + epsilon) over `axes`: the normalisations before their scale and shift."""
 
     x: Tensor
     axes: ir.DenseI64ArrayAttr
@@ -246,7 +253,9 @@ class NormalizeOp(FusionOp, name="normalize"):
     def reference(node: Node, *arrays: Any) -> Any:
         x, axes = arrays[0].astype(np.float64), tuple(node.attrs["axes"])
         centred = x - x.mean(axis=axes, keepdims=True)
-        return (centred / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + node.attrs["epsilon"])).astype(arrays[0].dtype)
+        return (centred / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + node.attrs["epsilon"])).astype(
+            arrays[0].dtype
+        )
 
     @staticmethod
     def flops(node: Node) -> int:

@@ -43,8 +43,8 @@ class SplatOp(FusionOp, name="splat"):
 class FallbackOp(FusionOp, name="fallback"):
     """An ONNX node that has no lowering here and runs on the host (`node`: its bytes in base64; `opset`).
 
-    The operands are the node's non-empty inputs, in order; `operand_slots` says which inputs they are. The only op whose tensors may have dimensions
-    that are known only at run time.
+    The operands are the node's non-empty inputs, in order; `operand_slots` says which inputs they are. The only op
+    whose tensors may have dimensions that are known only at run time.
     """
 
     xs: Sequence[ext.Operand[Any]]

@@ -21,7 +21,7 @@ Progress = Callable[[str, float], None]  # a stage's name, and how much of it is
 EMITTED = ("graph", "planned", "scheduled", "kernels", "nvvm", "llvm", "ptx", "object")
 
 
-def compile(  # noqa: A001  the public name
+def compile(
     model: Any,
     target: str = "cpu",
     options: CompileOptions | None = None,
@@ -43,7 +43,13 @@ def compile(  # noqa: A001  the public name
 
 
 def compile_artifact(
-    model: Any, target: str = "cpu", options: CompileOptions | None = None, *, progress: Progress | None = None, isolated: bool = True, **settings: Any
+    model: Any,
+    target: str = "cpu",
+    options: CompileOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    isolated: bool = True,
+    **settings: Any,
 ) -> Artifact:
     """As `compile`, without loading: works for targets that this machine does not have."""
     options = _options(options, settings)
@@ -57,7 +63,10 @@ def compile_artifact(
 
 def _options(options: CompileOptions | None, settings: dict[str, Any]) -> CompileOptions:
     if options is not None and settings:
-        raise MlirfuseError(f"Give compile either options=CompileOptions(...) or settings, not both; found both options and {', '.join(settings)}.")
+        raise MlirfuseError(
+            "Give compile either options=CompileOptions(...) or settings, not both; "
+            f"found both options and {', '.join(settings)}."
+        )
     try:
         return options if options is not None else CompileOptions(**settings)
     except TypeError as error:
@@ -86,9 +95,9 @@ class Compilation:
 
 def compile_here(model: Any, target: str, options: CompileOptions, progress: Progress | None = None) -> Artifact:
     """Compile in this process: what the worker runs."""
-    from mlirfuse.targets import backend_for
     from mlirfuse.dialect import WeightStore
     from mlirfuse.mlir import context
+    from mlirfuse.targets import backend_for
 
     compilation = Compilation(model, parse_target(target), options, progress or (lambda stage, done: None))
     backend = backend_for(compilation.target)
@@ -115,9 +124,9 @@ def _to_stage(compilation: Compilation, stage_options: Any, stage: str, store: A
 
 def emit(model: Any, target: str, options: CompileOptions, stage: str) -> tuple[str | bytes, Any]:
     """The text of one stage (bytes for object), and the weight store that it refers to."""
-    from mlirfuse.targets import backend_for
     from mlirfuse.dialect import WeightStore
     from mlirfuse.mlir import context
+    from mlirfuse.targets import backend_for
 
     if stage not in EMITTED:
         raise MlirfuseError(f"There is no stage '{stage}' to emit; there are {', '.join(EMITTED)}.")
@@ -129,6 +138,7 @@ def emit(model: Any, target: str, options: CompileOptions, stage: str) -> tuple[
             module, _ = _to_stage(compilation, backend.stage_options(compilation.target, options), stage, store)
             return module.operation.get_asm(enable_debug_info=True), store
         if stage not in backend.late_stages:
-            raise UnsupportedTarget(f"The target '{target}' has no stage '{stage}'; it has {', '.join(('graph', 'planned', 'scheduled', 'kernels', *backend.late_stages))}.")
+            known = ", ".join(("graph", "planned", "scheduled", "kernels", *backend.late_stages))
+            raise UnsupportedTarget(f"The target '{target}' has no stage '{stage}'; it has {known}.")
         module, _ = _to_stage(compilation, backend.stage_options(compilation.target, options), "kernels", store)
         return backend.late_stages[stage](compilation, module), store

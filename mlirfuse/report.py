@@ -17,11 +17,15 @@ from mlirfuse.mlir import ir
 __all__ = ["build_report"]
 
 
-def build_report(compilation: Any, module: Any, imported: Any, precision: str, compiled: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def build_report(
+    compilation: Any, module: Any, imported: Any, precision: str, compiled: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The report of a module at the kernels stage; `compiled` adds what the assembler said of each kernel."""
     program = host_program(module)
     steps = [s for s in program["steps"] if s["op"] in ("launch", "parallel")]
-    rows = [_row(op, step, (compiled or {}).get(name)) for (name, op), step in zip(launches(module), steps, strict=True)]
+    rows = [
+        _row(op, step, (compiled or {}).get(name)) for (name, op), step in zip(launches(module), steps, strict=True)
+    ]
     hosts = [s for s in program["steps"] if s["op"] == "host"]
     traffic = _traffic(program)
     totals = {
@@ -114,5 +118,10 @@ def _host_calls(module: ir.Module) -> list[Any]:
     found = []
     for function in module.body.operations:
         if function.operation.name == "func.func":
-            found += [op for block in function.operation.regions[0] for op in block.operations if op.operation.name == "fusion.host_call"]
+            found += [
+                op
+                for block in function.operation.regions[0]
+                for op in block.operations
+                if op.operation.name == "fusion.host_call"
+            ]
     return found

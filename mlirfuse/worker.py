@@ -1,7 +1,8 @@
 """Compile in a process of its own: a crash of native code there is an error here.
 
-The parent writes a job (a folder with the model and its options), starts `python -m mlirfuse.worker FOLDER`, and reads progress
-from its standard output, one JSON object a line. The child leaves the artifact, or the error, in the folder.
+The parent writes a job (a folder with the model and its options), starts `python -m mlirfuse.worker FOLDER`, and
+reads progress from its standard output, one JSON object a line. The child leaves the artifact, or the error, in the
+folder.
 """
 
 from __future__ import annotations
@@ -65,7 +66,12 @@ def _run(folder: str, progress: Progress | None) -> str:
     with (
         log.open("wb") as stderr,
         subprocess.Popen(
-            [sys.executable, "-m", "mlirfuse.worker", folder], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=_environment()
+            [sys.executable, "-m", "mlirfuse.worker", folder],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=_environment(),
         ) as child,
     ):
         try:
@@ -84,7 +90,8 @@ def _run(folder: str, progress: Progress | None) -> str:
     if status != 0:
         tail = log.read_text(errors="replace").strip().splitlines()[-12:]
         raise errors.CompilerCrash(
-            f"The compiler stopped in stage '{last}' with exit status {status}. This is a defect of mlirfuse: please report it with the model. "
+            f"The compiler stopped in stage '{last}' with exit status {status}. "
+            "This is a defect of mlirfuse: please report it with the model. "
             f"What it last said: {' | '.join(tail) if tail else 'nothing'}"
         )
     return last

@@ -14,6 +14,7 @@ neighbouring words; its n are groups of four, likewise apart.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from mlirfuse.dialect import Access
@@ -62,7 +63,10 @@ class _Tile:
         """
         s = self.schedule
         width = QUAD if self._b_is_contiguous() else 1
-        return [*self._fetch(A, s.block_m, 1, k0, self._read_a), *self._fetch(B, s.block_n // width, width, k0, self._read_b)]
+        return [
+            *self._fetch(A, s.block_m, 1, k0, self._read_a),
+            *self._fetch(B, s.block_n // width, width, k0, self._read_b),
+        ]
 
     def _fetch(self, array: int, columns: int, width: int, k0: Expr, read: Any) -> list[tuple[int, Expr, Expr, Any]]:
         frame, total = self.frame, self.schedule.block_k * columns
@@ -74,7 +78,7 @@ class _Tile:
             row, column = self._split(element, columns, total)
             value = frame.builder.when(
                 [Condition(element, 0, total - 1)],
-                lambda row=row, column=column: read(k0 + row, column * width, width),  # type: ignore[misc]
+                partial(read, k0 + row, column * width, width),
                 lambda: frame.builder.constant(0.0, wanted),
             )
             found.append((array, row, column * width, value))
@@ -86,7 +90,7 @@ class _Tile:
         for array, row, column, value in fetched:
             at = row + buffer * self.schedule.block_k
             rows = Condition(row, 0, self.schedule.block_k - 1)
-            frame.builder.when([rows], lambda array=array, at=at, column=column, value=value: frame.shared_store(array, at, column, value))  # type: ignore[misc]
+            frame.builder.when([rows], partial(frame.shared_store, array, at, column, value))
 
     def _split(self, element: Expr, columns: int, total: int) -> tuple[Expr, Expr]:
         """Row and column of a thread's element; beyond the slice the row is too large, and nothing is read or kept."""

@@ -21,7 +21,7 @@ WORKGROUP = "#gpu.address_space<workgroup>"
 
 @dataclass(frozen=True)
 class Storage:
-    """How an operand or output lies in its buffer: element strides, the span it covers, and its alignment in elements."""
+    """How a tensor lies in its buffer: strides, span and the alignment of its start, all in elements."""
 
     strides: tuple[int, ...]
     span: int
@@ -68,7 +68,8 @@ class Frame:
 
     def _map(self, *index: Expr) -> tuple[ir.AffineMap, list[Any]]:
         """One affine map for a multi-dimensional index; divisions become operands of their own."""
-        results, operands = [], []
+        results: list[ir.AffineExpr] = []
+        operands: list[Any] = []
         for e in index:
             if self.builder.is_affine(e):
                 one, values = self.builder.affine_map(e)
@@ -85,7 +86,15 @@ class Frame:
 
 def _shift(e: Any, old: int, new: int) -> Any:
     """The expression with dimension `old` renamed to `new`."""
-    return e.compose(ir.AffineMap.get(new + 1, 0, [ir.AffineDimExpr.get(i if i != old else new) for i in range(max(old, new) + 1)])) if old != new else e
+    return (
+        e.compose(
+            ir.AffineMap.get(
+                new + 1, 0, [ir.AffineDimExpr.get(i if i != old else new) for i in range(max(old, new) + 1)]
+            )
+        )
+        if old != new
+        else e
+    )
 
 
 @contextlib.contextmanager
@@ -104,22 +113,26 @@ def kernel_frame(
     Arguments are the group's operands, then its outputs, each a flat buffer in global memory. `registers` is how many a
     thread may have; without it the assembler weighs spills against occupancy by rules of its own.
     """
-    arguments, values = [], [*group.inputs, *group.outputs]
+    arguments: list[str] = []
+    values = [*group.inputs, *group.outputs]
     for value in values:
         storage = storages[value]
         element = memory_type(group.types[value].dtype)
         readonly = ", llvm.readonly" if value in group.inputs else ""
         align = storage.aligned * max(1, _element_bytes(group.types[value].dtype))
-        arguments.append(f"%a{len(arguments)}: memref<{storage.span}x{element}, {GLOBAL}> {{llvm.noalias{readonly}, llvm.align = {align} : i64}}")
+        attributes = f"{{llvm.noalias{readonly}, llvm.align = {align} : i64}}"
+        arguments.append(f"%a{len(arguments)}: memref<{storage.span}x{element}, {GLOBAL}> {attributes}")
     workgroup = ", ".join(
-        f"%s{i}: memref<{rows}x{columns}xf32, {WORKGROUP}> {{llvm.align = 16 : i64}}" for i, (rows, columns) in enumerate(shared_shapes)
+        f"%s{i}: memref<{rows}x{columns}xf32, {WORKGROUP}> {{llvm.align = 16 : i64}}"
+        for i, (rows, columns) in enumerate(shared_shapes)
     )
     padded_grid = (*grid, *(1 for _ in range(3 - len(grid))))
     limit = f", nvvm.maxnreg = {registers} : i32" if registers else ""
     text = (
         f"module attributes {{gpu.container_module}} {{ gpu.module @kernels {{ gpu.func @{name}({', '.join(arguments)})"
         f"{' workgroup(' + workgroup + ')' if workgroup else ''} kernel attributes {{"
-        f"gpu.known_block_size = array<i32: {threads}, 1, 1>, gpu.known_grid_size = array<i32: {', '.join(map(str, padded_grid))}>, "
+        f"gpu.known_block_size = array<i32: {threads}, 1, 1>, "
+        f"gpu.known_grid_size = array<i32: {', '.join(map(str, padded_grid))}>, "
         f"nvvm.maxntid = array<i32: {threads}, 1, 1>{limit}}} {{ gpu.return }} }} }}"
     )
     module = ir.Module.parse(text)
@@ -130,13 +143,17 @@ def kernel_frame(
     builder = Builder()
     with ir.InsertionPoint(block.operations[len(block.operations) - 1]):
         buffers = {
-            value: Buffer(block_arguments[i], storages[value].strides, group.types[value].dtype, Expr(0), storages[value].aligned)
+            value: Buffer(
+                block_arguments[i], storages[value].strides, group.types[value].dtype, Expr(0), storages[value].aligned
+            )
             for i, value in enumerate(values)
         }
         thread = _variable(builder, "tid", threads, lambda: gpu.ThreadIdOp(gpu.Dimension.x).result)
         blocks = tuple(
             _variable(builder, f"b{axis}", size, lambda dimension=dimension: gpu.BlockIdOp(dimension).result)  # type: ignore[misc]
-            for axis, size, dimension in zip("xyz", padded_grid, (gpu.Dimension.x, gpu.Dimension.y, gpu.Dimension.z), strict=True)
+            for axis, size, dimension in zip(
+                "xyz", padded_grid, (gpu.Dimension.x, gpu.Dimension.y, gpu.Dimension.z), strict=True
+            )
         )
         builder.end_of_top()
         frame = Frame(group, builder, threads, padded_grid, buffers, block_arguments[len(values) :], thread, blocks)  # type: ignore[arg-type]

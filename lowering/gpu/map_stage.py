@@ -1,7 +1,7 @@
 """One thread computes a few neighbouring elements of every output, point by point.
 
-    for each block, thread:  p = (block * threads + thread) * vector
-        out[p : p + vector] = value(out, p : p + vector)
+for each block, thread:  p = (block * threads + thread) * vector
+    out[p : p + vector] = value(out, p : p + vector)
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Softmax and normalisation: a team reads each row once, keeps it in shared memory, and reduces it twice.
 
-    for each team:  row = its row
-        row_shared[...] = operand(row, ...);  first statistic (maximum, or sum)
-        second statistic (sum of exponentials, or of squared deviations)
-        out[row, ...] = epilogue(element)
+for each team:  row = its row
+    row_shared[...] = operand(row, ...);  first statistic (maximum, or sum)
+    second statistic (sum of exponentials, or of squared deviations)
+    out[row, ...] = epilogue(element)
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class _Row:
         """Reduce body(position) over the row; every thread of the team gets the result."""
         builder = self.frame.builder
         init = builder.constant(scalar.identity_of(kind, "float32"), self.type)
-        total = self.share([init], lambda p, carried: [scalar.combine(builder, kind, carried[0], body(p), "float32")])[0]
+        total = self.share([init], lambda p, carried: [scalar.combine(builder, kind, carried[0], body(p), "float32")])[
+            0
+        ]
         return team_reduce(self.frame, kind, total, self.schedule.team, SCRATCH)
 
 

@@ -1,8 +1,8 @@
 """A team of threads reduces one output element.
 
-    for each team:  o = its output element
-        partial = reduce(operand(o, r) for r = lane, lane + team, ...)
-        out[o] = epilogue(team_reduce(partial))
+for each team:  o = its output element
+    partial = reduce(operand(o, r) for r = lane, lane + team, ...)
+    out[o] = epilogue(team_reduce(partial))
 """
 
 from __future__ import annotations
@@ -81,11 +81,16 @@ def _partial(frame: Frame, anchor: Member, index: tuple[Expr, ...], schedule: Te
     def step(i: Expr, carried: list[Any]) -> list[Any]:
         first = (i * schedule.team + frame.thread % schedule.team) * width
         here = first + lane if lane is not None else first
-        reduced = {e.terms[0][0]: p for e, p in zip(indexing.reduction, delinearize(here, sizes), strict=True) if e.terms}
+        reduced = {
+            e.terms[0][0]: p for e, p in zip(indexing.reduction, delinearize(here, sizes), strict=True) if e.terms
+        }
 
         def term() -> Any:
             evaluator = frame.evaluator(lane=lane, width=width)
-            terms = [evaluator.vectorized(_read(evaluator, anchor, p, a, {**values, **reduced})) for p, a in enumerate(indexing.operands)]
+            terms = [
+                evaluator.vectorized(_read(evaluator, anchor, p, a, {**values, **reduced}))
+                for p, a in enumerate(indexing.operands)
+            ]
             if len(terms) == 2:
                 return scalar.fused_multiply_add(terms[0], terms[1], carried[0])
             return scalar.combine(builder, kind, carried[0], terms[0], node.inputs[0].dtype)
@@ -108,7 +113,9 @@ def _read(evaluator: Evaluator, anchor: Member, position: int, access: Access, v
     return evaluator.guarded(conditions, index, anchor.operands[position], access.fill)
 
 
-def store_from_registers(frame: Frame, anchor: Member, index: tuple[Expr, ...], value: Any, lane: Expr | None = None, width: int = 1) -> None:
+def store_from_registers(
+    frame: Frame, anchor: Member, index: tuple[Expr, ...], value: Any, lane: Expr | None = None, width: int = 1
+) -> None:
     """Run the epilogue on the anchor's element (or vector) at `index` and store every output."""
     where = downstream_indices(frame.group, anchor, index)
     assert not isinstance(where, str), where

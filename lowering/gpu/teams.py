@@ -42,7 +42,10 @@ def team_reduce(frame: Frame, kind: str, value: Any, team: int, scratch: int) ->
     if warps <= 1:
         return value
     frame.barrier()  # the previous round's readers are done with the scratch
-    frame.builder.when([Condition(frame.thread % WARP, 0, 0)], lambda: frame.shared_store(scratch, Expr(0), frame.thread // WARP, value))
+    frame.builder.when(
+        [Condition(frame.thread % WARP, 0, 0)],
+        lambda: frame.shared_store(scratch, Expr(0), frame.thread // WARP, value),
+    )
     frame.barrier()
     total = frame.shared_load(scratch, Expr(0), Expr(0))
     for warp in range(1, warps):

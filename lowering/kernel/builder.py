@@ -37,8 +37,8 @@ def compute_type(dtype: str) -> ir.Type:
 class Builder:
     """Index expressions become SSA values here, once per region.
 
-    A kernel variable is bound to an `index` value by `bind`; one that affine maps may use (loop variables, values at the top of
-    the kernel) is bound with `affine=True`.
+    A kernel variable is bound to an `index` value by `bind`; one that affine maps may use (loop variables, values at
+    the top of the kernel) is bound with `affine=True`.
     """
 
     def __init__(self) -> None:
@@ -223,7 +223,15 @@ class Builder:
 
     # -- structured control flow
 
-    def loop(self, size: int, stem: str, inits: Sequence[Any], body: Callable[[Expr, list[Any]], Sequence[Any]], *, step: int = 1) -> list[Any]:
+    def loop(
+        self,
+        size: int,
+        stem: str,
+        inits: Sequence[Any],
+        body: Callable[[Expr, list[Any]], Sequence[Any]],
+        *,
+        step: int = 1,
+    ) -> list[Any]:
         """`affine.for` over [0, size) with carried values; `body` gets the variable and returns the new values."""
         op = affine.AffineForOp(0, size, step, iter_args=list(inits))
         name = self.fresh_name(stem)
@@ -236,7 +244,9 @@ class Builder:
             affine.AffineYieldOp(results)
         return list(op.operation.results)
 
-    def when(self, conditions: Sequence[Condition], then: Callable[[], Any], otherwise: Callable[[], Any] | None = None) -> Any:
+    def when(
+        self, conditions: Sequence[Condition], then: Callable[[], Any], otherwise: Callable[[], Any] | None = None
+    ) -> Any:
         """`scf.if` on conditions that are not known; with `otherwise`, both give one value of the same type."""
         open_conditions = [c for c in conditions if not c.always]
         if not open_conditions:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from mlirfuse.dialect import Access, semantics
@@ -26,6 +27,7 @@ from mlirfuse.mlir import affine, arith, ir, memref, vector
 __all__ = ["Buffer", "Evaluator", "Place", "Registers"]
 
 Value = Any
+ZERO = Expr(0)
 
 
 class Place(Protocol):
@@ -44,7 +46,7 @@ class Buffer:
     memory: Any
     strides: tuple[int, ...]
     dtype: str
-    offset: Expr = Expr(0)
+    offset: Expr = ZERO
     aligned: int = 1
 
     def address(self, index: Sequence[Expr]) -> Expr:
@@ -84,7 +86,9 @@ class Evaluator:
     `places` maps values to where they live. `lane` is the vectorised variable, or None for scalars.
     """
 
-    def __init__(self, builder: Builder, group: Group, places: Mapping[int, Place], lane: Expr | None = None, width: int = 1) -> None:
+    def __init__(
+        self, builder: Builder, group: Group, places: Mapping[int, Place], lane: Expr | None = None, width: int = 1
+    ) -> None:
         self.builder, self.group, self.places = builder, group, dict(places)
         self.lane = None if lane is None or lane.is_constant else lane
         self.width = width if self.lane is not None else 1
@@ -94,10 +98,14 @@ class Evaluator:
     def value(self, number: int, index: tuple[Expr, ...]) -> Value:
         """The value at `index`: a scalar, or a vector where it depends on the lane."""
         if number in self.places:
-            return self.builder.remember((id(self.places[number]), index, self._lane_key), lambda: self.places[number].load(self, index))
+            return self.builder.remember(
+                (id(self.places[number]), index, self._lane_key), lambda: self.places[number].load(self, index)
+            )
         if number in self.group.splats:
             return self.builder.constant(self.group.splats[number], compute_type(self.group.types[number].dtype))
-        return self.builder.remember((number, index, self._lane_key), lambda: self._compute(self.group.producers[number], index))
+        return self.builder.remember(
+            (number, index, self._lane_key), lambda: self._compute(self.group.producers[number], index)
+        )
 
     @property
     def _lane_key(self) -> Any:
@@ -139,7 +147,9 @@ class Evaluator:
         conditions = [c for c in conditions if not c.always]
         if any(self.depends_on_lane(c.value) for c in conditions):
             return self.gathered(
-                lambda one, fix: one.guarded([c.substitute(fix) for c in conditions], tuple(e.substitute(fix) for e in index), number, fill)
+                lambda one, fix: one.guarded(
+                    [c.substitute(fix) for c in conditions], tuple(e.substitute(fix) for e in index), number, fill
+                )
             )
         scalar_type = compute_type(self.group.types[number].dtype)
         spread = any(self.depends_on_lane(e) for e in index)
@@ -156,7 +166,7 @@ class Evaluator:
         return self.builder.when(conditions, inside, lambda: self.builder.constant(filled, wanted))
 
     def _prepare_address(self, number: int, index: tuple[Expr, ...]) -> None:
-        """Compute the address of a guarded read before its branch, so that the branch holds a load alone and becomes a predicate."""
+        """Compute the address of a guarded read before its branch, which then is a load alone: a predicate."""
         place = self.places.get(number)
         if not isinstance(place, Buffer):
             return
@@ -181,7 +191,9 @@ class Evaluator:
             if self.builder.is_affine(start):
                 affine_map, operands = self.builder.affine_map(start)
                 return affine.AffineVectorLoadOp(vector_type, memory, operands, affine_map).result
-            return vector.LoadOp(vector_type, memory, [self.builder.index(start)], alignment=self._alignment(element, aligned)).result
+            return vector.LoadOp(
+                vector_type, memory, [self.builder.index(start)], alignment=self._alignment(element, aligned)
+            ).result
         return self.gathered(lambda one, fix: one.load(memory, address.substitute(fix)))
 
     def store(self, memory: Any, address: Expr, value: Value, aligned: int = 1) -> None:
@@ -200,7 +212,12 @@ class Evaluator:
                 affine_map, operands = self.builder.affine_map(start)
                 affine.AffineVectorStoreOp(value, memory, operands, affine_map)
             else:
-                vector.StoreOp(value, memory, [self.builder.index(start)], alignment=self._alignment(memory.type.element_type, aligned))
+                vector.StoreOp(
+                    value,
+                    memory,
+                    [self.builder.index(start)],
+                    alignment=self._alignment(memory.type.element_type, aligned),
+                )
             return
         for lane in range(self.width):
             one, fix = self.one_lane(lane)
@@ -222,7 +239,11 @@ class Evaluator:
         if aligned == 0:
             return True
         start = address.substitute({self._lane_variable: Expr(0)})
-        return aligned % self.width == 0 and start.constant % self.width == 0 and all(c % self.width == 0 for _, c in start.terms)
+        return (
+            aligned % self.width == 0
+            and start.constant % self.width == 0
+            and all(c % self.width == 0 for _, c in start.terms)
+        )
 
     def _alignment(self, element: ir.Type, aligned: int) -> int | None:
         bits = element.width
@@ -333,7 +354,9 @@ class _Site:
         scalar_type = compute_type(self.node.inputs[0].dtype)
         evaluator = self.evaluator
         depends = any(
-            evaluator.depends_on_lane(e.substitute(self.values)) for access in self.indexing.operands for e in access.index
+            evaluator.depends_on_lane(e.substitute(self.values))
+            for access in self.indexing.operands
+            for e in access.index
         )
         return ir.VectorType.get([evaluator.width], scalar_type) if depends else scalar_type
 
@@ -363,7 +386,12 @@ def _lane_by_lane(site: _Site) -> Value:
 def _unary(site: _Site) -> Value:
     node = site.node
     return scalar.unary(
-        site.builder, node.attrs["kind"], site.operand(0), node.inputs[0].dtype, node.get("alpha", 0.0), node.get("beta", 0.0)
+        site.builder,
+        node.attrs["kind"],
+        site.operand(0),
+        node.inputs[0].dtype,
+        node.get("alpha", 0.0),
+        node.get("beta", 0.0),
     )
 
 
@@ -410,9 +438,12 @@ def _concat(site: _Site) -> Value:
     for position in reversed(range(len(accesses))):
         if any(c.never for c in conditions[position]):
             continue
-        rest = result
-        result = site.builder.when(conditions[position], lambda position=position: read(position), lambda rest=rest: rest)  # type: ignore[misc]
+        result = site.builder.when(conditions[position], partial(read, position), partial(_same, result))
     return result
+
+
+def _same(value: Value) -> Value:
+    return value
 
 
 def _contraction(site: _Site) -> Value:
@@ -464,9 +495,12 @@ def _arg_reduce(site: _Site) -> Value:
     i64 = ir.IntegerType.get_signless(64)
     best = site.builder.constant(scalar.identity_of(extreme, dtype), compute_type(dtype))
     first = site.builder.constant(0, i64)
-    better = {("max", False): "greater", ("max", True): "greater_equal", ("min", False): "less", ("min", True): "less_equal"}[
-        extreme, bool(site.node.get("select_last", False))
-    ]
+    better = {
+        ("max", False): "greater",
+        ("max", True): "greater_equal",
+        ("min", False): "less",
+        ("min", True): "less_equal",
+    }[extreme, bool(site.node.get("select_last", False))]
     position = site.indexing.reduction[0]
 
     def step(at: _Site, carried: list[Value]) -> list[Value]:

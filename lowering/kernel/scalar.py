@@ -103,7 +103,9 @@ class _Unary:
         return select(_compare(_OLT, self.x, self.c(0.0)), self.c(-1.0), positive)
 
     def is_infinite(self) -> Value:
-        hits = [_compare(_OEQ, self.x, self.c(s * math.inf)) for s, wanted in ((-1, self.alpha), (1, self.beta)) if wanted]
+        hits = [
+            _compare(_OEQ, self.x, self.c(s * math.inf)) for s, wanted in ((-1, self.alpha), (1, self.beta)) if wanted
+        ]
         if not hits:
             return _compare(0, self.x, self.x)  # always false
         return hits[0] if len(hits) == 1 else arith.OrIOp(*hits).result
@@ -156,7 +158,9 @@ _FLOAT_UNARY: dict[str, Callable[[_Unary], Value]] = {
 
 _INTEGER_UNARY: dict[str, Callable[[_Unary], Value]] = {
     "abs": lambda f: arith.MaxSIOp(f.x, arith.SubIOp(f.c(0), f.x).result).result,
-    "clip": lambda f: arith.MinSIOp(arith.MaxSIOp(f.x, f.c(_to_int(f.alpha, f.x))).result, f.c(_to_int(f.beta, f.x))).result,
+    "clip": lambda f: (
+        arith.MinSIOp(arith.MaxSIOp(f.x, f.c(_to_int(f.alpha, f.x))).result, f.c(_to_int(f.beta, f.x))).result
+    ),
     "neg": lambda f: arith.SubIOp(f.c(0), f.x).result,
     "not": lambda f: arith.XOrIOp(f.x, f.c(1)).result,
     "relu": lambda f: arith.MaxSIOp(f.x, f.c(0)).result,
@@ -233,11 +237,18 @@ def binary(builder: Builder, kind: str, x: Value, y: Value, dtype: str) -> Value
             divide = {"div": (arith.DivSIOp, arith.DivUIOp), "fmod": (arith.RemSIOp, arith.RemUIOp)}[kind][unsigned]
             return divide(x, safe).result
     simple = {
-        "add": arith.AddIOp, "sub": arith.SubIOp, "mul": arith.MulIOp,
-        "and": arith.AndIOp, "or": arith.OrIOp, "xor": arith.XOrIOp,
-        "bit_and": arith.AndIOp, "bit_or": arith.OrIOp, "bit_xor": arith.XOrIOp,
-        "max": arith.MaxUIOp if unsigned else arith.MaxSIOp, "min": arith.MinUIOp if unsigned else arith.MinSIOp,
-    }  # fmt: skip
+        "add": arith.AddIOp,
+        "sub": arith.SubIOp,
+        "mul": arith.MulIOp,
+        "and": arith.AndIOp,
+        "or": arith.OrIOp,
+        "xor": arith.XOrIOp,
+        "bit_and": arith.AndIOp,
+        "bit_or": arith.OrIOp,
+        "bit_xor": arith.XOrIOp,
+        "max": arith.MaxUIOp if unsigned else arith.MaxSIOp,
+        "min": arith.MinUIOp if unsigned else arith.MinSIOp,
+    }
     return simple[kind](x, y).result
 
 

@@ -28,18 +28,28 @@ class Backend:
     wrap: Callable[[str], str]
 
 
-def _gpu_launch(name: str, program: TileProgram, arguments: list[tuple[str, str]], attributes: str) -> tuple[list[int], str]:
+def _gpu_launch(
+    name: str, program: TileProgram, arguments: list[tuple[str, str]], attributes: str
+) -> tuple[list[int], str]:
     grid = (*program.tiles, *(1 for _ in range(3 - len(program.tiles))))
     block = (program.workers, 1, 1)
     blocks, threads = (", ".join(f"%n{size}" for size in sizes) for sizes in (grid, block))
     given = ", ".join(f"{value} : {mlir_type}" for value, mlir_type in arguments)
-    return [*grid, *block], f"gpu.launch_func @kernels::@{name} blocks in ({blocks}) threads in ({threads}) args({given}) {attributes}"
+    return [
+        *grid,
+        *block,
+    ], f"gpu.launch_func @kernels::@{name} blocks in ({blocks}) threads in ({threads}) args({given}) {attributes}"
 
 
-def _cpu_launch(name: str, program: TileProgram, arguments: list[tuple[str, str]], attributes: str) -> tuple[list[int], str]:
+def _cpu_launch(
+    name: str, program: TileProgram, arguments: list[tuple[str, str]], attributes: str
+) -> tuple[list[int], str]:
     values = ", ".join([*(value for value, _ in arguments), "%t"])
     types = ", ".join([*(mlir_type for _, mlir_type in arguments), "index"])
-    return [], f"scf.forall (%t) in ({program.tile_count}) {{ func.call @{name}({values}) {attributes} : ({types}) -> () }}"
+    return (
+        [],
+        f"scf.forall (%t) in ({program.tile_count}) {{ func.call @{name}({values}) {attributes} : ({types}) -> () }}",
+    )
 
 
 def _emit_cpu(program: TileProgram, name: str, storages: Mapping[int, Storage]) -> ir.Module:
@@ -48,10 +58,11 @@ def _emit_cpu(program: TileProgram, name: str, storages: Mapping[int, Storage]) 
     group = program.group
     with ir.InsertionPoint(module.body):
         emit_cpu_kernel(
-            program, name,
+            program,
+            name,
             input_strides={v: s for v, s in strides.items() if v in group.inputs},
             output_strides={v: s for v, s in strides.items() if v in group.outputs},
-        )  # fmt: skip
+        )
     return module
 
 

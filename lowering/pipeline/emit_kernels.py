@@ -46,7 +46,9 @@ class EmitKernels:
             raise PassFailure("fusion-emit-kernels found no function to compile")
         writer = _Writer(function, family_of(device), BACKENDS[device.kind])
         text = writer.module()
-        _replace_body(op, ir.Module.parse(text), {"gpu.container_module": ir.UnitAttr.get()} if device.kind == "cuda" else {})
+        _replace_body(
+            op, ir.Module.parse(text), {"gpu.container_module": ir.UnitAttr.get()} if device.kind == "cuda" else {}
+        )
 
 
 def _replace_body(module: ir.Operation, made: ir.Module, attributes: dict[str, ir.Attribute]) -> None:
@@ -87,16 +89,23 @@ class _Writer:
         arena = max((w.offset + w.span * w.element_bytes for w in self.where.values() if w.space == "arena"), default=0)
         head = [f"%arena = memref.alloc() {{alignment = 256 : i64}} : {self._memref(arena, 'i8')}"] if arena else []
         head += [f"%n{size} = arith.constant {size} : index" for size in sorted(self.sizes)]
-        names = {k: str(self.function.attributes[k]) for k in ("fusion.inputs", "fusion.outputs") if k in self.function.attributes}
+        names = {
+            k: str(self.function.attributes[k])
+            for k in ("fusion.inputs", "fusion.outputs")
+            if k in self.function.attributes
+        }
         specs = {
             "fusion.input_types": [str(self.where[v].tensor) for v in block.arguments],
             "fusion.output_types": [str(self.where[v].tensor) for v in outputs],
         }
-        attributes = ", ".join([*(f"{k} = {v}" for k, v in names.items()), *(f"{k} = {json.dumps(v)}" for k, v in specs.items())])
+        attributes = ", ".join(
+            [*(f"{k} = {v}" for k, v in names.items()), *(f"{k} = {json.dumps(v)}" for k, v in specs.items())]
+        )
         body = "\n".join(["  " + line for line in [*head, *self.lines, "return"]])
         kernels = self.backend.wrap("\n".join(self.kernels.values()))
         container = "attributes {gpu.container_module} " if "gpu.module" in kernels else ""
-        return f"module {container}{{\n{kernels}\nfunc.func @main({', '.join(signature)}) attributes {{{attributes}}} {{\n{body}\n}}\n}}"
+        main = f"func.func @main({', '.join(signature)}) attributes {{{attributes}}} {{\n{body}\n}}"
+        return f"module {container}{{\n{kernels}\n{main}\n}}"
 
     # -- kernels
 
@@ -113,7 +122,9 @@ class _Writer:
             storages[number] = Storage(location.strides, location.span, location.aligned)
         name = self._kernel(group, schedule, program, storages)
         packings = self.family.weight_packings(group, schedule)
-        arguments = [self._view(v, packings.get(n)) for v, n in zip(values, (*group.inputs, *group.outputs), strict=True)]
+        arguments = [
+            self._view(v, packings.get(n)) for v, n in zip(values, (*group.inputs, *group.outputs), strict=True)
+        ]
         kept = {k: op.attributes[k] for k in KEPT if k in op.attributes}
         kept["ops"] = to_attribute([m.node.op for m in group.members])
         kept["flops"] = to_attribute(group.flops)
@@ -161,17 +172,27 @@ class _Writer:
         return self.views[value, packing]
 
     def _make_view(self, location: Location, packing: Packing | None) -> tuple[str, str]:
-        if location.space in ("input", "output") and location.offset == 0 and location.span == max(1, location.tensor.size):
+        if (
+            location.space in ("input", "output")
+            and location.offset == 0
+            and location.span == max(1, location.tensor.size)
+        ):
             return f"%{location.space}{location.index}", self._type(location)
         self.counter += 1
         name, mlir_type = f"%b{self.counter}", self._type(location)
         if location.space == "weight":
-            mlir_type = self._memref(packing.elements, str(memory_type(location.tensor.dtype))) if packing is not None else mlir_type
+            mlir_type = (
+                self._memref(packing.elements, str(memory_type(location.tensor.dtype)))
+                if packing is not None
+                else mlir_type
+            )
             self.lines.append(f"{name} = {_weight_text(location, packing)} : () -> {mlir_type}")
         elif location.space == "arena":
             arena = max(w.offset + w.span * w.element_bytes for w in self.where.values() if w.space == "arena")
             self.lines.append(f"%o{self.counter} = arith.constant {location.offset} : index")
-            self.lines.append(f"{name} = memref.view %arena[%o{self.counter}][] : {self._memref(arena, 'i8')} to {mlir_type}")
+            self.lines.append(
+                f"{name} = memref.view %arena[%o{self.counter}][] : {self._memref(arena, 'i8')} to {mlir_type}"
+            )
         else:
             raise PassFailure(f"a kernel cannot use a {location.space} value at byte {location.offset}")
         return name, mlir_type
@@ -183,7 +204,14 @@ class _Writer:
         values, types = [], []
         for value in (*operands, *results):
             location = self._location(value)
-            described.append({"space": location.space, "index": location.index, "shape": list(location.tensor.shape), "dtype": location.tensor.dtype})
+            described.append(
+                {
+                    "space": location.space,
+                    "index": location.index,
+                    "shape": list(location.tensor.shape),
+                    "dtype": location.tensor.dtype,
+                }
+            )
             if location.space != "host":
                 name, mlir_type = self._view(value)
                 values.append(name)
@@ -195,15 +223,29 @@ class _Writer:
             "values": to_attribute(json.dumps(described)),
             **segment_sizes([ir.Type.parse(t) for t in types]),
         }
-        attributes |= {k: op.attributes[k] for k in ("operand_slots", "result_slots", "onnx_nodes") if k in op.attributes}
-        self.lines.append(f'"fusion.host_call"({", ".join(values)}) {ir.DictAttr.get(attributes)} : ({", ".join(types)}) -> ()')
+        attributes |= {
+            k: op.attributes[k] for k in ("operand_slots", "result_slots", "onnx_nodes") if k in op.attributes
+        }
+        self.lines.append(
+            f'"fusion.host_call"({", ".join(values)}) {ir.DictAttr.get(attributes)} : ({", ".join(types)}) -> ()'
+        )
 
 
 def _weight_text(location: Location, packing: Packing | None) -> str:
     """A weight as kernels read it: its key, its shape, and the steps that bring it into their memory order."""
     tensor = location.tensor
-    steps = packing.recipe() if packing is not None else [{"op": "transpose", "perm": list(tensor.layout)}] if tensor.layout else []
-    shape = packing.shape if packing is not None else tuple(tensor.dims[axis] for axis in tensor.layout or range(tensor.rank))
+    steps = (
+        packing.recipe()
+        if packing is not None
+        else [{"op": "transpose", "perm": list(tensor.layout)}]
+        if tensor.layout
+        else []
+    )
+    shape = (
+        packing.shape
+        if packing is not None
+        else tuple(tensor.dims[axis] for axis in tensor.layout or range(tensor.rank))
+    )
     attributes = {"key": location.key, "shape": shape, **({"steps": json.dumps(steps)} if steps else {})}
     return f'"fusion.weight"() {ir.DictAttr.get({k: to_attribute(v) for k, v in attributes.items()})}'
 
@@ -211,7 +253,15 @@ def _weight_text(location: Location, packing: Packing | None) -> str:
 def _structure(group: Group) -> Hashable:
     """The group without what does not change its kernel: names, and which operands are constant."""
     members = tuple(
-        (m.node.op, tuple(sorted((k, str(v)) for k, v in m.node.attrs.items())), m.node.inputs, m.node.outputs, m.operands, m.result) for m in group.members
+        (
+            m.node.op,
+            tuple(sorted((k, str(v)) for k, v in m.node.attrs.items())),
+            m.node.inputs,
+            m.node.outputs,
+            m.operands,
+            m.result,
+        )
+        for m in group.members
     )
     return group.types, group.inputs, members, group.outputs, group.immediates
 

@@ -14,15 +14,28 @@ from mlirfuse.mlir import ir
 
 __all__ = ["PackedWeight", "host_program", "launches", "packed_weights", "parse_tensor_type"]
 
-_NUMPY = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64"}
+_NUMPY = {
+    "f32": "float32",
+    "f64": "float64",
+    "f16": "float16",
+    "bf16": "bfloat16",
+    "i8": "int8",
+    "i16": "int16",
+    "i32": "int32",
+    "i64": "int64",
+}
 
 
 class PackedWeight(dict[str, Any]):
-    """One weight as kernels read it: `name`, the store's `key`, the `steps` that NumPy replays, and the `shape` they give."""
+    """A weight as kernels read it: `name`, the store's `key`, the `steps` that NumPy replays, the `shape` they give."""
 
 
 def main_of(module: ir.Module) -> Any:
-    return next(f for f in module.body.operations if f.operation.name == "func.func" and attribute_value(f, "sym_name") == "main")
+    return next(
+        f
+        for f in module.body.operations
+        if f.operation.name == "func.func" and attribute_value(f, "sym_name") == "main"
+    )
 
 
 def parse_tensor_type(text: str) -> dict[str, Any]:
@@ -36,7 +49,12 @@ def host_program(module: ir.Module) -> dict[str, Any]:
     main = main_of(module)
     reader = _Reader(main)
     steps = [step for op in main.operation.regions[0].blocks[0].operations if (step := reader.step(op)) is not None]
-    return {"arena_bytes": reader.arena_bytes, "inputs": reader.specs("input"), "outputs": reader.specs("output"), "steps": steps}
+    return {
+        "arena_bytes": reader.arena_bytes,
+        "inputs": reader.specs("input"),
+        "outputs": reader.specs("output"),
+        "steps": steps,
+    }
 
 
 def launches(module: ir.Module) -> list[tuple[str, Any]]:
@@ -65,7 +83,9 @@ def packed_weights(module: ir.Module) -> dict[str, PackedWeight]:
 def _weight(op: Any) -> PackedWeight:
     key, steps = attribute_value(op, "key"), attribute_value(op, "steps")
     name = key if steps is None else f"{key}.{hashlib.sha256(steps.encode()).hexdigest()[:12]}"
-    return PackedWeight(name=name, key=key, shape=tuple(attribute_value(op, "shape", ())), steps=json.loads(steps) if steps else [])
+    return PackedWeight(
+        name=name, key=key, shape=tuple(attribute_value(op, "shape", ())), steps=json.loads(steps) if steps else []
+    )
 
 
 def _callee(call: Any) -> str:
@@ -125,14 +145,25 @@ class _Reader:
         sizes = [self.constants[v] for v in list(op.operands)[:6]]
         arguments = list(op.operands)[6:]
         return {
-            "op": "launch", "kernel": _kernel_symbol(op), "grid": sizes[:3], "block": sizes[3:6], "shared_bytes": 0,
-            "args": [self._ref(v) for v in arguments], "results": attribute_value(op, "results", 1),
-        }  # fmt: skip
+            "op": "launch",
+            "kernel": _kernel_symbol(op),
+            "grid": sizes[:3],
+            "block": sizes[3:6],
+            "shared_bytes": 0,
+            "args": [self._ref(v) for v in arguments],
+            "results": attribute_value(op, "results", 1),
+        }
 
     def _parallel(self, op: Any) -> dict[str, Any]:
         call = op.regions[0].blocks[0].operations[0].operation
-        tiles = tuple(ir.DenseI64ArrayAttr(op.attributes["staticUpperBound"]))[0]
-        return {"op": "parallel", "kernel": _callee(call), "tiles": tiles, "args": [self._ref(v) for v in list(call.operands)[:-1]], "results": attribute_value(call, "results", 1)}
+        tiles = next(iter(ir.DenseI64ArrayAttr(op.attributes["staticUpperBound"])))
+        return {
+            "op": "parallel",
+            "kernel": _callee(call),
+            "tiles": tiles,
+            "args": [self._ref(v) for v in list(call.operands)[:-1]],
+            "results": attribute_value(call, "results", 1),
+        }
 
     def _host_call(self, op: Any) -> dict[str, Any]:
         described = json.loads(attribute_value(op, "values"))
@@ -141,8 +172,15 @@ class _Reader:
         refs = []
         for entry in described:
             ref = {"shape": entry["shape"], "dtype": entry["dtype"]}
-            refs.append({"space": "host", "index": entry["index"], **ref} if entry["space"] == "host" else {**self._ref(next(buffers)), **ref})
+            refs.append(
+                {"space": "host", "index": entry["index"], **ref}
+                if entry["space"] == "host"
+                else {**self._ref(next(buffers)), **ref}
+            )
         return {
-            "op": "host", "node": attribute_value(op, "node"), "opset": attribute_value(op, "opset"),
-            "inputs": refs[: len(refs) - outputs], "outputs": refs[len(refs) - outputs :],
-        }  # fmt: skip
+            "op": "host",
+            "node": attribute_value(op, "node"),
+            "opset": attribute_value(op, "opset"),
+            "inputs": refs[: len(refs) - outputs],
+            "outputs": refs[len(refs) - outputs :],
+        }

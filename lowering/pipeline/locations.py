@@ -18,7 +18,8 @@ __all__ = ["Location", "locate_values"]
 class Location:
     """A value's buffer: `space` is input, output, weight, arena or host.
 
-    `index` counts inputs, outputs and host values; `offset` is in bytes; `strides` are in elements along the logical dimensions.
+    `index` counts inputs, outputs and host values; `offset` is in bytes; `strides` are in elements along the logical
+    dimensions.
     """
 
     tensor: TensorType

@@ -16,7 +16,8 @@ STAGES = ("graph", "planned", "scheduled", "kernels")
 class StageOptions:
     """What the passes need to know of a compilation.
 
-    `device` is the chip that schedules are for (or host), `layout` the memory order of spatial tensors (nchw, nhwc, chwn).
+    `device` is the chip that schedules are for (or host), `layout` the memory order of spatial tensors (nchw, nhwc,
+    chwn).
     """
 
     device: str = "host"
@@ -43,13 +44,23 @@ def _rewriting(options: StageOptions) -> list[str]:
 def _planning(options: StageOptions) -> list[str]:
     plan = _options(fusion=options.fusion, no_fuse=_json(options.no_fuse), force_fuse=_json(options.force_fuse))
     return [
-        *_rewriting(options), "fusion-classify", "fusion-materialize-outputs", "fusion-elide-concats", "fusion-classify", f"fusion-plan{plan}",
-        "fusion-form-groups", "fusion-fuse",
-    ]  # fmt: skip
+        *_rewriting(options),
+        "fusion-classify",
+        "fusion-materialize-outputs",
+        "fusion-elide-concats",
+        "fusion-classify",
+        f"fusion-plan{plan}",
+        "fusion-form-groups",
+        "fusion-fuse",
+    ]
 
 
 def _scheduling(options: StageOptions) -> list[str]:
-    return [f"fusion-assign-layouts{_options(layout=options.layout)}", f"fusion-schedule{_options(device=options.device)}", "fusion-assign-buffers"]
+    return [
+        f"fusion-assign-layouts{_options(layout=options.layout)}",
+        f"fusion-schedule{_options(device=options.device)}",
+        "fusion-assign-buffers",
+    ]
 
 
 def _kernels(options: StageOptions) -> list[str]:
@@ -65,5 +76,9 @@ def _json(names: Sequence[Any]) -> str | None:
 
 def _options(**given: str | None) -> str:
     """Pass options as pipelines spell them; what is None is left out."""
-    pairs = [f"{name.replace('_', '-')}={value if ' ' not in value and value[0] not in '[{' else chr(39) + value + chr(39)}" for name, value in given.items() if value]
+    pairs = [
+        f"{name.replace('_', '-')}={value if ' ' not in value and value[0] not in '[{' else chr(39) + value + chr(39)}"
+        for name, value in given.items()
+        if value
+    ]
     return f"{{{' '.join(pairs)}}}" if pairs else ""

@@ -22,7 +22,8 @@ __all__ = ["AssignSchedules", "read_schedule"]
 class AssignSchedules:
     """Attach a `schedule` to every group, chosen for `device` (a chip such as sm_90, or host).
 
-    A group that has a schedule keeps it. Constant operands get the layout that the schedule wants, as a weight op of their own.
+    A group that has a schedule keeps it. Constant operands get the layout that the schedule wants, as a weight op of
+    their own.
     """
 
     name: ClassVar[str] = "fusion-schedule"
@@ -56,14 +57,22 @@ def _to_dictionary(data: dict[str, Any]) -> ir.DictAttr:
 def _groups(module: ir.Operation) -> list[Any]:
     """Every group of every function of a module."""
     functions = [f for f in module.regions[0].blocks[0].operations if f.operation.name == "func.func"]
-    return [op.operation for f in functions for block in f.regions[0] for op in block.operations if op.operation.name == "fusion.group"]
+    return [
+        op.operation
+        for f in functions
+        for block in f.regions[0]
+        for op in block.operations
+        if op.operation.name == "fusion.group"
+    ]
 
 
 def _use_layout(group: Any, position: int, layout: tuple[int, ...]) -> None:
     """Let operand `position` come from a weight op with this layout."""
     value = group.operands[position]
     tensor = type_from_mlir(value.type)
-    wanted = type_to_mlir(TensorType(tensor.shape, tensor.dtype, None if layout == tuple(range(tensor.rank)) else layout))
+    wanted = type_to_mlir(
+        TensorType(tensor.shape, tensor.dtype, None if layout == tuple(range(tensor.rank)) else layout)
+    )
     if value.type == wanted:
         return
     owner = value.owner

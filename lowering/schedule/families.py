@@ -22,9 +22,9 @@ __all__ = ["FAMILIES", "Family", "family_of", "register_family"]
 class Family:
     """How groups are scheduled on one kind of device.
 
-    `choose` picks a schedule, `program` makes the tile program; `to_dict` and `from_dict` carry schedules through attributes and
-    databases. Constant operands may be wanted in a memory order of their own (`weight_layouts`, read by index) or
-    rearranged altogether (`weight_packings`, read flat).
+    `choose` picks a schedule, `program` makes the tile program; `to_dict` and `from_dict` carry schedules through
+    attributes and databases. Constant operands may be wanted in a memory order of their own (`weight_layouts`, read
+    by index) or rearranged altogether (`weight_packings`, read flat).
     """
 
     kind: str

@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from mlirfuse.dialect import MappingType, Node, TensorType, attribute_value, is_constant, node_of, semantics, type_from_mlir
+from mlirfuse.dialect import (
+    MappingType,
+    Node,
+    TensorType,
+    attribute_value,
+    is_constant,
+    node_of,
+    semantics,
+    type_from_mlir,
+)
 from mlirfuse.mlir import ir
 
 __all__ = ["Group", "Member", "group_of"]

@@ -21,7 +21,8 @@ __all__ = ["ContractProblem", "contract_problem"]
 class ContractProblem:
     """Sizes of the four index spaces, and the accesses in their terms.
 
-    `b`, `m`, `n` and `k` are the variables of the linear positions (constants where the size is 1); `out` is the result index.
+    `b`, `m`, `n` and `k` are the variables of the linear positions (constants where the size is 1); `out` is the
+    result index.
     """
 
     sizes_b: tuple[int, ...]
@@ -58,8 +59,8 @@ class ContractProblem:
 def contract_problem(node: Node, *, taps_first: bool = False) -> ContractProblem:
     """The normal form of a `conv` or `contract`.
 
-    A convolution's k runs over (channel, taps); with `taps_first` over (taps, channel), so that a slice of neighbouring k
-    that divides the channels lies under one tap.
+    A convolution's k runs over (channel, taps); with `taps_first` over (taps, channel), so that a slice of
+    neighbouring k that divides the channels lies under one tap.
     """
     indexing = semantics(node.op).indexing(node)
     sizes = [e.range[1] + 1 for e in indexing.out]
@@ -68,13 +69,20 @@ def contract_problem(node: Node, *, taps_first: bool = False) -> ContractProblem
         channels = sizes[1] // groups
         roles = ["m", "n", *["m"] * (len(sizes) - 2)]
         reduction = _rotated(indexing.reduction, taps_first)
-        pieces = {"b": [groups], "n": [channels], "m": [sizes[0], *sizes[2:]], "k": _rotated(indexing.reduction_sizes, taps_first)}
+        pieces = {
+            "b": [groups],
+            "n": [channels],
+            "m": [sizes[0], *sizes[2:]],
+            "k": _rotated(indexing.reduction_sizes, taps_first),
+        }
         swapped = False
     else:
         a_vars = _variables(indexing.operands[0])
         b_vars = _variables(indexing.operands[1])
         swapped = False
-        roles = ["b" if (v := _variable(e)) in a_vars and v in b_vars else "n" if v in b_vars else "m" for e in indexing.out]
+        roles = [
+            "b" if (v := _variable(e)) in a_vars and v in b_vars else "n" if v in b_vars else "m" for e in indexing.out
+        ]
         pieces = {role: [s for s, r in zip(sizes, roles, strict=True) if r == role] for role in "bmn"}
         pieces["k"] = list(indexing.reduction_sizes)
         reduction = list(indexing.reduction)
@@ -93,13 +101,22 @@ def contract_problem(node: Node, *, taps_first: bool = False) -> ContractProblem
         values |= _bind(e, part)
 
     def moved(access: Access) -> Access:
-        return Access(tuple(e.substitute(values) for e in access.index), tuple(c.substitute(values) for c in access.conditions), access.fill)
+        return Access(
+            tuple(e.substitute(values) for e in access.index),
+            tuple(c.substitute(values) for c in access.conditions),
+            access.fill,
+        )
 
     return ContractProblem(
-        tuple(pieces["b"]), tuple(pieces["m"]), tuple(pieces["n"]), tuple(pieces["k"]),
+        tuple(pieces["b"]),
+        tuple(pieces["m"]),
+        tuple(pieces["n"]),
+        tuple(pieces["k"]),
         tuple(e.substitute(values) for e in indexing.out),
-        moved(indexing.operands[0]), moved(indexing.operands[1]), swapped,
-    )  # fmt: skip
+        moved(indexing.operands[0]),
+        moved(indexing.operands[1]),
+        swapped,
+    )
 
 
 def _rotated(items: Sequence[Any], taps_first: bool) -> list[Any]:

@@ -1,7 +1,7 @@
 """The tile program: how one kernel computes its group, as frozen data.
 
-For each tile of the tile space the kernel runs the stages in order; a stage reads boxes of values and makes a box of one
-value. Boxes live in global memory, shared memory (the cache, on a CPU) or registers. Analysis, cost model and
+For each tile of the tile space the kernel runs the stages in order; a stage reads boxes of values and makes a box of
+one value. Boxes live in global memory, shared memory (the cache, on a CPU) or registers. Analysis, cost model and
 the emitters of every target consume this one form; kernels are emitted from nowhere else.
 """
 

@@ -1,11 +1,13 @@
 """Schedules of fp32 kernels on SIMT machines, and the choice among them by the group's shape.
 
-Each schedule is data: the tile it cuts and how many threads share it; `why_illegal` names the constraint that it breaks.
+Each schedule is data: the tile it cuts and how many threads share it; `why_illegal` names the constraint that it
+breaks.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +20,15 @@ from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.program import Box, Stage, TileProgram
 
-__all__ = ["ContractTiles", "MapTiles", "RowTiles", "TeamTiles", "choose_schedule", "schedule_from_dict", "tile_program"]
+__all__ = [
+    "ContractTiles",
+    "MapTiles",
+    "RowTiles",
+    "TeamTiles",
+    "choose_schedule",
+    "schedule_from_dict",
+    "tile_program",
+]
 
 WARP = 32
 BUFFERS = 2  # slices of the reduction in shared memory: one is multiplied while the next arrives
@@ -81,8 +91,8 @@ class RowTiles:
 class ContractTiles:
     """C[m, n] in tiles of block_m x block_n, the reduction in slices of block_k through two buffers of shared memory.
 
-    Each thread accumulates thread_m x thread_n elements in registers: four neighbouring m (a vector), `thread_m / 4` times,
-    for `thread_n` n in groups of four. A thread may use `registers`.
+    Each thread accumulates thread_m x thread_n elements in registers: four neighbouring m (a vector), `thread_m / 4`
+    times, for `thread_n` n in groups of four. A thread may use `registers`.
     """
 
     block_m: int = 64
@@ -106,7 +116,8 @@ class ContractTiles:
         if group.anchor.node.out.dtype != "float32":
             return f"a register tile accumulates float32, not {group.anchor.node.out.dtype}"
         if self.thread_m % 4 or self.thread_n % 4 or self.block_m % self.thread_m or self.block_n % self.thread_n:
-            return f"thread tile {self.thread_m}x{self.thread_n} does not divide into vectors of four and {self.block_m}x{self.block_n}"
+            tile = f"{self.block_m}x{self.block_n}"
+            return f"thread tile {self.thread_m}x{self.thread_n} does not divide into vectors of four and {tile}"
         if self.threads > device.max_threads_per_block or self.threads % WARP:
             return f"{self.threads} threads are no whole number of warps up to {device.max_threads_per_block}"
         if self.shared_bytes > device.shared_bytes_per_block:
@@ -177,7 +188,9 @@ def candidates(group: Group, device: Device) -> list[Schedule]:
             found.append(RowTiles(256, team, resident))
         elif op in ("conv", "contract") and out.dtype == "float32":
             found += _contract_candidates(group, anchor, device)
-        elif op == "reduce" and floating and not anchor.node.attrs["kind"].startswith("arg") and _reduction(anchor) >= 64:
+        elif (
+            op == "reduce" and floating and not anchor.node.attrs["kind"].startswith("arg") and _reduction(anchor) >= 64
+        ):
             team = 256 if _reduction(anchor) >= 4096 and out.size < 4 * device.multiprocessors else WARP
             found.append(TeamTiles(256, team, 1))
     vector = _vector_of(group) if anchor is None else 1
@@ -185,7 +198,7 @@ def candidates(group: Group, device: Device) -> list[Schedule]:
     return found
 
 
-def _contract_candidates(group: Group, anchor: Member, device: Device) -> list[Schedule]:
+def _contract_candidates(group: Group, anchor: Member, device: Device) -> Sequence[Schedule]:
     problem = contract_problem(anchor.node)
     if problem.n * problem.k <= 64 or (problem.n < 4 and problem.k < 64):  # depthwise: no reuse to stage
         return []
@@ -194,16 +207,21 @@ def _contract_candidates(group: Group, anchor: Member, device: Device) -> list[S
         return [TeamTiles(256, WARP, vector)]
     if problem.n < 4 or problem.m < 4:
         return []
-    tiles = [ContractTiles(128, 64, 8, 8, 4), ContractTiles(64, 64, 8, 4, 4), ContractTiles(64, 32, 8, 4, 4), ContractTiles(32, 32, 8, 4, 4)]
+    tiles = [
+        ContractTiles(128, 64, 8, 8, 4),
+        ContractTiles(64, 64, 8, 4, 4),
+        ContractTiles(64, 32, 8, 4, 4),
+        ContractTiles(32, 32, 8, 4, 4),
+    ]
 
     def cost(tile: ContractTiles) -> tuple[float, int]:
-        """Multiply-adds of the busiest multiprocessor, each dearer the less a tile reuses what it loads; ties go to the larger tile."""
+        """Multiply-adds of the busiest multiprocessor, dearer the less a tile reuses; ties go to the larger tile."""
         blocks = problem.batch * math.ceil(problem.m / tile.block_m) * math.ceil(problem.n / tile.block_n)
         loads = (tile.block_m + tile.block_n) / (tile.block_m * tile.block_n)
         area = tile.block_m * tile.block_n
         return math.ceil(blocks / device.multiprocessors) * area * (1 + 16 * loads), -area
 
-    return sorted(tiles, key=cost)  # type: ignore[return-value]
+    return sorted(tiles, key=cost)
 
 
 def _reads_in_fours(anchor: Member) -> bool:
@@ -233,7 +251,7 @@ def choose_schedule(group: Group, device: Device) -> Schedule:
 def weight_layouts(group: Group, schedule: Schedule) -> dict[int, tuple[int, ...]]:
     """Layouts that constant operands should have: a register tile reads neighbouring output channels together."""
     anchor = group.anchor
-    if not isinstance(schedule, ContractTiles) or anchor is None or not anchor.node.constant[1:2] == (True,):
+    if not isinstance(schedule, ContractTiles) or anchor is None or anchor.node.constant[1:2] != (True,):
         return {}
     operand = anchor.operands[1]
     if operand not in group.inputs:
@@ -256,7 +274,14 @@ def tile_program(group: Group, schedule: Schedule) -> TileProgram:
         case MapTiles():
             tiles = (math.ceil(out.size / (schedule.threads * schedule.vector)), 1, 1)
             how = "vector" if schedule.vector > 1 else "scalar"
-            return TileProgram(group, schedule, tiles, schedule.threads, _global_boxes(group), tuple(Stage("map", o, how) for o in group.outputs))
+            return TileProgram(
+                group,
+                schedule,
+                tiles,
+                schedule.threads,
+                _global_boxes(group),
+                tuple(Stage("map", o, how) for o in group.outputs),
+            )
         case TeamTiles():
             assert anchor is not None
             tiles = (math.ceil(anchor.node.out.size * schedule.team / schedule.threads), 1, 1)
@@ -267,21 +292,63 @@ def tile_program(group: Group, schedule: Schedule) -> TileProgram:
             assert anchor is not None
             rows = anchor.node.out.size // row_length(anchor)
             tiles = (math.ceil(rows * schedule.team / schedule.threads), 1, 1)
-            row = Box(anchor.operands[0], (row_length(anchor),), "shared" if schedule.resident else "global", 4 * row_length(anchor))
-            stages = (Stage("copy_in", anchor.operands[0], "shared row"), Stage("row", anchor.result, "team"), *_copy_out(group))
-            return TileProgram(group, schedule, tiles, schedule.threads, (row, *_global_boxes(group)), stages, schedule.shared_bytes(group))
+            row = Box(
+                anchor.operands[0],
+                (row_length(anchor),),
+                "shared" if schedule.resident else "global",
+                4 * row_length(anchor),
+            )
+            stages = (
+                Stage("copy_in", anchor.operands[0], "shared row"),
+                Stage("row", anchor.result, "team"),
+                *_copy_out(group),
+            )
+            return TileProgram(
+                group,
+                schedule,
+                tiles,
+                schedule.threads,
+                (row, *_global_boxes(group)),
+                stages,
+                schedule.shared_bytes(group),
+            )
         case ContractTiles():
             assert anchor is not None
             p = contract_problem(anchor.node)
             tiles = (math.ceil(p.m / schedule.block_m), math.ceil(p.n / schedule.block_n), p.batch)
-            a = Box(anchor.operands[0], (schedule.block_k, schedule.block_m), "shared", 4 * schedule.block_k * schedule.block_m)
-            b = Box(anchor.operands[1], (schedule.block_k, schedule.block_n), "shared", 4 * schedule.block_k * schedule.block_n)
-            c = Box(anchor.result, (schedule.thread_n, schedule.thread_m), "register", 4 * schedule.thread_m * schedule.thread_n)
+            a = Box(
+                anchor.operands[0],
+                (schedule.block_k, schedule.block_m),
+                "shared",
+                4 * schedule.block_k * schedule.block_m,
+            )
+            b = Box(
+                anchor.operands[1],
+                (schedule.block_k, schedule.block_n),
+                "shared",
+                4 * schedule.block_k * schedule.block_n,
+            )
+            c = Box(
+                anchor.result,
+                (schedule.thread_n, schedule.thread_m),
+                "register",
+                4 * schedule.thread_m * schedule.thread_n,
+            )
             stages = (
-                Stage("copy_in", a.value, "streamed"), Stage("copy_in", b.value, "streamed"),
-                Stage("contract", anchor.result, "register-tile"), *_copy_out(group),
-            )  # fmt: skip
-            return TileProgram(group, schedule, tiles, schedule.threads, (a, b, c, *_global_boxes(group)), stages, schedule.shared_bytes)
+                Stage("copy_in", a.value, "streamed"),
+                Stage("copy_in", b.value, "streamed"),
+                Stage("contract", anchor.result, "register-tile"),
+                *_copy_out(group),
+            )
+            return TileProgram(
+                group,
+                schedule,
+                tiles,
+                schedule.threads,
+                (a, b, c, *_global_boxes(group)),
+                stages,
+                schedule.shared_bytes,
+            )
 
 
 def _global_boxes(group: Group) -> tuple[Box, ...]:
@@ -292,4 +359,6 @@ def _copy_out(group: Group) -> tuple[Stage, ...]:
     return tuple(Stage("copy_out", o, "registers") for o in group.outputs)
 
 
-SIMT = register_family(Family("cuda", choose_schedule, tile_program, schedule_to_dict, schedule_from_dict, weight_layouts=weight_layouts))
+SIMT = register_family(
+    Family("cuda", choose_schedule, tile_program, schedule_to_dict, schedule_from_dict, weight_layouts=weight_layouts)
+)

@@ -45,5 +45,7 @@ def backend_for(target: Target) -> Backend:
         if point.name == target.kind:
             return point.load()
     if target.kind not in _BUILT_IN:
-        raise UnsupportedTarget(f"There is no compiler for the target '{target}'; there is one for {', '.join(_BUILT_IN)}.")
+        raise UnsupportedTarget(
+            f"There is no compiler for the target '{target}'; there is one for {', '.join(_BUILT_IN)}."
+        )
     return import_module(_BUILT_IN[target.kind]).BACKEND

@@ -24,7 +24,9 @@ ARCHITECTURE = "x86_64"
 def _stage_options(target: Target, options: CompileOptions) -> StageOptions:
     """Kernels vectorise over channels: spatial tensors are channels-last unless asked otherwise."""
     layout = "nhwc" if options.layout == "auto" else options.layout
-    return StageOptions("host", layout, options.fusion, options.rewrite, tuple(options.no_fuse), tuple(map(tuple, options.force_fuse)))
+    return StageOptions(
+        "host", layout, options.fusion, options.rewrite, tuple(options.no_fuse), tuple(map(tuple, options.force_fuse))
+    )
 
 
 def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
@@ -36,9 +38,16 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
     program = Program.from_json(data)
     report = build_report(compilation, module, imported, "fp32")
     return Artifact(
-        imported.name, str(compilation.target), "fp32", program.inputs, program.outputs, {ARCHITECTURE: host_plan(program, code)},
-        weights_of(module, store), report, options.to_dict(),
-    )  # fmt: skip
+        imported.name,
+        str(compilation.target),
+        "fp32",
+        program.inputs,
+        program.outputs,
+        {ARCHITECTURE: host_plan(program, code)},
+        weights_of(module, store),
+        report,
+        options.to_dict(),
+    )
 
 
 def _llvm(compilation: Any, module: Any) -> str:

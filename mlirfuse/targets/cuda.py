@@ -25,7 +25,9 @@ def stage_options(target: Target, options: CompileOptions) -> StageOptions:
     """SIMT kernels read rows of pixels: row-major tensors unless asked otherwise."""
     layout = "nchw" if options.layout == "auto" else options.layout
     chip = target.chip or DEFAULT_CHIP
-    return StageOptions(chip, layout, options.fusion, options.rewrite, tuple(options.no_fuse), tuple(map(tuple, options.force_fuse)))
+    return StageOptions(
+        chip, layout, options.fusion, options.rewrite, tuple(options.no_fuse), tuple(map(tuple, options.force_fuse))
+    )
 
 
 def precision_of(options: CompileOptions) -> str:
@@ -55,9 +57,16 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
     program = Program.from_json(data)
     report = build_report(compilation, module, imported, precision_of(compilation.options), compiled[chip])
     return Artifact(
-        imported.name, str(compilation.target), precision_of(compilation.options), program.inputs, program.outputs, plans,
-        weights_of(module, store), report, compilation.options.to_dict(),
-    )  # fmt: skip
+        imported.name,
+        str(compilation.target),
+        precision_of(compilation.options),
+        program.inputs,
+        program.outputs,
+        plans,
+        weights_of(module, store),
+        report,
+        compilation.options.to_dict(),
+    )
 
 
 def _capability(chip: str) -> int:

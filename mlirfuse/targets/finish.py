@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ __all__ = ["kernel_cache", "weights_of"]
 def kernel_cache(options: CompileOptions) -> KernelCache | None:
     """Where compiled kernels are kept: as the options say, else as the environment does; None for nowhere."""
     directory = environment().cache_dir if options.cache_dir is None else options.cache_dir
-    return KernelCache(directory) if directory else None
+    return KernelCache(Path(directory)) if directory else None
 
 
 def weights_of(module: Any, store: Any) -> dict[str, Any]:
@@ -27,7 +28,10 @@ def weights_of(module: Any, store: Any) -> dict[str, Any]:
     for name, weight in packed_weights(module).items():
         array = store.get(weight["key"])
         if array is None:
-            raise MlirfuseError(f"The weight store has no bytes for '{weight['key']}'; give the stage's safetensors file along with its text.")
+            raise MlirfuseError(
+                f"The weight store has no bytes for '{weight['key']}'; "
+                "give the stage's safetensors file along with its text."
+            )
         base = array.view(np.int8) if array.dtype == np.bool_ else array
         found[weight["key"]] = np.atleast_1d(base)
         if weight["steps"]:

@@ -24,9 +24,16 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
     plan = Plan("simulator", program, names, images)
     report = build_report(compilation, module, imported, precision_of(compilation.options))
     return Artifact(
-        imported.name, str(compilation.target), precision_of(compilation.options), program.inputs, program.outputs, {chip: plan},
-        weights_of(module, store), report, compilation.options.to_dict(),
-    )  # fmt: skip
+        imported.name,
+        str(compilation.target),
+        precision_of(compilation.options),
+        program.inputs,
+        program.outputs,
+        {chip: plan},
+        weights_of(module, store),
+        report,
+        compilation.options.to_dict(),
+    )
 
 
 BACKEND = Backend(stage_options, _finish, {})

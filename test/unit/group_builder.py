@@ -41,16 +41,31 @@ class GroupBuilder:
     def conv(self, x, w, strides=None, pads=None, dilations=None, input_dilation=None, groups=1):
         rank = len(self.types[x].dims) - 2
         return self.op(
-            "conv", x, w, constant=(False, True), strides=strides or (1,) * rank, pads=pads or (0,) * 2 * rank,
-            dilations=dilations or (1,) * rank, input_dilation=input_dilation or (1,) * rank, groups=groups,
-        )  # fmt: skip
+            "conv",
+            x,
+            w,
+            constant=(False, True),
+            strides=strides or (1,) * rank,
+            pads=pads or (0,) * 2 * rank,
+            dilations=dilations or (1,) * rank,
+            input_dilation=input_dilation or (1,) * rank,
+            groups=groups,
+        )
 
     def pool(self, x, kind, kernel, strides, pads, sizes, count_include_pad=False, axes=None):
         rank = len(kernel)
         return self.op(
-            "window", x, kind=kind, axes=axes or tuple(range(2, 2 + rank)), kernel=kernel, strides=strides, dilations=(1,) * rank,
-            pads=pads, sizes=sizes, count_include_pad=count_include_pad,
-        )  # fmt: skip
+            "window",
+            x,
+            kind=kind,
+            axes=axes or tuple(range(2, 2 + rank)),
+            kernel=kernel,
+            strides=strides,
+            dilations=(1,) * rank,
+            pads=pads,
+            sizes=sizes,
+            count_include_pad=count_include_pad,
+        )
 
     def group(self, *outputs, layouts=None):
         types = [dataclasses.replace(t, layout=(layouts or {}).get(v, t.layout)) for v, t in enumerate(self.types)]

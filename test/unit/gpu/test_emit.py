@@ -8,7 +8,15 @@ from group_builder import GroupBuilder, random_operands, reference, to_memory
 
 from mlirfuse.device import device_for
 from mlirfuse.lowering.gpu.emit import emit_kernel
-from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, RowTiles, TeamTiles, choose_schedule, tile_program, weight_layouts
+from mlirfuse.lowering.schedule.simt import (
+    ContractTiles,
+    MapTiles,
+    RowTiles,
+    TeamTiles,
+    choose_schedule,
+    tile_program,
+    weight_layouts,
+)
 from mlirfuse.mlir import context
 from mlirfuse.simulator import Kernel
 
@@ -45,7 +53,15 @@ def residual_block():
 
 
 @pytest.mark.parametrize(
-    "schedule", [None, ContractTiles(64, 32, 8, 4, 4), ContractTiles(32, 32, 16, 4, 4), ContractTiles(128, 64, 8, 8, 4), MapTiles(128, 1)], ids=str
+    "schedule",
+    [
+        None,
+        ContractTiles(64, 32, 8, 4, 4),
+        ContractTiles(32, 32, 16, 4, 4),
+        ContractTiles(128, 64, 8, 8, 4),
+        MapTiles(128, 1),
+    ],
+    ids=str,
 )
 def test_convolution_with_residual_epilogue(schedule):
     b, _, y = residual_block()
@@ -91,9 +107,14 @@ def test_convolutions_of_other_kinds(shape, weight, options):
 
 @pytest.mark.parametrize(
     ("a", "c", "equation"),
-    [((64, 100), (100, 70), "mk,kn->mn"), ((1, 128), (70, 128), "mk,nk->mn"), ((3, 33, 20), (3, 20, 18), "bmk,bkn->bmn"),
-     ((2, 4, 17, 8), (2, 4, 19, 8), "bhmk,bhnk->bhmn"), ((5, 40, 30), (30, 36), "bmk,kn->bmn")],
-)  # fmt: skip
+    [
+        ((64, 100), (100, 70), "mk,kn->mn"),
+        ((1, 128), (70, 128), "mk,nk->mn"),
+        ((3, 33, 20), (3, 20, 18), "bmk,bkn->bmn"),
+        ((2, 4, 17, 8), (2, 4, 19, 8), "bhmk,bhnk->bhmn"),
+        ((5, 40, 30), (30, 36), "bmk,kn->bmn"),
+    ],
+)
 def test_contractions(a, c, equation):
     b = GroupBuilder()
     assert run(b.group(b.op("contract", b.input(*a), b.input(*c), equation=equation))) < 2e-5
@@ -130,7 +151,9 @@ def test_a_row_too_long_for_shared_memory_is_read_again():
 
 def test_normalisation_over_two_axes():
     b = GroupBuilder()
-    y = b.op("binary", b.op("normalize", b.input(2, 8, 12, 12), axes=(2, 3), epsilon=1e-5), b.input(1, 8, 1, 1), kind="mul")
+    y = b.op(
+        "binary", b.op("normalize", b.input(2, 8, 12, 12), axes=(2, 3), epsilon=1e-5), b.input(1, 8, 1, 1), kind="mul"
+    )
     assert run(b.group(y)) < 1e-5
 
 
