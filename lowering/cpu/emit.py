@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlirfuse.lowering.cpu.contract_stage import emit_contract
 from mlirfuse.lowering.cpu.frame import Strides, kernel_frame
 from mlirfuse.lowering.cpu.map_stage import emit_map
+from mlirfuse.lowering.schedule.host import weight_packings
 from mlirfuse.lowering.schedule.program import TileProgram
 from mlirfuse.mlir import func
 
@@ -23,9 +25,11 @@ def emit_kernel(
     """Emit, at the insertion point, `func.func private @name(operands..., outputs..., %tile: index)`.
 
     Arguments are flat buffers; a tensor lies in its own as its type's strides say, or as the strides given here for its
-    value number (a slice of a larger buffer, from its first element on). No output may share memory with an operand.
+    value number (a slice of a larger buffer, from its first element on). Constant operands are packed where
+    `weight_packings` says so. No output may share memory with an operand.
     """
-    with kernel_frame(name, program.group, input_strides or {}, {}, program.tile_count, output_strides or {}) as (
+    packed = {v: p.elements for v, p in weight_packings(program.group, program.schedule).items()}
+    with kernel_frame(name, program.group, input_strides or {}, packed, program.tile_count, output_strides or {}) as (
         function,
         frame,
     ):
@@ -33,4 +37,4 @@ def emit_kernel(
     return function
 
 
-_STAGES: dict[str, Any] = {"MapLoops": emit_map}
+_STAGES: dict[str, Any] = {"MapLoops": emit_map, "ContractTiles": emit_contract}

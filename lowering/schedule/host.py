@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from mlirfuse.device import Device
+from mlirfuse.lowering.schedule.choose_contract import choose_contract
 from mlirfuse.lowering.schedule.group import Group
-from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections
+from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
+from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections, map_weight_layouts
+from mlirfuse.lowering.schedule.packing import Packing
 from mlirfuse.lowering.schedule.program import Box, Stage, TileProgram
 
-__all__ = ["HostSchedule", "choose_host_schedule", "host_program", "host_schedule_from_dict", "host_schedule_to_dict"]
+__all__ = [
+    "HostSchedule",
+    "choose_host_schedule",
+    "host_program",
+    "host_schedule_from_dict",
+    "host_schedule_to_dict",
+    "host_weight_layouts",
+    "weight_packings",
+]
 
-HostSchedule = MapLoops
-_KINDS: dict[str, type[HostSchedule]] = {"map": MapLoops}
+HostSchedule = MapLoops | ContractTiles
+_KINDS: dict[str, type[HostSchedule]] = {"map": MapLoops, "contract": ContractTiles}
 
 
 def host_schedule_to_dict(schedule: HostSchedule) -> dict[str, Any]:
@@ -29,12 +41,39 @@ def host_schedule_from_dict(data: dict[str, Any]) -> HostSchedule:
 
 def choose_host_schedule(group: Group, device: Device) -> HostSchedule:
     """The schedule of a group on a CPU; every group has one, since any value can be computed point by point."""
-    return choose_map(group, device)
+    return choose_contract(group, device) or choose_map(group, device)
+
+
+def host_weight_layouts(group: Group, schedule: HostSchedule) -> Mapping[int, tuple[int, ...]]:
+    """Memory orders that constant operands should have; those that are packed keep theirs."""
+    return map_weight_layouts(group, schedule) if isinstance(schedule, MapLoops) else {}
+
+
+def weight_packings(group: Group, schedule: HostSchedule) -> Mapping[int, Packing]:
+    """How constant operands must be rearranged for the schedule; the kernel reads the result as a flat buffer."""
+    if not isinstance(schedule, ContractTiles):
+        return {}
+    plan = ContractPlan(group, schedule)
+    return {} if plan.packing is None else {plan.w_value: plan.packing}
 
 
 def host_program(group: Group, schedule: HostSchedule) -> TileProgram:
     """The tile program of a group under a schedule."""
     boxes = tuple(Box(v, group.types[v].dims, "global", group.types[v].bytes) for v in (*group.inputs, *group.outputs))
+    if isinstance(schedule, ContractTiles):
+        return _contract_program(group, schedule, boxes)
     tiles = sum(section.tiles for section in map_sections(group, schedule))
     stages = tuple(Stage("map", v, "vector") for v in group.outputs)
     return TileProgram(group, schedule, (max(1, tiles),), 1, boxes, stages)
+
+
+def _contract_program(group: Group, schedule: ContractTiles, boxes: tuple[Box, ...]) -> TileProgram:
+    plan = ContractPlan(group, schedule)
+    stages = [
+        Stage("contract", plan.member.result, "register-tile"),
+        *(Stage("copy_out", v, "vector") for v in group.outputs),
+    ]
+    if schedule.staged:
+        boxes = (*boxes, Box(plan.a_value, plan.box, "shared", plan.scratch_bytes))
+        stages.insert(0, Stage("copy_in", plan.a_value, "vector"))
+    return TileProgram(group, schedule, plan.tiles, 1, boxes, tuple(stages), plan.scratch_bytes)

@@ -17,22 +17,32 @@ from mlirfuse.dialect.indexing import Expr, Var, delinearize, var
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.reads import Read, address_of, element_reads
 
-__all__ = ["MapLoops", "MapSection", "choose_map", "even_tiles", "map_sections", "may_overlap", "tile_target"]
+__all__ = [
+    "MapLoops",
+    "MapSection",
+    "choose_map",
+    "cycles_per_second",
+    "even_tiles",
+    "map_sections",
+    "map_weight_layouts",
+    "may_overlap",
+    "tile_target",
+]
 
 TILE_SECONDS = 20e-6  # a tile is worth handing to a thread from here on
 TILES_PER_CORE = 8
-_SLOW = frozenset(
-    ("exp", "log", "tanh", "erf", "sigmoid", "gelu", "gelu_tanh", "softplus", "mish", "elu", "selu", "celu", "pow")
-    + ("sin", "cos", "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh")
-)
+_SLOW = frozenset((
+    "exp", "log", "tanh", "erf", "sigmoid", "gelu", "gelu_tanh", "softplus", "mish", "elu", "selu", "celu", "pow",
+    "sin", "cos", "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class MapLoops:
     """Each field has one entry for each section (outputs of one shape and layout).
 
-    `collapse` says how many inner dimensions are walked as one, `widths` the lanes of a vector, `outer` and `inner` the tiles
-    along the outer positions and along the vectors.
+    `collapse` says how many inner dimensions are walked as one, `widths` the lanes of a vector, `outer` and `inner` the
+    tiles along the outer positions and along the vectors.
     """
 
     collapse: tuple[int, ...]
@@ -57,7 +67,7 @@ class MapLoops:
 
 @dataclass(frozen=True)
 class MapSection:
-    """Outputs of one shape: `order` lists the dimensions larger than 1, outermost first, the last `collapse` of them inner."""
+    """Outputs of one shape; `order` lists its dimensions larger than 1, outermost first, the last `collapse` inner."""
 
     outputs: tuple[int, ...]
     dims: tuple[int, ...]
@@ -157,7 +167,7 @@ def _choose_section(
         best = float(len(group.members) + 1), 0, 1
     cost, collapse, width = best
     section = MapSection(outputs, tensor.dims, _physical(tensor), collapse, width, 1, 1)
-    return collapse, width, *_tiles(section, cost * tensor.size / _hertz(device), device)
+    return collapse, width, *_tiles(section, cost * tensor.size / cycles_per_second(device), device)
 
 
 def _widths(group: Group, inner: int, lanes: int) -> list[int]:
@@ -176,10 +186,13 @@ def _cost(group: Group, section: MapSection, width: int, lanes: int, strides: Ma
     index = section.index(var("o", section.outer_size), inner)
     reads = element_reads(group, dict.fromkeys(section.outputs, index))
     registers = max(1.0, width / lanes)
+    constants = constant_operands(group)
     cost = 0.0
     for read in reads:
-        tensor = group.types[read.value]
-        cost += read.trips * _read_cost(read, strides.get(read.value, tensor.strides()), lane, width, registers)
+        along = strides.get(read.value, group.types[read.value].strides())
+        if read.value in constants and (axis := _lane_axis(read, lane)) is not None:
+            along = tuple(int(a == axis) for a in range(len(read.index)))  # it will be laid out so
+        cost += read.trips * _read_cost(read, along, lane, width, registers)
     for v in section.outputs:
         cost += _access_cost(address_of(index, strides.get(v, group.types[v].strides())), lane, width, registers)
     for member in group.members:
@@ -187,6 +200,39 @@ def _cost(group: Group, section: MapSection, width: int, lanes: int, strides: Ma
         cost += registers * (12.0 if slow else 0.5)
     rest = section.inner_size - whole * width
     return (cost * whole + cost * min(rest, 2.0 if width > 1 else 1.0)) / section.inner_size
+
+
+def constant_operands(group: Group) -> frozenset[int]:
+    """Operands that are known when compiling, wherever they are used."""
+    pairs = [
+        (v, c)
+        for m in group.members
+        for v, c in zip(m.operands, m.node.constant or (False,) * len(m.operands), strict=True)
+    ]
+    return frozenset(v for v, c in pairs if c and v in group.inputs) - frozenset(v for v, c in pairs if not c)
+
+
+def map_weight_layouts(group: Group, schedule: MapLoops) -> dict[int, tuple[int, ...]]:
+    """Layouts of constant operands in which lanes find neighbours."""
+    constants, found = constant_operands(group), {}
+    for section in map_sections(group, schedule):
+        lane = var("lane", section.width)
+        index = section.index(
+            var("o", section.outer_size), var("v", section.inner_size // section.width) * section.width + lane
+        )
+        for read in element_reads(group, dict.fromkeys(section.outputs, index)):
+            axis = _lane_axis(read, lane)
+            tensor = group.types[read.value]
+            order = tensor.layout or tuple(range(tensor.rank))
+            if read.value in constants and axis is not None and order[-1] != axis:
+                found.setdefault(read.value, (*(a for a in order if a != axis), axis))
+    return found
+
+
+def _lane_axis(read: Read, lane: Expr) -> int | None:
+    """The dimension along which the lanes of a read advance by one, if it is the only one that they move along."""
+    axes = [a for a, e in enumerate(read.index) if _varies(e, lane)]
+    return axes[0] if len(axes) == 1 and read.index[axes[0]].coefficient(_variable(lane)) == 1 else None
 
 
 def _read_cost(read: Read, strides: Sequence[int], lane: Expr, width: int, registers: float) -> float:
@@ -214,7 +260,7 @@ def _variable(lane: Expr) -> Var:
     return variable
 
 
-def _hertz(device: Device) -> float:
+def cycles_per_second(device: Device) -> float:
     """Cycles a second, from the peak rate: two fused multiply-adds of a vector in each."""
     return device.fp32_flops / (device.multiprocessors * max(1, device.vector_bytes // 4) * 4)
 

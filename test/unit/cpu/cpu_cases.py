@@ -1,13 +1,15 @@
 """Kernels of several groups in one module, compiled once and run tile by tile on NumPy arrays."""
 
 import ctypes
+import dataclasses
 
 import numpy as np
 from group_builder import random_operands, reference, to_memory
 
+from mlirfuse.artifact.recipes import apply_steps
 from mlirfuse.device import host_device
 from mlirfuse.lowering.cpu.emit import emit_kernel
-from mlirfuse.lowering.schedule.host import choose_host_schedule, host_program
+from mlirfuse.lowering.schedule.host import choose_host_schedule, host_program, host_weight_layouts, weight_packings
 from mlirfuse.mlir import context, ir
 
 DEVICE = host_device()
@@ -27,8 +29,11 @@ class Case:
         self.schedule = schedule or choose_host_schedule(group, DEVICE)
         why = self.schedule.why_illegal(group, DEVICE)
         assert why is None, why
-        self.group = group
+        layouts = host_weight_layouts(group, self.schedule)
+        types = tuple(dataclasses.replace(t, layout=layouts.get(v, t.layout)) for v, t in enumerate(group.types))
+        group = self.group = dataclasses.replace(group, types=types)
         self.program = host_program(group, self.schedule)
+        self.packings = weight_packings(group, self.schedule)
         self.input_strides, self.output_strides = input_strides or {}, output_strides or {}
 
     def emit(self, name):
@@ -40,7 +45,12 @@ class Case:
         operands = random_operands(group, seed)
         buffers = []
         for array, v in zip(operands, group.inputs, strict=True):
-            buffers.append(self._memory(array, v, self.input_strides))
+            if v in self.packings:
+                steps = self.packings[v].recipe()
+                buffers.append(np.ascontiguousarray(apply_steps(array, steps, dict)).reshape(-1))
+                assert buffers[-1].size == self.packings[v].elements
+            else:
+                buffers.append(self._memory(array, v, self.input_strides))
         outputs = []
         for v in group.outputs:
             outputs.append(self._memory(np.full(group.types[v].dims, 55), v, self.output_strides))

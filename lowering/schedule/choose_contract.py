@@ -1,0 +1,168 @@
+"""Tiles for a product on a CPU, by an estimate of cycles.
+
+For each step of k, a block of rows x columns accumulators takes the longest of its multiply-adds, its loads, the
+latency of one multiply-add, and drawing the panel of W from the cache that holds it. A tile also copies its box of A,
+and draws its part of W from where all of W fits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from mlirfuse.device import Device
+from mlirfuse.dialect.indexing import Var
+from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.schedule.forward import downstream_indices
+from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles, product_problem
+from mlirfuse.lowering.schedule.host_map import cycles_per_second
+from mlirfuse.lowering.schedule.host_product import product_member, product_of, size_of
+from mlirfuse.lowering.schedule.reads import address_of
+
+__all__ = ["choose_contract"]
+
+FMA_PER_CYCLE = 2  # vectors
+LOADS_PER_CYCLE = 1.5  # vectors and spread elements; two at best
+FMA_LATENCY = 4
+TILE_CYCLES = 3000  # to hand a tile to a thread and enter its function
+BLOCK_CYCLES = 12  # to set up a block of rows
+STORE_CYCLES = 3  # an accumulator's epilogue
+COPY_BYTES_PER_CYCLE = 8
+L2_BYTES_PER_CYCLE = 12
+L3_BYTES_PER_CYCLE = 8
+LEAST_LANES = 4
+
+
+def choose_contract(group: Group, device: Device) -> ContractTiles | None:
+    """The tiles with the least estimated time, or None where no register tile is legal or worth it."""
+    member = product_member(group)
+    if member is None or product_problem(group, member) is not None:
+        return None
+    axis = _lane_axis(group, member)
+    if axis is None:
+        return None
+    product = product_of(member.node, axis)
+    assert product is not None
+    lanes = device.vector_bytes // 4
+    while lanes > size_of(product.n):
+        lanes //= 2
+    base = ContractTiles(axis, lanes, 1, 1, -1, 1, 1)
+    plan = ContractPlan(group, base)
+    weights = "packed" if plan.weight_is_constant else "direct" if plan.weight_is_direct else "gathered"
+    base = replace(base, weights=weights, staged=plan.why_not_direct() is not None)
+    best = min(_priced(group, base, device), key=lambda priced: priced[0], default=None)
+    return best[1] if best and best[1].why_illegal(group, device) is None else None
+
+
+def _lane_axis(group: Group, member: Member) -> int | None:
+    """The dimension of the result along which the outputs are stored side by side, if lanes may run along it."""
+    index = out_variables(member.node.out.dims)
+    where = downstream_indices(group, member, index)
+    assert not isinstance(where, str)
+    addresses = [address_of(where[v], group.types[v].strides()) for v in group.outputs]
+
+    def possible(axis: int) -> bool:
+        product = product_of(member.node, axis) if index[axis].terms else None
+        return product is not None and size_of(product.n) >= LEAST_LANES
+
+    def apart(axis: int) -> int:
+        variable = index[axis].terms[0][0]
+        assert isinstance(variable, Var)
+        return sum(a.coefficient(variable) != 1 for a in addresses)
+
+    return min(filter(possible, range(len(index))), key=lambda a: (apart(a), -a), default=None)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The sizes that the estimate needs, for one way to cut m."""
+
+    n: int
+    k: int
+    batches: int
+    rows: int  # of a tile
+    cuts: int  # tiles along m
+    copied: int  # bytes of A's box
+    lanes: int
+    gathered: bool
+
+
+def _priced(group: Group, base: ContractTiles, device: Device) -> Iterator[tuple[float, ContractTiles]]:
+    """Every candidate with its estimate."""
+    for split, block in _cuts(group, base):
+        cut = replace(base, split=split, block=block)
+        plan = ContractPlan(group, cut)
+        copied = 4 * math.prod(plan.box) * (2 if plan.may_pad else 1) if base.staged else 0
+        cuts, gathered = math.prod(plan.tiles[1:-1]), base.weights == "gathered"
+        work = _Work(plan.n, plan.k_size, plan.b_size, plan.tile_rows, cuts, copied, base.lanes, gathered)
+        for rows, columns in _register_tiles(plan.n // base.lanes, device.registers_per_thread):
+            if rows > plan.tile_rows:
+                continue
+            count = -(-plan.n // (columns * base.lanes))
+            for panels in _counts(count):
+                for batches in _counts(plan.b_size) if panels == count else (1,):
+                    cost = _cycles(work, rows, columns, panels, batches, device)
+                    yield cost, replace(cut, rows=rows, columns=columns, panels=panels, batches=batches)
+
+
+def _register_tiles(vectors: int, registers: int) -> Iterator[tuple[int, int]]:
+    """Rows and columns that leave room for the columns of W and one spread element of A."""
+    for columns in range(1, min(vectors, registers // 2) + 1):
+        most = (registers - 1 - columns) // columns
+        yield from ((rows, columns) for rows in range(1, most + 1) if rows >= most - 2 or rows == 1)
+
+
+def _counts(size: int) -> list[int]:
+    """How many of `size` a tile may take: fewer and fewer, each making at least one more tile."""
+    tiles = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)
+    return list(dict.fromkeys(-(-size // min(count, size)) for count in tiles))
+
+
+def _cuts(group: Group, base: ContractTiles) -> Iterator[tuple[int, int]]:
+    """Ways to cut m: the dimension, and how many of its positions a tile takes."""
+    sizes = ContractPlan(group, base).m_sizes
+    if not base.staged:
+        yield from ((-1, chunk) for chunk in _counts(math.prod(sizes)))
+        return
+    for split, size in enumerate(sizes or (1,)):
+        found = False
+        for chunk in _counts(size):
+            plan = ContractPlan(group, replace(base, split=split, block=chunk))
+            if plan.scratch_bytes <= STAGED_LIMIT:
+                found = True
+                yield split, chunk
+        if found and size > 1:
+            return
+
+
+def _cycles(work: _Work, rows: int, columns: int, panels: int, batches: int, device: Device) -> float:
+    width = columns * work.lanes
+    per_k = 4 * width  # bytes of W for one step of k
+    if per_k * work.k <= device.l1_bytes // 2:
+        panel_rate = 64.0
+    elif per_k * work.k <= device.l2_bytes // 2:
+        panel_rate = L2_BYTES_PER_CYCLE
+    else:
+        panel_rate = L3_BYTES_PER_CYCLE
+    blocks = -(-work.rows // rows)
+    panel_step = per_k / panel_rate if blocks > 1 else 0.0
+    step = max(rows * columns / FMA_PER_CYCLE, (rows + columns) / LOADS_PER_CYCLE, FMA_LATENCY, panel_step)
+    compute = panels * blocks * (work.k * step + BLOCK_CYCLES + STORE_CYCLES * rows * columns)
+    compute += panels * width * work.k if work.gathered else 0.0
+    streamed = panels * per_k * work.k / _weight_rate(4 * work.n * work.k * work.batches, device)
+    tile = batches * (max(compute, streamed) + work.copied / COPY_BYTES_PER_CYCLE) + TILE_CYCLES
+    count = math.ceil(work.n / width)
+    tiles = math.ceil(work.batches / batches) * work.cuts * math.ceil(count / panels)
+    waves = tiles / device.multiprocessors
+    return tile * (0.5 * math.ceil(waves) + 0.5 * waves + (0.25 if device.multiprocessors > 1 else 0.0))
+
+
+def _weight_rate(weight_bytes: int, device: Device) -> float:
+    """Bytes a cycle at which one core draws W into its own caches."""
+    if weight_bytes <= device.l2_bytes // 2:
+        return 32.0
+    if weight_bytes <= device.l3_bytes // 4:
+        return L3_BYTES_PER_CYCLE
+    return device.dram_bandwidth / device.multiprocessors / cycles_per_second(device)
