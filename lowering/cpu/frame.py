@@ -72,7 +72,7 @@ class Frame:
             if length.constant == 1:
                 body(start)
             elif length.constant > 1:
-                self.builder.loop(length.constant, stem, [], lambda i, _: body(start + i) or [])
+                self._static_span(start, length.constant, stem, body)
             return
         lo, hi = start.range[0], stop.range[1] - 1
         op = scf.ForOp(self.builder.index(start), self.builder.index(stop), self.builder.index_constant(1))
@@ -81,6 +81,13 @@ class Frame:
             self.builder.bind(variable, op.induction_variable, affine=False)
             body(variable)
             scf.YieldOp([])
+
+    def _static_span(self, start: Expr, length: int, stem: str, body: Callable[[Expr], None]) -> None:
+        def step(i: Expr, _: list[Any]) -> list[Any]:
+            body(start + i)
+            return []
+
+        self.builder.loop(length, stem, [], step)
 
     def vectors(self, begin: Expr, end: Expr, width: int, body: VectorBody) -> None:
         """body(position, lane, width) for the vectors [begin, end) of `width` lanes."""

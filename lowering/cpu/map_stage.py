@@ -7,6 +7,8 @@ for o in this tile's outer positions:
 
 from __future__ import annotations
 
+from functools import partial
+
 from mlirfuse.dialect.indexing import Condition, Expr, delinearize, minimum
 from mlirfuse.lowering.cpu.frame import Frame
 from mlirfuse.lowering.schedule.host_map import MapLoops, MapSection, map_sections, may_overlap
@@ -22,9 +24,7 @@ def emit_map(frame: Frame, schedule: MapLoops) -> None:
         tile = frame.tile - first
         if tile.range != (0, section.tiles - 1):
             tile = frame.named(tile, "tile", 0, section.tiles - 1)
-        frame.builder.when(
-            [Condition(frame.tile, first, last)], lambda section=section, tile=tile: _section(frame, section, tile)
-        )  # type: ignore[misc]
+        frame.builder.when([Condition(frame.tile, first, last)], partial(_section, frame, section, tile))
         first = last + 1
 
 

@@ -298,7 +298,8 @@ class ContractPlan:
         groups = tuple(size_of(e) for e in product.b)
         if self.member.node.op == "conv":  # the first dimension is (b, n)
             steps.reshape((*groups, self.n, *dims[1:]))
-            b_axes, n_axis, k_axes = (0,), 1, tuple(range(2, 2 + len(product.k)))
+            b_axes: tuple[int, ...] = (0,)
+            n_axis, k_axes = 1, tuple(range(2, 2 + len(product.k)))
         else:
             where = {e.terms[0][0]: axis for axis, e in enumerate(product.w_at) if e.terms}
             b_axes = tuple(where[e.terms[0][0]] for e in product.b if e.terms and e.terms[0][0] in where)

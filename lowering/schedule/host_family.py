@@ -6,6 +6,7 @@ from mlirfuse.lowering.schedule.host import (
     host_program,
     host_schedule_from_dict,
     host_schedule_to_dict,
+    host_weight_layouts,
     weight_packings,
 )
 
@@ -18,6 +19,7 @@ HOST = register_family(
         host_program,
         host_schedule_to_dict,
         host_schedule_from_dict,
+        weight_layouts=host_weight_layouts,
         weight_packings=weight_packings,
     )
 )

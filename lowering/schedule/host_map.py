@@ -214,7 +214,8 @@ def constant_operands(group: Group) -> frozenset[int]:
 
 def map_weight_layouts(group: Group, schedule: MapLoops) -> dict[int, tuple[int, ...]]:
     """Layouts of constant operands in which lanes find neighbours."""
-    constants, found = constant_operands(group), {}
+    constants = constant_operands(group)
+    found: dict[int, tuple[int, ...]] = {}
     for section in map_sections(group, schedule):
         lane = var("lane", section.width)
         index = section.index(
