@@ -1,4 +1,7 @@
-"""Why a network is fused as it is: groups and the edges between them, as plain data read from a planned or scheduled module."""
+"""Why a network is fused as it is: groups and the edges between them, as plain data.
+
+Read from a module at stage planned or scheduled.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ _LAYOUT = re.compile(r"(?<=[a-z0-9]), (array<i64: [0-9, ]+>)>")
 class GroupFacts:
     """One group, that is one launch.
 
-    `bytes_read` and `bytes_written` move each operand and result once. `bytes_not_stored` are the values that pass from one
-    ONNX node to another inside: without fusion, each would be written to memory and read again.
+    `bytes_read` and `bytes_written` move each operand and result once. `bytes_not_stored` are the values that pass from
+    one ONNX node to another inside: without fusion, each would be written to memory and read again.
     """
 
     number: int
@@ -41,7 +44,7 @@ class GroupFacts:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The plan of one network: its groups in running order, the nodes outside of groups, and every edge that is not fused."""
+    """The plan of one network: groups in running order, nodes outside of groups, and every edge that is not fused."""
 
     model: str
     stage: str
@@ -105,7 +108,9 @@ def explain_module(module: ir.Module) -> Explanation:
             case "fusion.concat":
                 in_place += onnx_nodes(op)
     model, stage = (attribute_value(operation, f"fusion.{name}", "") for name in ("model", "stage"))
-    return Explanation(model, stage, tuple(groups), tuple(on_host), tuple(in_place), tuple(map(Verdict.from_json, lines)))
+    return Explanation(
+        model, stage, tuple(groups), tuple(on_host), tuple(in_place), tuple(map(Verdict.from_json, lines))
+    )
 
 
 def _facts(number: int, op: Any) -> GroupFacts:

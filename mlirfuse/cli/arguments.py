@@ -40,7 +40,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - is standard output, instead of text")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the result as JSON; - is standard output, instead of text"
+    )
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
@@ -57,21 +59,42 @@ def add_compile_options(parser: argparse.ArgumentParser) -> None:
 
     def choice(flag: str, values: tuple[str, ...], text: str) -> None:
         name = _FIELDS[flag]
-        group.add_argument(flag, choices=values, help=f"{text}; one of {', '.join(values)} (default {getattr(default, name)})", metavar="VALUE")
+        group.add_argument(
+            flag,
+            choices=values,
+            help=f"{text}; one of {', '.join(values)} (default {getattr(default, name)})",
+            metavar="VALUE",
+        )
 
-    group.add_argument("--target", metavar="TARGET", help=f"cpu, cuda, cuda:sm_90, simulator, ... (default {DEFAULT_TARGET})")
+    group.add_argument(
+        "--target", metavar="TARGET", help=f"cpu, cuda, cuda:sm_90, simulator, ... (default {DEFAULT_TARGET})"
+    )
     choice("--precision", PRECISIONS, "arithmetic of contractions")
     add_shape(group)  # type: ignore[arg-type]  # a group adds arguments as a parser does
     choice("--fusion", FUSIONS, "what may share a kernel")
     choice("--rewrite", REWRITES, "how much the graph may be rewritten")
     choice("--layout", LAYOUTS, "memory order of tensors")
     group.add_argument("--strict", action="store_true", help="refuse nodes that would run on the host")
-    group.add_argument("--no-fuse", metavar="NODE", action="append", default=[], help="keep an ONNX node in a group of its own; may be repeated")
-    group.add_argument("--force-fuse", metavar="A,B", action="append", default=[], help="put these ONNX nodes in one group; may be repeated")
+    group.add_argument(
+        "--no-fuse",
+        metavar="NODE",
+        action="append",
+        default=[],
+        help="keep an ONNX node in a group of its own; may be repeated",
+    )
+    group.add_argument(
+        "--force-fuse",
+        metavar="A,B",
+        action="append",
+        default=[],
+        help="put these ONNX nodes in one group; may be repeated",
+    )
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", metavar="N", type=positive, help="CPU threads of one inference (default: every core)")
+    parser.add_argument(
+        "--threads", metavar="N", type=positive, help="CPU threads of one inference (default: every core)"
+    )
 
 
 def add_runs(parser: argparse.ArgumentParser, text: str) -> None:

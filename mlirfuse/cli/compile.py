@@ -19,8 +19,15 @@ ENDINGS = {"ptx": ".ptx", "object": ".o", "spirv": ".spv"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_model(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", help=f"where to write (default: the model's name with {SUFFIX}, or - for --emit)")
-    parser.add_argument("--emit", metavar="STAGE", choices=STAGES, help=f"write a stage instead of an artifact: {', '.join(STAGES)}")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help=f"where to write (default: the model's name with {SUFFIX}, or - for --emit)",
+    )
+    parser.add_argument(
+        "--emit", metavar="STAGE", choices=STAGES, help=f"write a stage instead of an artifact: {', '.join(STAGES)}"
+    )
     arguments.add_compile_options(parser)
     arguments.add_json(parser)
 
@@ -41,13 +48,24 @@ def _compile(model: Model, args: argparse.Namespace) -> int:
     totals = artifact.report.get("totals", {})
     display = Display(args.json)
     written = path.stat().st_size
-    display.line(f"{path}: {artifact.target}, {artifact.precision}, {size(written)}, compiled in {milliseconds(sum(seconds.values()))}")
+    took = milliseconds(sum(seconds.values()))
+    display.line(f"{path}: {artifact.target}, {artifact.precision}, {size(written)}, compiled in {took}")
     if totals:
         display.line(
             f"{count(totals['nodes_imported'], 'node')} in {count(totals['launches'], 'launch', 'launches')} "
             f"of {count(totals['kernels'], 'kernel')}, {count(totals['fallback_nodes'], 'node')} on the host"
         )
-    display.result({"output": str(path), "bytes": written, "model": artifact.model, "target": artifact.target, "precision": artifact.precision, "totals": totals, "compile_seconds": seconds})
+    display.result(
+        {
+            "output": str(path),
+            "bytes": written,
+            "model": artifact.model,
+            "target": artifact.target,
+            "precision": artifact.precision,
+            "totals": totals,
+            "compile_seconds": seconds,
+        }
+    )
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["Display", "amount", "count", "milliseconds", "size", "umask", "write_file"]
 
-WIDE = 180  # columns where standard output is a file or a pipe
+WIDE = 1000  # columns where standard output is a file or a pipe: one line for each row
 
 
 class Display:
@@ -32,12 +32,16 @@ class Display:
     def line(self, text: str = "", style: str | None = None) -> None:
         self.console.print(text, style=style, soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", left: Sequence[str] = ()) -> None:
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", left: Sequence[str] = ()
+    ) -> None:
         """A table; columns are right-aligned but for the first and those in `left`. An empty cell is None."""
         from rich import box
         from rich.table import Table
 
-        table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+        table = Table(
+            title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
+        )
         for i, column in enumerate(columns):
             is_text = i == 0 or column in left
             table.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)

@@ -30,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     model = model_of(args.model)
     if model.kind == "artifact":
-        raise MlirfuseError(f"{model.text} holds kernels and no plan; explain the ONNX model that it was compiled from, with the same options.")
+        raise MlirfuseError(
+            f"{model.text} holds kernels and no plan; "
+            "explain the ONNX model that it was compiled from, with the same options."
+        )
     from mlirfuse.compiler import emit
     from mlirfuse.explain import explain_text
     from mlirfuse.options import parse_target
@@ -55,12 +58,17 @@ def _of_node(explanation: Explanation, name: str) -> Explanation:
     if not (part.groups or part.edges or part.on_host or part.in_place):
         known = list(dict.fromkeys(n for g in explanation.groups for n in g.nodes))
         some = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
-        raise MlirfuseError(f"No operation stands for a node '{name}': the model has none of that name, or rewriting removed it. There are {some}.")
+        raise MlirfuseError(
+            f"No operation stands for a node '{name}': the model has none of that name, or rewriting removed it. "
+            f"There are {some}."
+        )
     return part
 
 
 def _print(display: Display, explanation: Explanation, target: str) -> None:
-    display.line(f"{explanation.model} for {target}: {count(len(explanation.groups), 'group')}, {size(explanation.bytes_not_stored)} of values between nodes never stored", style="bold")
+    groups, saved = count(len(explanation.groups), "group"), size(explanation.bytes_not_stored)
+    title = f"{explanation.model} for {target}: {groups}, {saved} of values between nodes never stored"
+    display.line(title, style="bold")
     display.table(
         ["group", "nodes", "operators", "mapping", "mode", "result", "work", "moved", "not stored", "schedule"],
         [_group_row(group) for group in explanation.groups],
@@ -72,9 +80,15 @@ def _print(display: Display, explanation: Explanation, target: str) -> None:
         display.line(f"written in place, without a launch: {', '.join(explanation.in_place)}")
     kinds = Counter(edge.kind for edge in explanation.edges)
     summary = ", ".join(f"{n} by {kind}" for kind, n in kinds.most_common())
-    display.line(f"\n{count(len(explanation.edges), 'edge')} not fused{': ' + summary if summary else ''}", style="bold")
+    display.line(
+        f"\n{count(len(explanation.edges), 'edge')} not fused{': ' + summary if summary else ''}", style="bold"
+    )
     if explanation.edges:
-        display.table(["from", "to", "by", "reason", "numbers"], [_edge_row(e) for e in explanation.edges], left=("to", "by", "reason", "numbers"))
+        display.table(
+            ["from", "to", "by", "reason", "numbers"],
+            [_edge_row(e) for e in explanation.edges],
+            left=("to", "by", "reason", "numbers"),
+        )
 
 
 def _group_row(group: GroupFacts) -> list[Any]:
@@ -93,7 +107,9 @@ def _edge_row(edge: Verdict) -> list[Any]:
 
 def _compact(data: Mapping[str, Any] | None) -> str:
     """kind=gemm tile=64x32, without what says nothing."""
-    return " ".join(f"{name}={_value(value)}" for name, value in (data or {}).items() if value not in (None, (), [], False, ""))
+    return " ".join(
+        f"{name}={_value(value)}" for name, value in (data or {}).items() if value not in (None, (), [], False, "")
+    )
 
 
 def _value(value: Any) -> str:

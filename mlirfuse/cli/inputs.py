@@ -29,7 +29,9 @@ def input_arrays(specs: Sequence[Any], args: argparse.Namespace) -> dict[str, An
     known = [spec.name for spec in specs]
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise MlirfuseError(f"There is no input '{unknown[0]}'; the network has {', '.join(map(repr, known)) or 'none'}.")
+        raise MlirfuseError(
+            f"There is no input '{unknown[0]}'; the network has {', '.join(map(repr, known)) or 'none'}."
+        )
     random = dict(zip(known, random_inputs(specs, args.seed), strict=True))
     return {**random, **given}
 

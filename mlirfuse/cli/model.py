@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import functools
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,23 +34,29 @@ class Model:
         return Path(self.text.removeprefix(ZOO)).stem
 
     @functools.cached_property
-    def source(self) -> Any:
-        """What the compiler reads: a path or a ModelProto."""
+    def source(self) -> str:
+        """The path of the ONNX file; a network of the zoo is written to one that lasts as long as this process."""
         if self.kind == "artifact":
             raise MlirfuseError(f"{self.text} is compiled already; this needs the ONNX model that it was made from.")
-        if self.kind == "onnx":
-            return self.text
-        from mlirfuse import zoo
+        return self.text if self.kind == "onnx" else _zoo_file(self.text.removeprefix(ZOO))
 
-        return zoo.build(self.text.removeprefix(ZOO))
 
-    def proto(self) -> Any:
-        """The model with its weights, for tools that read ONNX themselves."""
-        if self.kind == "zoo":
-            return self.source
-        import onnx
+def _zoo_file(name: str) -> str:
+    import onnx
 
-        return onnx.load(self.source)
+    from mlirfuse import zoo
+
+    model = zoo.build(name)
+    path = Path(_scratch()) / f"{name.replace('/', '_')}.onnx"
+    onnx.save(model, path)
+    return str(path)
+
+
+@functools.cache
+def _scratch() -> str:
+    folder = tempfile.mkdtemp(prefix="mlirfuse-zoo-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def model_of(text: str) -> Model:
@@ -57,7 +66,10 @@ def model_of(text: str) -> Model:
     path = Path(text)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise MlirfuseError(f"The model {text} {what}; give an .onnx file, an {SUFFIX} artifact, or zoo:NAME (`mlirfuse zoo` lists the names).")
+        raise MlirfuseError(
+            f"The model {text} {what}; "
+            f"give an .onnx file, an {SUFFIX} artifact, or zoo:NAME (`mlirfuse zoo` lists the names)."
+        )
     return Model(text, "artifact" if path.suffix == SUFFIX else "onnx")
 
 
@@ -85,6 +97,7 @@ def _refuse_options(model: Model, artifact: Any, args: argparse.Namespace) -> No
     if given:
         verb = "have" if len(given) > 1 else "has"
         raise MlirfuseError(
-            f"{model.text} is compiled already, for {artifact.target} in {artifact.precision}, so that {', '.join(given)} {verb} no effect; "
+            f"{model.text} is compiled already, for {artifact.target} in {artifact.precision}, "
+            f"so that {', '.join(given)} {verb} no effect; "
             "leave the option out, or give the ONNX model."
         )

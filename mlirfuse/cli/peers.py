@@ -35,7 +35,9 @@ class Peer:
 def missing(name: str) -> str | None:
     """Why `name` cannot be raced here, or None. MlirfuseError for a name that is not known."""
     if name not in PEERS:
-        raise MlirfuseError(f"There is no peer '{name}' to race against; known are {', '.join(p for p in PEERS if p != SELF)}.")
+        raise MlirfuseError(
+            f"There is no peer '{name}' to race against; known are {', '.join(p for p in PEERS if p != SELF)}."
+        )
     package = PEERS[name].package
     return None if importlib.util.find_spec(package) else f"the package {package} is not installed"
 
@@ -73,7 +75,12 @@ def _onnxruntime(model: str, inputs: Mapping[str, Any], threads: int) -> Ready:
 def _openvino(model: str, inputs: Mapping[str, Any], threads: int) -> Ready:
     import openvino
 
-    hints = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    hints = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     compiled = openvino.Core().compile_model(model, "CPU", hints)
     request = compiled.create_infer_request()
     for port in compiled.inputs:

@@ -1,6 +1,7 @@
 """Racing runtimes fairly: each measurement is a process of its own, and the runtimes take turns.
 
-Two runtimes in one process disturb each other: worker threads spin for a while after a call and take the cores of the next one.
+Two runtimes in one process disturb each other: worker threads spin for a while after a call and take the cores of the
+next one.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Standing:
         return statistics.median(r["median"] for r in self.rounds)
 
     def to_dict(self) -> dict[str, Any]:
-        spread = {key: statistics.median(r[key] for r in self.rounds) for key in ("median", "p10", "p90", "load_seconds")}
+        spread = {
+            key: statistics.median(r[key] for r in self.rounds) for key in ("median", "p10", "p90", "load_seconds")
+        }
         return {"peer": self.peer, "version": self.version, **spread, "rounds": [r["median"] for r in self.rounds]}
 
 
@@ -83,9 +86,13 @@ def lap(contestant: Contestant, conditions: Lap, outputs: str | None = None) -> 
     job = json.dumps({**asdict(conditions), **asdict(contestant), "outputs": outputs})
     command = [sys.executable, "-m", "mlirfuse.cli.race_process"]
     try:
-        done = subprocess.run(command, input=job, capture_output=True, text=True, timeout=conditions.timeout, env=_environment())
+        done = subprocess.run(
+            command, input=job, capture_output=True, text=True, timeout=conditions.timeout, env=_environment()
+        )
     except subprocess.TimeoutExpired:
-        raise MlirfuseError(f"{contestant.peer} did not finish {contestant.model} in {conditions.timeout:.0f} s.") from None
+        raise MlirfuseError(
+            f"{contestant.peer} did not finish {contestant.model} in {conditions.timeout:.0f} s."
+        ) from None
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise MlirfuseError(f"{contestant.peer} cannot run {contestant.model}: {said[-1][:500]}")

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -15,19 +16,26 @@ def main() -> None:
         os.environ.setdefault(name, str(job["threads"]))
     import numpy as np
 
+    from mlirfuse.cli.arrays import pack_arrays, read_arrays
     from mlirfuse.cli.peers import prepare
 
-    with np.load(job["inputs"]) as file:
-        inputs = {name: file[name] for name in file.files}
+    inputs = read_arrays(job["inputs"])
     start = time.perf_counter()
     ready = prepare(job["peer"], job["model"], inputs, job["threads"])
     ready.call()
     loaded = time.perf_counter() - start
     if job["outputs"]:
-        np.savez(job["outputs"], **ready.outputs())
+        Path(job["outputs"]).write_bytes(pack_arrays(ready.outputs()))
     samples = _measure(ready.call, job)
     p10, median, p90 = np.percentile(samples, [10, 50, 90])
-    result = {"version": ready.version, "load_seconds": loaded, "median": median, "p10": p10, "p90": p90, "runs": len(samples)}
+    result = {
+        "version": ready.version,
+        "load_seconds": loaded,
+        "median": median,
+        "p10": p10,
+        "p90": p90,
+        "runs": len(samples),
+    }
     sys.stdout.write("\n" + json.dumps(result) + "\n")
     sys.stdout.flush()
     os._exit(0)  # some runtimes take seconds to leave

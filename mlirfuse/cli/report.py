@@ -50,15 +50,25 @@ def execute(args: argparse.Namespace) -> int:
 def _print(display: Display, report: Mapping[str, Any]) -> None:
     kernels = report.get("kernels", ())
     assembled = any(kernel.get("registers") is not None for kernel in kernels)
-    display.line(f"{report.get('model', '?')}: {report.get('target', '?')}, {report.get('precision', '?')}", style="bold")
+    display.line(
+        f"{report.get('model', '?')}: {report.get('target', '?')}, {report.get('precision', '?')}", style="bold"
+    )
     columns = ["launch", "operators", "mode", "mapping", "grid", "block", "work", "read", "written"]
     columns += ["shared", "registers", "spilled"] if assembled else []
-    display.table(columns, [_row(kernel, assembled) for kernel in kernels], left=("operators", "mode", "mapping", "grid", "block"))
+    display.table(
+        columns, [_row(kernel, assembled) for kernel in kernels], left=("operators", "mode", "mapping", "grid", "block")
+    )
     totals = report.get("totals", {})
-    rows = [(label, totals[key] if unit is None else amount(totals[key], unit)) for label, key, unit in _TOTALS if totals.get(key) is not None]
+    rows = [
+        (label, totals[key] if unit is None else amount(totals[key], unit))
+        for label, key, unit in _TOTALS
+        if totals.get(key) is not None
+    ]
     display.table(["total", ""], rows)
     if fallbacks := report.get("fallbacks"):
-        display.line(f"{count(len(fallbacks), 'node')} on the host, without kernels: {', '.join(fallbacks)}", style="yellow")
+        display.line(
+            f"{count(len(fallbacks), 'node')} on the host, without kernels: {', '.join(fallbacks)}", style="yellow"
+        )
     seconds = report.get("compile_seconds", {})
     if seconds:
         stages = ", ".join(f"{stage} {milliseconds(s)}" for stage, s in seconds.items())
@@ -66,11 +76,11 @@ def _print(display: Display, report: Mapping[str, Any]) -> None:
 
 
 def _row(kernel: Mapping[str, Any], assembled: bool) -> list[Any]:
-    row = [
-        kernel["name"], " ".join(kernel["ops"]), kernel.get("mode"), kernel.get("mapping"), _extents(kernel.get("grid")), _extents(kernel.get("block")),
-        amount(kernel["flops"], "FLOP") if kernel.get("flops") else None, size(kernel.get("dram_read_bytes")), size(kernel.get("dram_write_bytes")),
-    ]  # fmt: skip
-    return [*row, size(kernel.get("shared_bytes")), kernel.get("registers"), kernel.get("spill_bytes")] if assembled else row
+    row = [kernel["name"], " ".join(kernel["ops"]), kernel.get("mode"), kernel.get("mapping")]
+    row += [_extents(kernel.get("grid")), _extents(kernel.get("block"))]
+    row += [amount(kernel["flops"], "FLOP") if kernel.get("flops") else None]
+    row += [size(kernel.get("dram_read_bytes")), size(kernel.get("dram_write_bytes"))]
+    return [*row, *([size(kernel.get("shared_bytes")), kernel.get("registers"), kernel.get("spill_bytes")] * assembled)]
 
 
 def _extents(sizes: Any) -> str:

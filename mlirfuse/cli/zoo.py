@@ -13,7 +13,9 @@ HELP = "list the networks of the zoo, or write one as an .onnx file"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="NAME", nargs="?", help="the network to write, as zoo:NAME or NAME")
-    parser.add_argument("-o", "--output", metavar="FILE.onnx", help="where to write it (default: its name in this folder)")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.onnx", help="where to write it (default: its name in this folder)"
+    )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the random weights (default 0)")
     arguments.add_json(parser)
 
