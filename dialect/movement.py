@@ -183,6 +183,8 @@ class PadOp(FusionOp, name="pad"):
     def complaint(node: Node) -> str | None:
         if node.attrs["mode"] not in PAD_MODES:
             return f"has no mode '{node.attrs['mode']}'; known: {', '.join(PAD_MODES)}"
+        if node.attrs["mode"] != "constant" and min((*node.attrs["low"], *node.attrs["high"]), default=0) < 0:
+            return f"crops only in mode constant, not {node.attrs['mode']}: slice first"
         if node.attrs["mode"] == "reflect":
             for axis, (size, low, high) in enumerate(
                 zip(node.inputs[0].dims, node.attrs["low"], node.attrs["high"], strict=True)

@@ -172,6 +172,10 @@ class OpBuilder:
     def pad(
         self, x: Tensor, low: Sequence[int], high: Sequence[int], mode: str = "constant", value: float = 0.0
     ) -> Tensor:
+        if mode != "constant" and min(*low, *high, 0) < 0:  # crop, then repeat what is left
+            cropped = [d + min(lo, 0) + min(hi, 0) for d, lo, hi in zip(x.dims, low, high, strict=True)]
+            x = self.slice(x, [max(0, -lo) for lo in low], cropped)
+            low, high = [max(0, lo) for lo in low], [max(0, hi) for hi in high]
         if not any(low) and not any(high):
             return x
         return self.op("pad", [x], low=tuple(low), high=tuple(high), mode=mode, value=float(value))

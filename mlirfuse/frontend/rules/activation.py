@@ -80,6 +80,8 @@ def shrink(b: OpBuilder, node: NodeCall) -> Tensor:
 def prelu(b: OpBuilder, node: NodeCall) -> Tensor:
     """The slope broadcasts to x."""
     x, slope = node.input(0), node.input(1)
+    if node.opset < 7 and slope.rank == 1 and slope.type.size > 1:
+        slope = b.reshape(slope, (*slope.dims, *(1,) * (x.rank - 2)))  # the old rule: one for each channel
     y = b.binary("prelu", x, slope)
     if y.dims != x.dims:
         raise InvalidNode(f"has a slope {slope.type} that does not broadcast to its input {x.type}")
