@@ -82,6 +82,7 @@ class Compilation:
     options: CompileOptions
     progress: Progress = lambda stage, done: None
     seconds: dict[str, float] = field(default_factory=dict)
+    unfused_bytes: int = 0  # what would be stored between launches if every imported op were one
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -112,10 +113,12 @@ def _to_stage(compilation: Compilation, stage_options: Any, stage: str, store: A
     from mlirfuse.frontend import import_model, load_model
     from mlirfuse.lowering.passes import run_pipeline
     from mlirfuse.lowering.pipeline.stages import STAGES, pipeline_for
+    from mlirfuse.report import intermediate_bytes
 
     with compilation.stage("import"):
         imported = load_model(compilation.model, compilation.options.shapes)
         module = import_model(imported, store, compilation.options.shapes, strict=compilation.options.strict)
+        compilation.unfused_bytes = intermediate_bytes(module)
     for name in STAGES[1 : STAGES.index(stage) + 1]:
         with compilation.stage(name):
             run_pipeline(module, pipeline_for(name, stage_options))

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlirfuse.dialect import attribute_value, from_attribute
+from mlirfuse.dialect import attribute_value, from_attribute, type_from_mlir
+from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.lowering.pipeline.host_program import host_program, launches
 from mlirfuse.mlir import ir
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "intermediate_bytes"]
 
 
 def build_report(
@@ -40,6 +41,7 @@ def build_report(
         "global_bytes": None,
         "dram_bytes": sum(row["dram_read_bytes"] + row["dram_write_bytes"] for row in rows),
         **traffic,
+        "intermediate_bytes_unfused": compilation.unfused_bytes,
         "arena_bytes": program["arena_bytes"],
     }
     return {
@@ -51,6 +53,21 @@ def build_report(
         "fallbacks": [node for op in _host_calls(module) for node in attribute_value(op, "onnx_nodes", ())],
         "compile_seconds": dict(compilation.seconds),
     }
+
+
+def intermediate_bytes(module: ir.Module) -> int:
+    """Bytes of every value that ops of a module at the graph stage hand on, each once; outputs and weights not counted."""
+    total = 0
+    for function in module.body.operations:
+        block = function.operation.regions[0].blocks[0]
+        returned = set(list(block.operations)[-1].operation.operands)
+        for op in block.operations:
+            if op.operation.name in CONSTANTS:
+                continue
+            for result in op.operation.results:
+                tensor = type_from_mlir(result.type)
+                total += tensor.bytes if tensor.static and result not in returned else 0
+    return total
 
 
 def _row(op: Any, step: Mapping[str, Any], compiled: Any) -> dict[str, Any]:
