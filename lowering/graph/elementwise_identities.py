@@ -62,7 +62,7 @@ def apply_once(op: Any, rewriter: Any) -> object:
     if kind == first and kind in IDEMPOTENT or kind in ("relu", "abs") and first in NEVER_NEGATIVE:
         replace_by_value(op, op.operands[0], rewriter)
     elif kind == first and kind in INVOLUTIONS:
-        replace_by_value(op, inner.operands[0], rewriter)
+        replace_by_value(op, inner.operands[0], rewriter, [inner])
     else:
         return no_match(op, "the second function changes the result of the first")
     return None

@@ -46,7 +46,7 @@ def transpose_once(op: Any, rewriter: Any) -> object:
     first = attribute_value(inner, "perm")
     perm = tuple(first[axis] for axis in attribute_value(op, "perm"))
     if perm == tuple(range(len(perm))):
-        replace_by_value(op, inner.operands[0], rewriter)
+        replace_by_value(op, inner.operands[0], rewriter, [inner])
     else:
         replace_by_op(op, "transpose", [inner.operands[0]], {"perm": perm}, rewriter, [inner])
     return None

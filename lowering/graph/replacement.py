@@ -12,11 +12,11 @@ from mlirfuse.mlir import ir
 __all__ = ["replace_by_op", "replace_by_value"]
 
 
-def replace_by_value(op: Any, value: Any, rewriter: Any) -> None:
-    """Let `value` take the place of an op's result; what computes it then stands for the op's ONNX nodes too."""
+def replace_by_value(op: Any, value: Any, rewriter: Any, merged: Sequence[ir.Operation] = ()) -> None:
+    """Let `value` take the place of an op's result; what computes it then stands for `merged` and the op too."""
     owner = owner_of(value)
     if owner is not None and owner.name not in ("fusion.weight", "fusion.splat"):
-        unite(owner, [op.operation])
+        unite(owner, [*merged, op.operation])
     rewriter.replace_op(op, [value])
 
 
