@@ -20,11 +20,9 @@ class Display:
     """Prints for people, unless `--json -` gives standard output to a program."""
 
     def __init__(self, json_path: str | None = None, *, record: bool = False) -> None:
-        from rich.console import Console
-
         self.json_path = json_path
         terminal = sys.stdout.isatty()
-        self.console = Console(
+        self.console = _console(
             file=sys.stdout, quiet=json_path == "-" and not record, width=None if terminal else WIDE,
             markup=False, highlight=False, emoji=False, record=record, soft_wrap=False,
         )  # fmt: skip
@@ -58,6 +56,17 @@ class Display:
             sys.stdout.write(text)
         else:
             write_file(self.json_path, text.encode())
+
+
+def _console(**settings: Any) -> Any:
+    """A rich console that leaves a reader who is gone to the caller, and not with an exit of its own."""
+    from rich.console import Console
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Quiet(**settings)
 
 
 def _finite(data: Any) -> Any:

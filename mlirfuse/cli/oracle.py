@@ -25,7 +25,7 @@ class Expected:
 
 def expected_outputs(model: Any, shapes: Shapes, inputs: Mapping[str, Any]) -> Expected:
     """Run `model` (a path or ModelProto) elsewhere; MlirfuseError if nobody can."""
-    refusals = []
+    refusals: list[str] = []
     for run in (_onnxruntime, _reference_evaluator):
         try:
             by, outputs = run(model, shapes, inputs)

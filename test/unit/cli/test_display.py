@@ -1,0 +1,80 @@
+"""Units, errors and files, without a network."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlirfuse.cli.accuracy import compare, relative_error
+from mlirfuse.cli.arrays import pack_arrays, read_arrays
+from mlirfuse.cli.display import amount, count, milliseconds, size, write_file
+from mlirfuse.cli.race import geometric_mean
+
+
+def test_units() -> None:
+    assert [milliseconds(s) for s in (0.00412, 0.5, 12.3, None)] == ["4.12 ms", "500 ms", "12.3 s", ""]
+    assert [size(n) for n in (0, 999, 1000, 1548800)] == ["0 B", "999 B", "1 kB", "1.55 MB"]
+    assert amount(3.87e9, "FLOP") == "3.87 GFLOP"
+    assert (count(1, "launch", "launches"), count(2, "launch", "launches")) == ("1 launch", "2 launches")
+
+
+def test_error_is_relative_to_the_largest_element() -> None:
+    wanted = np.array([1.0, -100.0], np.float32)
+    assert relative_error(wanted + np.float32(0.5), wanted)[0] == pytest.approx(0.005)
+    assert relative_error(np.zeros(2, np.float32), np.zeros(2, np.float32)) == (0.0, "")
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (None, "missing"),
+        (np.zeros(3, np.float32), "shape"),
+        (np.zeros(2, np.float64), "float64"),
+        (np.array([1, math.nan], np.float32), "not finite"),
+    ],
+)
+def test_incomparable(found: object, says: str) -> None:
+    error, note = relative_error(found, np.ones(2, np.float32))
+    assert error == math.inf and says in note
+
+
+def test_same_not_a_number_is_no_error() -> None:
+    array = np.array([math.nan, math.inf, 2], np.float32)
+    assert relative_error(array, array.copy()) == (0.0, "")
+
+
+def test_limit_follows_precision() -> None:
+    found, wanted = {"y": np.array([1.005], np.float32)}, {"y": np.array([1.0], np.float32)}
+    assert not compare(found, wanted, "fp32").ok
+    assert compare(found, wanted, "tf32").ok
+
+
+def test_arrays_may_have_any_name(tmp_path: Path) -> None:
+    arrays = {"file": np.arange(3), "gpu_0/data": np.ones((2, 2), np.float32), "allow_pickle": np.array(True)}
+    (tmp_path / "a.npz").write_bytes(pack_arrays(arrays))
+    read = read_arrays(str(tmp_path / "a.npz"))
+    assert all((read[name] == array).all() for name, array in arrays.items())
+
+
+def test_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    write_file(path, b"old")
+
+    def fails(*given: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="no space"):
+        write_file(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_pipe_is_written_to(tmp_path: Path) -> None:
+    write_file("/dev/null", b"gone")
+    assert not Path("/dev/null").is_file()
+
+
+def test_geometric_mean() -> None:
+    assert geometric_mean([0.5, 2.0]) == pytest.approx(1.0)
