@@ -34,7 +34,10 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
     data = host_program(module)
     workers = options.workers or environment().workers or len(os.sched_getaffinity(0))
     with compilation.stage("object"):
-        code = compile_host(split_host_kernels(module), data, workers=workers, cache=kernel_cache(options))
+        # One worker gains nothing from a process of its own: `compile` already runs all of this in one.
+        code = compile_host(
+            split_host_kernels(module), data, workers=workers, cache=kernel_cache(options), isolated=workers > 1
+        )
     program = Program.from_json(data)
     report = build_report(compilation, module, imported, "fp32")
     return Artifact(
