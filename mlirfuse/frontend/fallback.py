@@ -16,9 +16,9 @@ from onnx import helper, numpy_helper, shape_inference
 
 from mlirfuse.dialect import TensorType
 from mlirfuse.dialect.node import REPRESENTABLE
-from mlirfuse.frontend.host_node import encode_node, graph_node
+from mlirfuse.frontend.host_node import encode_node, graph_node, oldest_opset, operand_names
 from mlirfuse.frontend.source import INLINE_BYTES
-from mlirfuse.frontend.tensor import Tensor
+from mlirfuse.frontend.tensor import Tensor, known
 
 __all__ = ["Island", "Opaque", "encoded", "infer_outputs", "island_of", "tensor_type"]
 
@@ -62,6 +62,9 @@ def island_of(node: onnx.NodeProto, values: Mapping[str, Tensor | Opaque], opset
         if isinstance(value, Opaque):
             nodes |= {id(n): n for n in value.island.nodes}
             leaves |= value.island.leaves
+            if value.name != name:  # a chosen branch gives it another name
+                alias = helper.make_node("Identity", [value.name], [name])
+                nodes[id(alias)] = alias
         else:
             leaves[name] = value
     nodes[id(node)] = node
@@ -104,16 +107,21 @@ def tensor_type(kinds: Sequence[onnx.TypeProto | None]) -> TensorType | None:
 
 def encoded(island: Island, name: str, outputs: Sequence[str]) -> tuple[dict[str, Any], list[Tensor]]:
     """The attributes and operands of the fusion.fallback of an island that gives `outputs`."""
-    node = island.nodes[-1]
-    whole = (
+    node, leaves = island.nodes[-1], dict(island.leaves)
+    together = (
         len(island.nodes) > 1
-        or any(leaf not in node.input for leaf in island.leaves)
-        or any(not leaf.representable for leaf in island.leaves.values())
+        or any(not leaf.representable for leaf in leaves.values())
         or [o for o in node.output if o] != list(outputs)
-        or node.domain not in ("", "ai.onnx")
     )
-    if whole:
-        node = graph_node(island.graph(outputs, inline_known=False), name, island.opsets)
-    slots = tuple(i for i, given in enumerate(node.input) if given)
-    attrs = {"node": encode_node(node), "opset": island.opsets.get("", 1), "operand_slots": slots}
-    return attrs, [island.leaves[node.input[i]] for i in slots]
+    if together:
+        condition = f"{name}/always"
+        leaves[condition] = known(np.array(True))
+        body = island.graph(outputs, inline_known=False)
+        del body.input[:]  # a branch reads outer values by their names
+        node = graph_node(body, name, condition)
+    attrs = {
+        "node": encode_node(node),
+        "opset": oldest_opset(island.nodes, island.opsets.get("", 1)),
+        "operand_slots": tuple(i for i, given in enumerate(node.input) if given),
+    }
+    return attrs, [leaves[operand] for operand in operand_names(node)]

@@ -1,8 +1,8 @@
 """Fall-back nodes: how one travels in the IR, and how to run it on the host. Needs onnx and numpy, not MLIR.
 
-A fall-back is a NodeProto. One that reads outer values in a sub-graph, produces values that tensors cannot
-hold (sequences, strings) on the way, or comes from another domain travels as a whole graph inside a node
-(`mlirfuse.Graph`): its inputs and outputs are those of the graph, its opset imports lie in `domains` and `versions`.
+A fall-back is a NodeProto; its operands are its non-empty inputs, then the outer values that its sub-graphs read.
+Several nodes that only make sense together (a sequence, or strings, between them) travel as one `If` whose
+condition is an operand that is true.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-__all__ = ["GRAPH_DOMAIN", "decode_node", "encode_node", "graph_node", "model_of_node", "run_host_node"]
+from mlirfuse.frontend.node_order import captured_names
 
-GRAPH_DOMAIN = "mlirfuse"
+__all__ = ["decode_node", "encode_node", "graph_node", "oldest_opset", "operand_names", "run_host_node"]
 
 
 def encode_node(node: onnx.NodeProto) -> str:
@@ -31,42 +31,43 @@ def decode_node(text: str) -> onnx.NodeProto:
     return onnx.NodeProto.FromString(base64.b64decode(text))
 
 
-def graph_node(graph: onnx.GraphProto, name: str, opsets: Mapping[str, int]) -> onnx.NodeProto:
-    """A node that stands for a whole graph."""
-    node = helper.make_node(
-        "Graph", [v.name for v in graph.input], [v.name for v in graph.output], name, domain=GRAPH_DOMAIN, body=graph
-    )
-    others = {domain: version for domain, version in opsets.items() if domain}
-    if others:
-        node.attribute.append(helper.make_attribute("domains", list(others)))
-        node.attribute.append(helper.make_attribute("versions", list(others.values())))
-    return node
+def operand_names(node: onnx.NodeProto) -> list[str]:
+    """What the operands of a fall-back are called in its node, in order."""
+    inputs = [name for name in node.input if name]
+    return inputs + [name for name in captured_names(node) if name not in inputs]
+
+
+def graph_node(graph: onnx.GraphProto, name: str, condition: str) -> onnx.NodeProto:
+    """A node that stands for a graph without inputs: both branches of an If are that graph."""
+    outputs = [value.name for value in graph.output]
+    inner = onnx.GraphProto()
+    inner.CopyFrom(graph)
+    for value in inner.output:  # a value has one definition in a model, so the outer names are new ones
+        inner.node.append(helper.make_node("Identity", [value.name], [f"{value.name}/inner"]))
+        value.name = f"{value.name}/inner"
+    return helper.make_node("If", [condition], outputs, name, then_branch=inner, else_branch=inner)
 
 
 def model_of_node(node: onnx.NodeProto, opset: int, inputs: Mapping[str, onnx.TypeProto]) -> onnx.ModelProto:
-    """A model of one fall-back node; `inputs` are the types of its non-empty inputs.
+    """A model of one fall-back node; `inputs` are the types of its operands.
 
     It is stamped with the oldest opset in which its operators mean the same: runtimes refuse newer stamps than theirs.
     """
-    imports = {"": opset}
-    if node.domain == GRAPH_DOMAIN:
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        graph = attributes["body"]
-        names = [d.decode() if isinstance(d, bytes) else d for d in attributes.get("domains", [])]
-        imports |= dict(zip(names, attributes.get("versions", []), strict=True))
-    else:
-        values = [helper.make_value_info(name, kind) for name, kind in inputs.items()]
-        outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-        graph = helper.make_graph([node], "fallback", values, outputs)
-        if node.domain not in ("", "ai.onnx"):
-            imports[node.domain] = 1
-    imports[""] = _oldest_opset(graph.node, opset)
+    values = [helper.make_value_info(name, kind) for name, kind in inputs.items()]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = helper.make_graph([node], "fallback", values, outputs)
+    imports = {"": oldest_opset([node], opset)}
+    if node.domain not in ("", "ai.onnx"):
+        imports[node.domain] = max(
+            (s.since_version for s in onnx.defs.get_all_schemas_with_history() if (s.name, s.domain) == (node.op_type, node.domain)),
+            default=1,
+        )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid(d, v) for d, v in imports.items()])
     model.ir_version = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     return model
 
 
-def _oldest_opset(nodes: Sequence[onnx.NodeProto], opset: int) -> int:
+def oldest_opset(nodes: Sequence[onnx.NodeProto], opset: int) -> int:
     """The newest version of any operator in `nodes` and their sub-graphs that `opset` includes."""
     oldest = 7
     for node in nodes:
@@ -74,20 +75,19 @@ def _oldest_opset(nodes: Sequence[onnx.NodeProto], opset: int) -> int:
             oldest = max(oldest, onnx.defs.get_schema(node.op_type, opset).since_version)
         for attribute in node.attribute:
             for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                oldest = max(oldest, _oldest_opset(graph.node, opset))
+                oldest = max(oldest, oldest_opset(graph.node, opset))
     return min(oldest, opset)
 
 
 def run_host_node(node: onnx.NodeProto, opset: int, arrays: Sequence[Any]) -> list[Any]:
-    """Run a fall-back node on the arrays of its non-empty inputs; its non-empty outputs, in order.
+    """Run a fall-back node on the arrays of its operands; its non-empty outputs, in order.
 
     Through ONNX Runtime where it is installed and knows the node, else through onnx's reference evaluator.
     """
-    names = list(dict.fromkeys(name for name in node.input if name))
-    given = dict(zip([name for name in node.input if name], arrays, strict=True))
+    given = dict(zip(operand_names(node), arrays, strict=True))
     types = {
-        name: helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(given[name].dtype), given[name].shape)
-        for name in names
+        name: helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in given.items()
     }
     model = model_of_node(node, opset, types)
     session = _runtime_session(model.SerializeToString(deterministic=True))
