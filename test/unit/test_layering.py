@@ -25,7 +25,7 @@ LAYERS = [
     ["frontend", "simulator", "lowering"],
     ["artifact"],
     ["runtime"],
-    ["tuning", "report"],
+    ["tuning", "report", "explain"],
     ["targets"],
     ["compiler worker"],
     ["cli __main__"],
