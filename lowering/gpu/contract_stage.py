@@ -23,13 +23,13 @@ from mlirfuse.lowering.gpu.frame import Frame
 from mlirfuse.lowering.gpu.team_stage import store_from_registers
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.schedule.problem import ContractProblem, contract_problem
+from mlirfuse.lowering.schedule.simt import VECTOR as QUAD
 from mlirfuse.lowering.schedule.simt import ContractTiles
 from mlirfuse.mlir import ir, vector
 
 __all__ = ["emit_contract"]
 
-A, B = 0, 1  # shared arrays
-QUAD = 4
+A, B, C = 0, 1, 2  # shared arrays
 
 
 class _Tile:
@@ -75,7 +75,7 @@ class _Tile:
         found = []
         for i in range(-(-total // frame.threads)):
             element = frame.thread + i * frame.threads
-            row, column = self._split(element, columns, total)
+            row, column = self._split(element, columns)
             value = frame.builder.when(
                 [Condition(element, 0, total - 1)],
                 partial(read, k0 + row, column * width, width),
@@ -92,7 +92,8 @@ class _Tile:
             rows = Condition(row, 0, self.schedule.block_k - 1)
             frame.builder.when([rows], partial(frame.shared_store, array, at, column, value))
 
-    def _split(self, element: Expr, columns: int, total: int) -> tuple[Expr, Expr]:
+    @staticmethod
+    def _split(element: Expr, columns: int) -> tuple[Expr, Expr]:
         """Row and column of a thread's element; beyond the slice the row is too large, and nothing is read or kept."""
         return element // columns, element % columns
 
@@ -179,18 +180,33 @@ class _Tile:
     # -- copy out
 
     def copy_out(self, accumulators: list[Any]) -> None:
-        """The epilogue on each vector of four m, or element by element where rows end inside a vector."""
-        whole = self.problem.m % QUAD == 0
+        """The epilogue: on vectors of four m in registers, or element by element from a shared tile.
+
+        The second is for rows that end inside a vector: one copy of the epilogue's code in a loop, instead of one
+        for every accumulator under a guard of its own.
+        """
+        if not self.schedule.result_in_shared(self.frame.group):
+            for n in range(self.schedule.thread_n):
+                for quad in range(self.quads):
+                    value = accumulators[n * self.quads + quad]
+                    self._store(self.m0 + self.thread_m(quad), self.n0 + self._n_of(n), value, QUAD)
+            return
         for n in range(self.schedule.thread_n):
-            at_n = self.n0 + self.thread_n(n // QUAD) + n % QUAD
             for quad in range(self.quads):
-                at_m = self.m0 + self.thread_m(quad)
-                value = accumulators[n * self.quads + quad]
-                if whole:
-                    self._store(at_m, at_n, value, QUAD)
-                else:
-                    for i in range(QUAD):
-                        self._store(at_m + i, at_n, vector.ExtractOp(value, [], [i]).result, 1)
+                self.frame.shared_store(C, self._n_of(n), self.thread_m(quad), accumulators[n * self.quads + quad])
+        self.frame.barrier()
+        elements = self.schedule.block_m * self.schedule.block_n
+
+        def one(i: Expr, _: list[Any]) -> list[Any]:
+            n, m = self._split(i * self.frame.threads + self.frame.thread, self.schedule.block_m)
+            self._store(self.m0 + m, self.n0 + n, partial(self.frame.shared_load, C, n, m), 1)
+            return []
+
+        self.frame.builder.loop(elements // self.frame.threads, "element", [], one)
+
+    def _n_of(self, n: int) -> Expr:
+        """Where the n-th of a thread's n lies inside the tile."""
+        return self.thread_n(n // QUAD) + n % QUAD
 
     def _store(self, m: Expr, n: Expr, value: Any, width: int) -> None:
         conditions = [Condition(m, 0, self.problem.m - width), Condition(n, 0, self.problem.n - 1)]
@@ -201,7 +217,8 @@ class _Tile:
             inner_n = self._within(n, self.problem.n - 1, 1)
             values = self.values(m=inner_m + lane if lane is not None else inner_m, n=inner_n)
             index = tuple(e.substitute(values) for e in self.problem.out)
-            store_from_registers(self.frame, self.anchor, index, value, lane, width)
+            held = value() if callable(value) else value
+            store_from_registers(self.frame, self.anchor, index, held, lane, width)
 
         self.frame.builder.when([c for c in conditions if not c.always], store)
 

@@ -48,7 +48,8 @@ def _shared_shapes(program: TileProgram) -> tuple[tuple[int, int], ...]:
     """Rows and columns of each shared array of float32."""
     match program.schedule:
         case ContractTiles() as s:
-            return (BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)
+            operands = (BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)
+            return (*operands, (s.block_n, s.block_m)) if s.result_in_shared(program.group) else operands
         case RowTiles() as s:
             assert program.group.anchor is not None
             scratch = (1, s.threads // WARP)

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 WARP = 32
+VECTOR = 4  # elements of a thread's vectors
 BUFFERS = 2  # slices of the reduction in shared memory: one is multiplied while the next arrives
 SHARED_ROW_LIMIT = 40 * 1024  # bytes of a softmax row kept in shared memory, below the 48 KiB every device has
 
@@ -106,9 +107,16 @@ class ContractTiles:
     def threads(self) -> int:
         return (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
 
-    @property
-    def shared_bytes(self) -> int:
-        return 4 * BUFFERS * self.block_k * (self.block_m + self.block_n)
+    def shared_bytes(self, group: Group) -> int:
+        """Both buffers of both operands, and the result where it goes through shared memory."""
+        result = self.block_m * self.block_n * self.result_in_shared(group)
+        return 4 * (BUFFERS * self.block_k * (self.block_m + self.block_n) + result)
+
+    @staticmethod
+    def result_in_shared(group: Group) -> bool:
+        """Whether rows of the result end inside a thread's vector: then the epilogue runs element by element."""
+        assert group.anchor is not None
+        return contract_problem(group.anchor.node).m % VECTOR != 0
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         if group.anchor is None or group.anchor.node.op not in ("conv", "contract"):
@@ -120,8 +128,8 @@ class ContractTiles:
             return f"thread tile {self.thread_m}x{self.thread_n} does not divide into vectors of four and {tile}"
         if self.threads > device.max_threads_per_block or self.threads % WARP:
             return f"{self.threads} threads are no whole number of warps up to {device.max_threads_per_block}"
-        if self.shared_bytes > device.shared_bytes_per_block:
-            return f"{self.shared_bytes} bytes of shared memory; the device has {device.shared_bytes_per_block}"
+        if self.shared_bytes(group) > device.shared_bytes_per_block:
+            return f"{self.shared_bytes(group)} bytes of shared memory; the device has {device.shared_bytes_per_block}"
         if self.thread_m * self.thread_n + 2 * (self.thread_m + self.thread_n) + 40 > self.registers:
             return f"a tile of {self.thread_m}x{self.thread_n} needs more than {self.registers} registers"
         if self.registers > device.registers_per_thread or self.registers * self.threads > device.registers_per_sm:
@@ -328,26 +336,26 @@ def tile_program(group: Group, schedule: Schedule) -> TileProgram:
                 "shared",
                 4 * schedule.block_k * schedule.block_n,
             )
-            c = Box(
-                anchor.result,
-                (schedule.thread_n, schedule.thread_m),
-                "register",
-                4 * schedule.thread_m * schedule.thread_n,
-            )
+            held = (schedule.thread_n, schedule.thread_m)
+            c = Box(anchor.result, held, "register", 4 * schedule.thread_m * schedule.thread_n)
+            boxes = [a, b, c]
+            if schedule.result_in_shared(group):
+                whole = (schedule.block_n, schedule.block_m)
+                boxes.append(Box(anchor.result, whole, "shared", 4 * schedule.block_m * schedule.block_n))
             stages = (
                 Stage("copy_in", a.value, "streamed"),
                 Stage("copy_in", b.value, "streamed"),
                 Stage("contract", anchor.result, "register-tile"),
-                *_copy_out(group),
+                *_copy_out(group, "shared tile" if schedule.result_in_shared(group) else "registers"),
             )
             return TileProgram(
                 group,
                 schedule,
                 tiles,
                 schedule.threads,
-                (a, b, c, *_global_boxes(group)),
+                (*boxes, *_global_boxes(group)),
                 stages,
-                schedule.shared_bytes,
+                schedule.shared_bytes(group),
             )
 
 
@@ -355,8 +363,8 @@ def _global_boxes(group: Group) -> tuple[Box, ...]:
     return tuple(Box(v, group.types[v].dims, "global", group.types[v].bytes) for v in (*group.inputs, *group.outputs))
 
 
-def _copy_out(group: Group) -> tuple[Stage, ...]:
-    return tuple(Stage("copy_out", o, "registers") for o in group.outputs)
+def _copy_out(group: Group, source: str = "registers") -> tuple[Stage, ...]:
+    return tuple(Stage("copy_out", o, source) for o in group.outputs)
 
 
 SIMT = register_family(
