@@ -116,13 +116,21 @@ class _Planner:
 
     def _grow(self, seed: GraphNode) -> _Block:
         block = _Block({seed.index}, seed.mapping)
-        first, second = (True, False) if self.options.order == "predecessors" else (False, True)
-        self._absorb(block, producers=first)
-        self._absorb(block, producers=second)
+        if self.options.order == "successors":
+            self._absorb(block, producers=False)
+            self._absorb(block, producers=True)
+            return block
+        self._absorb(block, producers=True)
+        while self._absorb(block, producers=False) and self._absorb(block, producers=True):
+            pass
         return block
 
-    def _absorb(self, block: _Block, producers: bool) -> None:
-        """Join neighbours on one side until none is left that may be joined; a success asks the others again."""
+    def _absorb(self, block: _Block, producers: bool) -> bool:
+        """Join neighbours on one side until none is left that may be joined; whether there was any.
+
+        A success asks the others again.
+        """
+        size = len(block.members)
         while True:
             for candidate in self._neighbours(block, producers):
                 entry = self.graph[candidate]
@@ -133,7 +141,7 @@ class _Planner:
                     block.mapping = combine(first.mapping, second.mapping).mapping
                     break
             else:
-                return
+                return len(block.members) > size
 
     def _neighbours(self, block: _Block, producers: bool) -> list[int]:
         found: set[int] = set()
@@ -154,11 +162,15 @@ class _Planner:
         """Join whole blocks along edges where nothing but the order of growing kept them apart."""
         if self.options.order == "successors":
             return  # the paper has no such step
-        for producer, consumer in self.graph.edges:
-            first, second = self.block_of[producer], self.block_of[consumer]
-            if first is None or second is None or first is second or self.refusal(first, second) is not None:
-                continue
-            self._close(_Block(first.members | second.members, combine(first.mapping, second.mapping).mapping))
+        joined = True
+        while joined:  # what was not convex may be so once others have joined
+            joined = False
+            for producer, consumer in self.graph.edges:
+                first, second = self.block_of[producer], self.block_of[consumer]
+                if first is None or second is None or first is second or self.refusal(first, second) is not None:
+                    continue
+                joined = True
+                self._close(_Block(first.members | second.members, combine(first.mapping, second.mapping).mapping))
 
     def refusal(self, first: _Block, second: _Block) -> Refusal | None:
         """The first check that forbids one block of two, where `first` feeds `second`; None if they may join."""
