@@ -7,6 +7,7 @@ folder.
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import json
 import os
@@ -39,7 +40,9 @@ def compile_in_worker(model: Any, target: str, options: CompileOptions, progress
         made = Path(folder) / "made.mlirfuse"
         if not made.exists():
             raise AssertionError(f"the compiler ended after {last} without a result")
-        return Artifact.load(made)  # mapped: the bytes stay although the name goes
+        artifact = Artifact.load(made)  # mapped: the bytes stay although the name goes
+        seconds = json.loads((Path(folder) / "seconds.json").read_text())
+        return dataclasses.replace(artifact, report={**artifact.report, "compile_seconds": seconds})
 
 
 def _model_file(model: Any, folder: Path) -> str:
@@ -122,6 +125,7 @@ def main() -> None:
     try:
         artifact = compile_here(job["model"], job["target"], CompileOptions.from_dict(job["options"]), tell)
         artifact.save(folder / "made.mlirfuse")
+        (folder / "seconds.json").write_text(json.dumps(artifact.report["compile_seconds"]))
     except errors.MlirfuseError as error:
         (folder / "error.json").write_text(json.dumps({"kind": type(error).__name__, "message": str(error)}))
 

@@ -33,7 +33,8 @@ class Artifact:
 
     `plans` is keyed by architecture: "sm_90" runs on compute capability 9.0 and later, "sm_90a" on 9.0
     exactly, a CPU plan's key is the machine ("x86_64"), the simulator's the chip it simulates. `weights` maps
-    a key to an array or a recipe. `report` is the report of `mlirfuse report`, `options` those it was compiled with.
+    a key to an array or a recipe. `report` is the report of `mlirfuse report` (its `compile_seconds` stay out of the
+    file: equal compilations give equal bytes), `options` those it was compiled with.
     """
 
     model: str
@@ -131,7 +132,7 @@ class Artifact:
             "outputs": [spec.to_json() for spec in self.outputs],
             "plans": plans,
             "weights": {**table, **recipes},
-            "report": self.report,
+            "report": {key: value for key, value in self.report.items() if key != "compile_seconds"},
             "options": self.options,
         }
         return container.serialize(manifest, sections)

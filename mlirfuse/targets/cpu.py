@@ -14,7 +14,7 @@ from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, Target, environment
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
-from mlirfuse.targets.finish import kernel_cache, weights_of
+from mlirfuse.targets.finish import kernel_cache, recorded_options, weights_of
 
 __all__ = ["BACKEND"]
 
@@ -49,7 +49,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         {ARCHITECTURE: host_plan(program, code)},
         weights_of(module, store),
         report,
-        options.to_dict(),
+        recorded_options(options),
     )
 
 

@@ -13,7 +13,7 @@ from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, Target, environment
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
-from mlirfuse.targets.finish import kernel_cache, weights_of
+from mlirfuse.targets.finish import kernel_cache, recorded_options, weights_of
 
 __all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "precision_of", "stage_options"]
 
@@ -65,7 +65,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         plans,
         weights_of(module, store),
         report,
-        compilation.options.to_dict(),
+        recorded_options(compilation.options),
     )
 
 

@@ -13,13 +13,18 @@ from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.pipeline.host_program import packed_weights
 from mlirfuse.options import CompileOptions, environment
 
-__all__ = ["kernel_cache", "weights_of"]
+__all__ = ["kernel_cache", "recorded_options", "weights_of"]
 
 
 def kernel_cache(options: CompileOptions) -> KernelCache | None:
     """Where compiled kernels are kept: as the options say, else as the environment does; None for nowhere."""
     directory = environment().cache_dir if options.cache_dir is None else options.cache_dir
     return KernelCache(Path(directory)) if directory else None
+
+
+def recorded_options(options: CompileOptions) -> dict[str, Any]:
+    """The options that an artifact tells of: those that change what was compiled."""
+    return {k: v for k, v in options.to_dict().items() if k not in ("workers", "cache_dir")}
 
 
 def weights_of(module: Any, store: Any) -> dict[str, Any]:

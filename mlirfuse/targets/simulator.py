@@ -10,7 +10,7 @@ from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
 from mlirfuse.targets.cuda import DEFAULT_CHIP, precision_of, stage_options
-from mlirfuse.targets.finish import weights_of
+from mlirfuse.targets.finish import recorded_options, weights_of
 
 __all__ = ["BACKEND"]
 
@@ -32,7 +32,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         {chip: plan},
         weights_of(module, store),
         report,
-        compilation.options.to_dict(),
+        recorded_options(compilation.options),
     )
 
 

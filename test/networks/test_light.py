@@ -5,7 +5,7 @@ import re
 import pytest
 from light_networks import LIGHT, artifact_of, expected_of, model_of, networks, relative_error
 
-from mlirfuse.compiler import emit
+from mlirfuse.compiler import compile_artifact, emit
 from mlirfuse.lowering.nvvm import ptxas
 from mlirfuse.options import CompileOptions
 from mlirfuse.runtime import load
@@ -62,6 +62,13 @@ def test_launches_counted_from_the_emitted_text(name):
         len(re.findall(r"gpu\.launch_func|memref\.copy|linalg\.fill|host_call", main))
         == (artifact_of(name, "simulator").report["totals"]["launches"])
     )
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda:sm_90"])
+def test_the_same_bytes_come_out_again(target, tmp_path):
+    options = CompileOptions(strict=True, cache_dir=str(tmp_path), workers=1)
+    again = compile_artifact(model_of("squeezenet"), target, options)
+    assert again.to_bytes() == artifact_of("squeezenet", target).to_bytes()
 
 
 def test_the_list_is_complete():
