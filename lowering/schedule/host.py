@@ -11,6 +11,7 @@ from mlirfuse.lowering.schedule.choose_contract import choose_contract
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
 from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections, map_weight_layouts
+from mlirfuse.lowering.schedule.host_rows import RowLoops, RowPlan, choose_rows
 from mlirfuse.lowering.schedule.packing import Packing
 from mlirfuse.lowering.schedule.program import Box, Stage, TileProgram
 
@@ -24,8 +25,8 @@ __all__ = [
     "weight_packings",
 ]
 
-HostSchedule = MapLoops | ContractTiles
-_KINDS: dict[str, type[HostSchedule]] = {"map": MapLoops, "contract": ContractTiles}
+HostSchedule = MapLoops | ContractTiles | RowLoops
+_KINDS: dict[str, type[HostSchedule]] = {"map": MapLoops, "contract": ContractTiles, "row": RowLoops}
 
 
 def host_schedule_to_dict(schedule: HostSchedule) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def host_schedule_from_dict(data: dict[str, Any]) -> HostSchedule:
 
 def choose_host_schedule(group: Group, device: Device) -> HostSchedule:
     """The schedule of a group on a CPU; every group has one, since any value can be computed point by point."""
-    return choose_contract(group, device) or choose_map(group, device)
+    return choose_contract(group, device) or choose_rows(group, device) or choose_map(group, device)
 
 
 def host_weight_layouts(group: Group, schedule: HostSchedule) -> Mapping[int, tuple[int, ...]]:
@@ -62,6 +63,8 @@ def host_program(group: Group, schedule: HostSchedule) -> TileProgram:
     boxes = tuple(Box(v, group.types[v].dims, "global", group.types[v].bytes) for v in (*group.inputs, *group.outputs))
     if isinstance(schedule, ContractTiles):
         return _contract_program(group, schedule, boxes)
+    if isinstance(schedule, RowLoops):
+        return _row_program(group, schedule, boxes)
     tiles = sum(section.tiles for section in map_sections(group, schedule))
     stages = tuple(Stage("map", v, "vector") for v in group.outputs)
     return TileProgram(group, schedule, (max(1, tiles),), 1, boxes, stages)
@@ -77,3 +80,12 @@ def _contract_program(group: Group, schedule: ContractTiles, boxes: tuple[Box, .
         boxes = (*boxes, Box(plan.a_value, plan.box, "shared", plan.scratch_bytes))
         stages.insert(0, Stage("copy_in", plan.a_value, "vector"))
     return TileProgram(group, schedule, plan.tiles, 1, boxes, tuple(stages), plan.scratch_bytes)
+
+
+def _row_program(group: Group, schedule: RowLoops, boxes: tuple[Box, ...]) -> TileProgram:
+    plan = RowPlan(group, schedule)
+    stages = (Stage("row", plan.anchor.result, "vector"), *(Stage("copy_out", v, "vector") for v in group.outputs))
+    scratch = plan.scratch_bytes if schedule.kept else 0
+    if scratch:
+        boxes = (*boxes, Box(plan.operand, (plan.scratch_elements,), "shared", scratch))
+    return TileProgram(group, schedule, (schedule.tiles,), 1, boxes, stages, scratch)

@@ -26,7 +26,7 @@ from mlirfuse.lowering.schedule.host_product import Product, product_member, pro
 from mlirfuse.lowering.schedule.packing import Packing, PackingSteps
 from mlirfuse.lowering.schedule.reads import address_of
 
-__all__ = ["ContractPlan", "ContractTiles", "KLoop"]
+__all__ = ["ContractPlan", "ContractTiles", "KLoop", "operand_order"]
 
 STAGED_LIMIT = 1 << 20  # bytes of scratch, which lies on the thread's stack
 
@@ -214,10 +214,7 @@ class ContractPlan:
     @cached_property
     def box_order(self) -> tuple[int, ...]:
         """A's dimensions in the memory order of its box, outermost first."""
-        tensor = self.group.types[self.a_value]
-        if self.a_value in self.group.inputs or tensor.layout is not None:
-            return tensor.layout if tensor.layout is not None else tuple(range(tensor.rank))
-        return _order_of_operands(self.group, self.a_value)
+        return operand_order(self.group, self.a_value)
 
     @cached_property
     def box_strides(self) -> tuple[int, ...]:
@@ -337,13 +334,11 @@ def _step(index: Sequence[Expr], strides: Sequence[int], variable: Expr) -> int:
     return step
 
 
-def _order_of_operands(group: Group, value: int) -> tuple[int, ...]:
-    """The memory order in which a computed value is best read side by side: that of its largest operand."""
-    dims = group.types[value].dims
-    candidates = [
-        group.types[v] for v in group.upstream(value) if v in group.inputs and group.types[v].rank == len(dims)
-    ]
-    largest = max(candidates, key=lambda t: t.size, default=None)
-    if largest is None or largest.layout is None:
-        return tuple(range(len(dims)))
-    return largest.layout
+def operand_order(group: Group, value: int) -> tuple[int, ...]:
+    """The memory order of a value, outermost first; a computed one is best read in that of its largest operand."""
+    tensor = group.types[value]
+    if value not in group.inputs and tensor.layout is None:
+        sources = [group.types[v] for v in group.upstream(value) if v in group.inputs]
+        alike = [t for t in sources if t.rank == tensor.rank]
+        tensor = max(alike, key=lambda t: t.size, default=tensor)
+    return tensor.layout if tensor.layout is not None else tuple(range(tensor.rank))
