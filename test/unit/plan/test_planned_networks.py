@@ -1,0 +1,99 @@
+"""The nine networks of the onnx package, from the graph to buffers: launches, verdicts, memory."""
+
+import dataclasses
+import functools
+import json
+import random
+from pathlib import Path
+
+import onnx
+import pytest
+
+from mlirfuse.dialect import WeightStore
+from mlirfuse.frontend import import_model
+from mlirfuse.lowering.passes import PassPipeline
+from mlirfuse.lowering.plan.buffers import read_places, read_program, write_places
+from mlirfuse.lowering.plan.check_arena import check_arena
+from mlirfuse.lowering.plan.graph import main_function
+from mlirfuse.lowering.plan.summary import summarize_plan
+from mlirfuse.mlir import context, ir
+
+LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
+REWRITING = (
+    "fusion-fold-constants", "fusion-remove-identities", "fusion-recognize-rows", "fusion-fold-scale",
+    "fusion-remove-identities", "fusion-move-past-concats", "canonicalize", "cse",
+)  # fmt: skip
+PLANNING = (
+    "fusion-classify", "fusion-materialize-outputs", "fusion-elide-concats", "fusion-duplicate-movement",
+    "fusion-plan", "fusion-form-groups", "fusion-fuse",
+)  # fmt: skip
+PLACING = ("fusion-assign-layouts", "fusion-assign-buffers")
+
+# network -> (launches here, launches of the best peer: ONNX Runtime, IREE or inductor)
+LAUNCHES = {
+    "bvlc_alexnet": (14, 14),
+    "densenet121": (126, 241),
+    "inception_v1": (75, 74),
+    "inception_v2": (84, 95),
+    "resnet50": (57, 57),
+    "shufflenet": (56, 74),
+    "squeezenet": (31, 36),
+    "vgg19": (25, 26),
+    "zfnet512": (14, 14),
+}
+
+
+@functools.cache
+def planned(network):
+    """The context and the module after all passes of this package."""
+    store = WeightStore()
+    with context() as ctx, store.active():
+        module = import_model(str(LIGHT / f"light_{network}.onnx"), store)
+        PassPipeline.of((*REWRITING, *PLANNING, *PLACING)).run(module)
+        return ctx, module
+
+
+@pytest.fixture(params=LAUNCHES)
+def network(request):
+    ctx, module = planned(request.param)
+    with ctx, ir.Location.unknown():
+        yield request.param, module.operation
+
+
+def test_launches_memory_and_verdicts(network):
+    name, module = network
+    summary = summarize_plan(module)
+    launches, peer = LAUNCHES[name]
+    assert summary.launches == launches <= peer + 1
+    assert summary.fallback_nodes == 0
+    assert summary.intermediate_bytes < summary.intermediate_bytes_unfused
+    assert sum(len(row.verdicts) for row in summary.groups) >= summary.launches - 1 - summary.elided_concats
+    assert all(v.reason and v.kind for row in summary.groups for v in row.verdicts)
+    assert not any("grew apart" in v.reason for row in summary.groups for v in row.verdicts)
+    json.dumps(summary.to_dict(), default=str)
+    assert check_arena(main_function(module)) == []
+
+
+def test_a_moved_buffer_is_noticed(network):
+    _, module = network
+    function = main_function(module)
+    program, places = read_program(function), read_places(function)
+    inner = [n for n, p in enumerate(places) if p.output is None and program.values[n].whole is None]
+    random.seed(0)
+    for _ in range(5):
+        consumer = random.choice([n for n in inner if program.values[n].writer is not None])
+        step = program.values[consumer].writer
+        read = [n for n in inner if n != consumer and step in program.values[n].readers]
+        if not read:
+            continue
+        wrong = list(places)
+        wrong[consumer] = dataclasses.replace(places[consumer], offset=places[read[0]].offset)
+        write_places(function, program, wrong)
+        assert check_arena(function), f"value {consumer} overwrites what it is computed from"
+    write_places(function, program, places)
+
+
+def test_the_arena_is_smaller_than_what_passes_through_it(network):
+    name, module = network
+    size = main_function(module).attributes["fusion.arena_bytes"].value
+    assert size < summarize_plan(module).intermediate_bytes * (0.75 if name != "zfnet512" else 1)
