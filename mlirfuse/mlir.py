@@ -10,7 +10,9 @@ The bindings are fast and unforgiving. What this module adds:
 
 import contextlib
 import functools
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,6 +46,9 @@ ir.DenseI64ArrayAttr.attr_name = "builtin.dense_array"
 
 def load_dialect(dialect: Any, ctx: ir.Context) -> None:
     """Load a Python-defined dialect into `ctx` unless it is there already."""
+    # The bindings look for a Python module of each op's dialect, and search again for every op where there is none.
+    module = f"torch_mlir.dialects.{dialect.DIALECT_NAMESPACE}"
+    sys.modules.setdefault(module, types.ModuleType(module, dialect.__doc__))
     with _load_lock, ctx:
         if not ctx.is_dialect_loaded(dialect.DIALECT_NAMESPACE):
             dialect.load()
