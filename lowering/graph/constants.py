@@ -41,7 +41,7 @@ def constant_array(value: Any) -> Any | None:
 
 
 def make_constant(array: Any, loc: Any, names: Sequence[str] = ()) -> Any:
-    """A splat if all elements are the same number, else a weight with its bytes in the store; at the insertion point."""
+    """A splat if all elements are the same number, else a weight with its bytes in the store."""
     array = np.asarray(array)
     tensor = TensorType(array.shape, array.dtype.name)
     number = _uniform(array)

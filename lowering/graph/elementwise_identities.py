@@ -59,7 +59,7 @@ def apply_once(op: Any, rewriter: Any) -> object:
     if inner is None:
         return no_match(op, "its operand is no unary function")
     first = attribute_value(inner, "kind")
-    if kind == first and kind in IDEMPOTENT or kind in ("relu", "abs") and first in NEVER_NEGATIVE:
+    if (kind == first and kind in IDEMPOTENT) or (kind in ("relu", "abs") and first in NEVER_NEGATIVE):
         replace_by_value(op, op.operands[0], rewriter)
     elif kind == first and kind in INVOLUTIONS:
         replace_by_value(op, inner.operands[0], rewriter, [inner])

@@ -72,7 +72,8 @@ def _of_splats(node: Node, arrays: list[Any], splats: list[Any]) -> Any | None:
     if not node.out.size:
         return None
     if node.op in POINTWISE:
-        element = semantics(node.op).reference(node, *(np.asarray(s).astype(a.dtype) for s, a in zip(splats, arrays, strict=True)))
+        elements = (np.asarray(s).astype(a.dtype) for s, a in zip(splats, arrays, strict=True))
+        element = semantics(node.op).reference(node, *elements)
     elif node.op in MOVEMENT and len(set(splats if node.op == "concat" else splats[:1])) == 1:
         element = np.asarray(splats[0]).astype(node.out.dtype)
     else:

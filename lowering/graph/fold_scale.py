@@ -39,7 +39,7 @@ def divide_by_multiplying(op: Any, rewriter: Any) -> object:
     if kind not in ("div", "sub") or not _is_float(op.results[0]) or owner_of(op.operands[0], "splat"):
         return no_match(op, "it is no division by or subtraction of a constant")
     c = constant_array(op.operands[1])
-    if c is None or constant_array(op.operands[0]) is not None or kind == "div" and not np.all(c):
+    if c is None or constant_array(op.operands[0]) is not None or (kind == "div" and not np.all(c)):
         return no_match(op, "what it divides by is not known")
     with rewriter.ip:
         other = make_constant(_rounded(1.0 / c.astype(np.float64) if kind == "div" else -c, c), op.location)
@@ -105,7 +105,7 @@ def scale_the_weight_by_the_input_channel(op: Any, rewriter: Any) -> object:
 @register_pattern("fold-scale", "fusion.binary")
 def scale_before_adding(op: Any, rewriter: Any) -> object:
     """(y + c1) * c2  =>  y * c2 + c1 * c2, where a weight or another factor can take c2"""
-    outer = _constant_side(op.results[0], "mul")
+    outer = _constant_side_of(op.operation, "mul")
     inner = _constant_side(outer[1], "add") if outer else None
     if outer is None or inner is None or len(list(outer[1].uses)) != 1:
         return no_match(op, "it does not scale a constant term")
@@ -136,7 +136,7 @@ def merge_constant_factors(op: Any, rewriter: Any) -> object:
 
 
 def _merge(op: Any, rewriter: Any, kind: str) -> object:
-    outer = _constant_side(op.results[0], kind)
+    outer = _constant_side_of(op.operation, kind)
     inner = _constant_side(outer[1], kind) if outer else None
     if outer is None or inner is None or len(list(outer[1].uses)) != 1:
         return no_match(op, "there is no second constant")
@@ -157,7 +157,11 @@ def _is_float(value: Any) -> bool:
 def _constant_side(value: Any, kind: str) -> tuple[ir.Operation, Any, Any] | None:
     """(op, x, c) where `value` is x `kind` c, or c `kind` x, for floating-point x and a known constant c."""
     op = owner_of(value, "binary")
-    if op is None or attribute_value(op, "kind") != kind or not _is_float(value):
+    return None if op is None else _constant_side_of(op, kind)
+
+
+def _constant_side_of(op: ir.Operation, kind: str) -> tuple[ir.Operation, Any, Any] | None:
+    if op.attributes["kind"].value != kind or not _is_float(op.results[0]):
         return None
     for x, other in ((op.operands[0], op.operands[1]), (op.operands[1], op.operands[0])):
         c = constant_array(other)
@@ -168,7 +172,9 @@ def _constant_side(value: Any, kind: str) -> tuple[ir.Operation, Any, Any] | Non
 
 def _scaled(op: Any, name: str) -> tuple[ir.Operation, Any] | None:
     """(producer, c) where `op` is producer * c, nobody else reads the producer, and the shape stays."""
-    match = _constant_side(op.results[0], "mul")
+    if op.attributes["kind"].value != "mul" or all(owner_of(v, name) is None for v in op.operands):
+        return None
+    match = _constant_side_of(op.operation, "mul")
     producer = owner_of(match[1], name) if match else None
     if match is None or producer is None or match[1].type != op.results[0].type or len(list(match[1].uses)) != 1:
         return None
@@ -184,7 +190,7 @@ def _along(c: Any, shape: tuple[int, ...], axis: int) -> Any | None:
 
 
 def _in_terms_of(c: Any, result: str, letters: str, rank: int) -> Any | None:
-    """`c`, which broadcasts against a result with dimensions `result`, with the dimensions `letters`; None if it cannot."""
+    """`c`, whose dimensions broadcast against `result`, with dimensions `letters`; None if it varies along others."""
     aligned = c.reshape([1] * (rank - c.ndim) + list(c.shape))
     if any(size > 1 and letter not in letters for letter, size in zip(result, aligned.shape, strict=True)):
         return None

@@ -128,6 +128,6 @@ def _square(value: Any) -> tuple[ir.Operation, Any] | None:
     if binary is None:
         return None
     kind, (a, b) = attribute_value(binary, "kind"), binary.operands
-    if kind == "mul" and a == b or kind == "pow" and splat_value(b) == 2:
+    if (kind == "mul" and a == b) or (kind == "pow" and splat_value(b) == 2):
         return binary, a
     return None

@@ -21,7 +21,12 @@ def replace_by_value(op: Any, value: Any, rewriter: Any, merged: Sequence[ir.Ope
 
 
 def replace_by_op(
-    op: Any, name: str, operands: Sequence[Any], attrs: Mapping[str, Any], rewriter: Any, merged: Sequence[ir.Operation] = ()
+    op: Any,
+    name: str,
+    operands: Sequence[Any],
+    attrs: Mapping[str, Any],
+    rewriter: Any,
+    merged: Sequence[ir.Operation] = (),
 ) -> None:
     """Let `name`(operands) take the place of an op, standing for it and for `merged`, which come before it."""
     names = tuple(dict.fromkeys(n for o in (*merged, op) for n in onnx_nodes(o)))

@@ -21,7 +21,7 @@ __all__ = ["Place", "Program", "Value", "place_of", "read_places", "read_program
 
 @dataclass(frozen=True)
 class Place:
-    """A strided view of the arena, of output buffer number `output`, or array number `host` of those that the host holds.
+    """A strided view of the arena or of output buffer number `output`, or array number `host` of those the host holds.
 
     `offset` is in bytes, `strides` in elements for each logical dimension, `bytes` those of the elements.
     """
@@ -173,4 +173,3 @@ def write_places(function: ir.Operation, program: Program, places: Sequence[Plac
 def read_places(function: ir.Operation) -> list[Place]:
     """The inverse of `write_places`."""
     return [Place.from_attribute(a) for op in makers(function) for a in ir.ArrayAttr(op.attributes["buffers"])]
-

@@ -50,7 +50,8 @@ def _parts(program: Program, places: list[Place]) -> Iterator[str]:
         part, whole = places[number], places[value.whole]
         start = value.start * whole.strides[value.axis] * np.dtype(value.tensor.dtype).itemsize
         if (part.offset, part.strides) != (whole.offset + start, whole.strides):
-            yield f"value {number} is not the part of value {value.whole} that starts at {value.start} on axis {value.axis}"
+            where = f"the part of value {value.whole} that starts at {value.start} on axis {value.axis}"
+            yield f"value {number} is not {where}"
 
 
 def _pairs(program: Program, places: list[Place], in_parallel: bool) -> Iterator[str]:
@@ -65,7 +66,8 @@ def _pairs(program: Program, places: list[Place], in_parallel: bool) -> Iterator
                 continue
             together = finished.together(a, b) if finished else _live_together(program, a, b)
             if together:
-                yield f"values {a} and {b} are in use at once and share bytes {max(low_a, low_b)} to {min(high_a, high_b)}"
+                shared = f"bytes {max(low_a, low_b)} to {min(high_a, high_b)}"
+                yield f"values {a} and {b} are in use at once and share {shared}"
 
 
 def _spans(program: Program, places: list[Place]) -> list[tuple[int, int, int]]:

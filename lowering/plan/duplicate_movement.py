@@ -19,7 +19,7 @@ MOVEMENT = frozenset({"expand", "reshape", "slice", "transpose"})
 @register_pass
 @dataclass(frozen=True)
 class DuplicateMovement:
-    """y = move(x), f(y), g(y)  =>  f(move(x)), g(move(x)): index arithmetic of f and g instead of a kernel and a tensor.
+    """y = move(x), f(y), g(y)  =>  f(move(x)), g(move(x)): index arithmetic in f and g, not a kernel and a tensor.
 
     Not where the movement ends the kernel of an anchor, which then stores y and nothing else, and not where y has to be
     in memory anyway: returned, read by a host node, or a part of an elided concat. Run before fusion-plan.

@@ -41,10 +41,10 @@ def free_concats(function: ir.Operation, into_outputs: bool = False) -> list[ir.
         operands = list(operation.operands)
         distinct = len(set(operands)) == len(operands)
         returned = any(use.owner.operation.name == "func.return" for use in operation.results[0].uses)
-        if distinct and not placed.intersection(operands) and all(map(_written_by_a_kernel, operands)):
-            if into_outputs or not returned:
-                found.append(operation)
-                placed.update(operands)
+        free = distinct and not placed.intersection(operands) and (into_outputs or not returned)
+        if free and all(map(_written_by_a_kernel, operands)):
+            found.append(operation)
+            placed.update(operands)
     return found
 
 

@@ -5,7 +5,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mlirfuse.dialect import active_store, attribute_value, build, node_of, onnx_nodes, segment_sizes, semantics, type_from_mlir
+from mlirfuse.dialect import (
+    active_store,
+    attribute_value,
+    build,
+    node_of,
+    onnx_nodes,
+    segment_sizes,
+    semantics,
+    type_from_mlir,
+)
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.graph import main_function, nodes_of
 from mlirfuse.mlir import ir

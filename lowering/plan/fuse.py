@@ -26,7 +26,8 @@ def join_only_producer_with_only_reader(op: Any, rewriter: Any) -> object:
     producers = _producers(op)
     if len(producers) != 1 or len(_readers(producers[0])) != 1:
         return no_match(op, "it is no straight pair of one block")
-    return join_groups(producers[0], op.operation, rewriter)
+    join_groups(producers[0], op.operation, rewriter)
+    return None
 
 
 @register_pattern("fuse", GROUP)
@@ -35,7 +36,8 @@ def join_latest_of_several_producers(op: Any, rewriter: Any) -> object:
     producers = _producers(op)
     if len(producers) < 2:
         return no_match(op, "it does not merge values of its block")
-    return join_groups(producers[-1], op.operation, rewriter)
+    join_groups(producers[-1], op.operation, rewriter)
+    return None
 
 
 @register_pattern("fuse", GROUP)
@@ -44,7 +46,8 @@ def join_producer_of_several_readers(op: Any, rewriter: Any) -> object:
     producers = _producers(op)
     if len(producers) != 1 or len(_readers(producers[0])) < 2:
         return no_match(op, "its producer has no other reader in its block")
-    return join_groups(producers[0], op.operation, rewriter)
+    join_groups(producers[0], op.operation, rewriter)
+    return None
 
 
 @register_pass
@@ -97,7 +100,9 @@ def mode_of(block: ir.Block) -> str:
     splits = any(len({_owner(use) for r in op.results for use in r.uses} & set(ops)) > 1 for op in ops)
     if len(ops) == 1:
         return "single"
-    return {(False, False): "straight", (True, False): "merge", (False, True): "split", (True, True): "mixed"}[merges, splits]
+    if merges and splits:
+        return "mixed"
+    return "merge" if merges else "split" if splits else "straight"
 
 
 def _joined_attributes(first: ir.Operation, second: ir.Operation) -> dict[str, Any]:
@@ -133,7 +138,7 @@ def _dependents(first: ir.Operation, second: ir.Operation) -> list[ir.Operation]
                 if user != second and user not in found and user.is_before_in_block(second):
                     found.append(user)
                     todo.append(user)
-    return sorted(found, key=functools.cmp_to_key(lambda a, b: -1 if a.is_before_in_block(b) else 1))
+    return sorted(found, key=_BY_PLACE)
 
 
 def _owner(use: Any) -> ir.Operation:
@@ -142,7 +147,8 @@ def _owner(use: Any) -> ir.Operation:
 
 def _producers(op: Any) -> list[ir.Operation]:
     """The groups of the op's block of the plan that feed it, each once, in order."""
-    return _sorted_group_mates(op, (v.owner.operation for v in op.operation.operands if not isinstance(v.owner, ir.Block)))
+    owners = (v.owner for v in op.operation.operands)
+    return _sorted_group_mates(op, (owner.operation for owner in owners if not isinstance(owner, ir.Block)))
 
 
 def _readers(op: Any) -> list[ir.Operation]:
@@ -152,4 +158,11 @@ def _readers(op: Any) -> list[ir.Operation]:
 def _sorted_group_mates(op: Any, others: Iterator[ir.Operation]) -> list[ir.Operation]:
     plan = attribute_value(op, "plan")
     mates = {o for o in others if o.name == GROUP and plan is not None and attribute_value(o, "plan") == plan}
-    return sorted(mates, key=functools.cmp_to_key(lambda a, b: -1 if a.is_before_in_block(b) else 1))
+    return sorted(mates, key=_BY_PLACE)
+
+
+def _compare_places(a: ir.Operation, b: ir.Operation) -> int:
+    return -1 if a.is_before_in_block(b) else 1
+
+
+_BY_PLACE = functools.cmp_to_key(_compare_places)

@@ -23,7 +23,8 @@ CONTRACTIONS = frozenset({"conv", "contract"})
 # These take part in a block, but not after its anchor: their result has other elements than their operand.
 _RESIZING = frozenset({"concat", "expand", "gather", "pad", "slice"})
 _CHEAP_UNARY = frozenset(
-    "abs ceil clip floor hardsigmoid hardswish isinf isnan leaky_relu neg not relu round sign square thresholded_relu".split()
+    {"abs", "ceil", "clip", "floor", "hardsigmoid", "hardswish", "isinf", "isnan", "leaky_relu", "neg", "not", "relu"}
+    | {"round", "sign", "square", "thresholded_relu"}
 )
 _EXPENSIVE_BINARY = frozenset({"fmod", "mod", "pow"})
 Place = tuple[Expr, ...]
@@ -81,7 +82,8 @@ class Legality:
                 return f"{n.label} is outside of all groups: {n.boundary}"
         anchors = [n for n in nodes if n.is_anchor]
         if len(anchors) > 1:
-            return f"{anchors[0].label} ({anchors[0].node.op}) and {anchors[1].label} ({anchors[1].node.op}) would share a kernel"
+            first, second = (f"{a.label} ({a.node.op})" for a in anchors[:2])
+            return f"{first} and {second} would share a kernel"
         if complaint := self._too_large(nodes, members):
             return complaint
         complaint = self._after_anchor(anchors[0], nodes, members) if anchors else self._without_anchor(members)
@@ -121,7 +123,9 @@ class Legality:
             if not is_epilogue_op(n):
                 return f"{n.label} ({n.node.op}) cannot follow {anchor.label} ({anchor.node.op}) in its kernel"
             if n.elements != anchor.elements:
-                return f"{n.label} has {n.elements} elements, but {anchor.label}, which it would follow, has {anchor.elements}"
+                return (
+                    f"{n.label} has {n.elements} elements, and {anchor.label}, which it would follow, {anchor.elements}"
+                )
             found = {self._place(n, i, places[p], self.graph[p]) for i, p in inherited}
             if len(found) > 1:
                 return f"{n.label} reads elements of {anchor.label} from two places"
@@ -129,7 +133,7 @@ class Legality:
         for m in outputs_of(self.graph, members):
             if m not in places:
                 users = ", ".join(self.graph[u].label for u in self.graph[m].users if u not in members) or "the caller"
-                return f"{self.graph[m].label} is also read by {users}, but does not follow {anchor.label} in its kernel"
+                return f"{self.graph[m].label} is also read by {users}, but does not follow {anchor.label}"
         return None
 
     @staticmethod

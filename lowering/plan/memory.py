@@ -58,7 +58,9 @@ def may_coexist_in_parallel(before: Sequence[int]) -> Callable[[Buffer, Buffer],
     return lambda a, b: not finished(a, b) and not finished(b, a)
 
 
-def plan_arena(buffers: Sequence[Buffer], may_coexist: Callable[[Buffer, Buffer], bool] = may_coexist_in_order) -> Arena:
+def plan_arena(
+    buffers: Sequence[Buffer], may_coexist: Callable[[Buffer, Buffer], bool] = may_coexist_in_order
+) -> Arena:
     """Offsets by greedy best fit: the largest buffer first, each in the smallest gap that holds it."""
     offsets = [0] * len(buffers)
     placed: list[int] = []

@@ -37,11 +37,10 @@ class Placement:
             where = self._graph[target].label if target is not None else "its own block"
             return f"{self._graph[stray].label} is computed once in the epilogue of {where}"
         for m in sorted(members):
-            if m not in anchors and self.follows[m] in anchors and self.home[m] is None:
-                return (
-                    f"after {self._graph[self.follows[m]].label}, {self._graph[m].label} would be one more tensor to store; "  # type: ignore[index]
-                    f"its reader computes it"
-                )
+            anchor = self.follows[m]
+            if anchor is not None and anchor != m and anchor in anchors and self.home[m] is None:
+                label, after = self._graph[m].label, self._graph[anchor].label
+                return f"after {after}, {label} would be one more tensor to store; its reader computes it"
         return None
 
     def _followed(self, entry: GraphNode, reachability: Reachability) -> int | None:

@@ -218,9 +218,11 @@ class _Planner:
         if cell.judgement == "profit":
             finding = self.chooser.why_separate(self.graph, first.members, second.members)
             return ("cost", finding.reason, dict(finding.numbers)) if finding else None
-        if MappingType.MANY_TO_MANY not in (first.mapping,):
-            if self.chooser.why_together(self.graph, first.members, second.members):
-                return None
+        proven = first.mapping != MappingType.MANY_TO_MANY and self.chooser.why_together(
+            self.graph, first.members, second.members
+        )
+        if proven:
+            return None
         return "table", f"{first.mapping} into {second.mapping}", {"first": first.mapping, "second": second.mapping}
 
     # --- the result ------------------------------------------------------------------------------
@@ -231,8 +233,9 @@ class _Planner:
         if self.options.fusion == "epilogue":
             blocks = [part for b in blocks for part in self._with_anchor_or_apart(b)]
         verdicts = tuple(
-            (p, c, self._verdict(p, c)) for p, c in self.graph.edges if self.block_of[p] is not self.block_of[c]
-            or self.graph[p].boundary or self.graph[c].boundary
+            (p, c, self._verdict(p, c))
+            for p, c in self.graph.edges
+            if self.block_of[p] is not self.block_of[c] or self.graph[p].boundary or self.graph[c].boundary
         )
         return Plan(_in_running_order(self.graph, blocks), verdicts)
 

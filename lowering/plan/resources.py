@@ -71,7 +71,7 @@ class ResourceModel:
         return Finding(f"one kernel would take {together * 1e6:.1f} us, two take {apart * 1e6:.1f} us", numbers)
 
     def why_together(self, graph: Graph, first: Members, second: Members) -> Finding | None:
-        """A One-to-Many producer pays where its readers read once, or where reading through it moves no more than it."""
+        """A One-to-Many producer pays where it is read once, or where reading through it moves no more than it does."""
         if any(graph[m].is_anchor or is_expensive(graph[m]) for m in first):
             return None
         through, stored = bytes_read(graph, first), bytes_written(graph, first)

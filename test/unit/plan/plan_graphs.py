@@ -68,7 +68,7 @@ def vector(channels=8):
 
 
 def check_plan(graph, plan):
-    """Every node in one block, blocks in an order in which they can run, and a verdict for each edge that is not fused."""
+    """Every node is in one block, blocks can run in their order, and each edge between two has a verdict."""
     block_of = {m: i for i, block in enumerate(plan.blocks) for m in block}
     assert sorted(block_of) == [n.index for n in graph if not n.boundary]
     assert sum(len(b) for b in plan.blocks) == len(block_of)

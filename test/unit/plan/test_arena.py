@@ -25,7 +25,8 @@ PARTS = f"""
 func.func @main(%x: tensor<2x64xf32>, %y: tensor<2x32xf32>) -> (tensor<2x96xf32>, tensor<2x64xf32>) {{
   %a = "fusion.unary"(%x) {{kind = "exp"}} : (tensor<2x64xf32>) -> tensor<2x64xf32>
   %b = "fusion.unary"(%y) {{kind = "sqrt"}} : (tensor<2x32xf32>) -> tensor<2x32xf32>
-  %c = "fusion.concat"(%a, %b) {{axis = 1 : i64, elided = true, {CONCAT}}} : (tensor<2x64xf32>, tensor<2x32xf32>) -> tensor<2x96xf32>
+  %c = "fusion.concat"(%a, %b) {{axis = 1 : i64, elided = true, {CONCAT}}}
+    : (tensor<2x64xf32>, tensor<2x32xf32>) -> tensor<2x96xf32>
   %d = "fusion.unary"(%c) {{kind = "neg"}} : (tensor<2x96xf32>) -> tensor<2x96xf32>
   %e = "fusion.unary"(%d) {{kind = "abs"}} : (tensor<2x96xf32>) -> tensor<2x96xf32>
   %f = "fusion.unary"(%a) {{kind = "neg"}} : (tensor<2x64xf32>) -> tensor<2x64xf32>

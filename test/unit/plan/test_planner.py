@@ -102,7 +102,7 @@ def test_local_response_normalisation_keeps_its_square():
 
 
 def test_a_gate_joins_the_convolution_that_it_feeds():
-    """Squeeze and excitation: a One-to-Many product before a convolution pays, since it reads no more than its result."""
+    """Squeeze and excitation: a One-to-Many product before a convolution pays, as it reads no more than its result."""
     g = GraphBuilder()
     x = image(32, 32)
     wide = g.conv(x, name="wide")
@@ -179,7 +179,7 @@ def test_options_keep_apart_and_force():
     assert blocks(g, force_fuse=(("relu1", "conv2"),)) == [(conv1,), (relu1, conv2)]
     assert blocks(g, fusion="none") == [(conv1,), (relu1,), (conv2,)]
     assert verdicts(g, no_fuse=("relu1",))[conv1, relu1].kind == "option"
-    with pytest.raises(MlirfuseError, match="cannot be one kernel.*would share a kernel"):
+    with pytest.raises(MlirfuseError, match=r"cannot be one kernel.*would share a kernel"):
         blocks(g, force_fuse=(("conv1", "conv2"),))
     with pytest.raises(MlirfuseError, match="no operation that stands for conv3"):
         blocks(g, force_fuse=(("conv1", "conv3"),))
@@ -244,6 +244,9 @@ def test_verdicts_travel_as_json():
     assert str(verdict) == "a -> b+c: table: many-to-many into many-to-many"
 
 
+KINDS = ["unary", "exp", "binary", "transpose", "reshape", "contract", "softmax", "boundary"]
+
+
 @st.composite
 def random_graphs(draw):
     g = GraphBuilder()
@@ -251,7 +254,7 @@ def random_graphs(draw):
     values = [g.unary("neg", matrix)]
     for _ in range(draw(st.integers(1, 24))):
         pick = st.sampled_from([*values[-5:], matrix])
-        kind = draw(st.sampled_from(["unary", "exp", "binary", "transpose", "reshape", "contract", "softmax", "boundary"]))
+        kind = draw(st.sampled_from(KINDS))
         x = draw(pick)
         if kind in ("unary", "exp"):
             values.append(g.unary("relu" if kind == "unary" else "exp", x))
