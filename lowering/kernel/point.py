@@ -21,6 +21,7 @@ from mlirfuse.dialect.indexing import Condition, Expr, Fetch, Var, as_expr, maxi
 from mlirfuse.dialect.reduction import WindowOp
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import Builder, compute_type, memory_type
+from mlirfuse.lowering.schedule.forward import same_place
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.mlir import affine, arith, ir, memref, vector
 
@@ -71,7 +72,7 @@ class Registers:
     value: Value
 
     def load(self, evaluator: Evaluator, index: tuple[Expr, ...]) -> Value:
-        if index != self.index:
+        if not same_place(index, self.index):
             raise NotInRegisters(f"the value at {index} is asked for, but registers hold {self.index}")
         return self.value
 
