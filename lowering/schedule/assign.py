@@ -9,7 +9,7 @@ from mlirfuse.device import device_for, host_device
 from mlirfuse.dialect import attribute_value, from_attribute, to_attribute, type_from_mlir, type_to_mlir
 from mlirfuse.dialect.node import TensorType
 from mlirfuse.lowering.passes import register_pass
-from mlirfuse.lowering.schedule import host_family, simt  # noqa: F401  they register their families
+from mlirfuse.lowering.schedule import host_family, simt_program  # noqa: F401  they register their families
 from mlirfuse.lowering.schedule.families import Family, family_of
 from mlirfuse.lowering.schedule.group import group_of
 from mlirfuse.mlir import ir

@@ -7,18 +7,14 @@ breaks.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlirfuse.device import Device
-from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.families import Family, register_family
 from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.problem import contract_problem
-from mlirfuse.lowering.schedule.program import Box, Stage, TileProgram
 
 __all__ = [
     "ContractTiles",

@@ -8,15 +8,9 @@ from group_builder import GroupBuilder, random_operands, reference, to_memory
 
 from mlirfuse.device import device_for
 from mlirfuse.lowering.gpu.emit import emit_kernel
-from mlirfuse.lowering.schedule.simt import (
-    ContractTiles,
-    MapTiles,
-    RowTiles,
-    TeamTiles,
-    choose_schedule,
-    tile_program,
-    weight_layouts,
-)
+from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, RowTiles, TeamTiles
+from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
+from mlirfuse.lowering.schedule.simt_program import tile_program
 from mlirfuse.mlir import context
 from mlirfuse.simulator import Kernel
 

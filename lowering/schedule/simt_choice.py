@@ -1,0 +1,128 @@
+"""Which SIMT schedules suit a group, the preferred first, and in which memory order they want its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mlirfuse.device import Device
+from mlirfuse.dialect import semantics
+from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.schedule.problem import contract_problem
+from mlirfuse.lowering.schedule.simt import (
+    SHARED_ROW_LIMIT,
+    WARP,
+    ContractTiles,
+    MapTiles,
+    RowTiles,
+    Schedule,
+    TeamTiles,
+    row_length,
+)
+
+__all__ = ["candidates", "choose_schedule", "weight_layouts"]
+
+
+def _reduction(anchor: Member) -> int:
+    return math.prod(semantics(anchor.node.op).indexing(anchor.node).reduction_sizes)
+
+
+def _vector_of(group: Group) -> int:
+    """Four where an element-wise group's outputs and work are wide enough, else one."""
+    out = group.types[group.outputs[0]]
+    order = out.layout or tuple(range(out.rank))
+    innermost = out.dims[order[-1]] if out.rank else 1
+    wide = out.size >= 1 << 16 and innermost % 4 == 0
+    return 4 if wide and all(group.types[o].dtype == "float32" for o in group.outputs) else 1
+
+
+def candidates(group: Group, device: Device) -> list[Schedule]:
+    """Schedules worth considering, the preferred first."""
+    anchor = group.anchor
+    found: list[Schedule] = []
+    if anchor is not None:
+        op, out = anchor.node.op, anchor.node.out
+        floating = out.dtype in ("float32", "float64")
+        if op in ("softmax", "normalize") and out.dtype == "float32":
+            length = row_length(anchor)
+            team = WARP if length <= 256 else 256
+            resident = 4 * length * (256 // team) <= SHARED_ROW_LIMIT
+            found.append(RowTiles(256, team, resident))
+        elif op in ("conv", "contract") and out.dtype == "float32":
+            found += _contract_candidates(group, anchor, device)
+        elif (
+            op == "reduce" and floating and not anchor.node.attrs["kind"].startswith("arg") and _reduction(anchor) >= 64
+        ):
+            team = 256 if _reduction(anchor) >= 4096 and out.size < 4 * device.multiprocessors else WARP
+            found.append(TeamTiles(256, team, 1))
+    vector = _vector_of(group) if anchor is None else 1
+    found.append(MapTiles(256 if group.types[group.outputs[0]].size >= 1 << 15 else 128, vector))
+    return found
+
+
+def _contract_candidates(group: Group, anchor: Member, device: Device) -> Sequence[Schedule]:
+    problem = contract_problem(anchor.node)
+    if problem.n * problem.k <= 64 or (problem.n < 4 and problem.k < 64):  # depthwise: no reuse to stage
+        return []
+    if problem.m <= 4 and problem.k >= 128:  # a product with few rows reads each weight once
+        vector = 4 if _reads_in_fours(anchor) else 1
+        return [TeamTiles(256, WARP, vector)]
+    if problem.n < 4 or problem.m < 4:
+        return []
+    tiles = [
+        ContractTiles(128, 64, 8, 8, 4),
+        ContractTiles(64, 64, 8, 4, 4),
+        ContractTiles(64, 32, 8, 4, 4),
+        ContractTiles(32, 32, 8, 4, 4),
+    ]
+
+    def cost(tile: ContractTiles) -> tuple[float, int]:
+        """Multiply-adds of the busiest multiprocessor, dearer the less a tile reuses; ties go to the larger tile."""
+        blocks = problem.batch * math.ceil(problem.m / tile.block_m) * math.ceil(problem.n / tile.block_n)
+        loads = (tile.block_m + tile.block_n) / (tile.block_m * tile.block_n)
+        area = tile.block_m * tile.block_n
+        return math.ceil(blocks / device.multiprocessors) * area * (1 + 16 * loads), -area
+
+    return sorted(tiles, key=cost)
+
+
+def _reads_in_fours(anchor: Member) -> bool:
+    """Whether the last reduced dimension is a multiple of four and adjacent in both row-major operands."""
+    indexing = semantics(anchor.node.op).indexing(anchor.node)
+    inner = indexing.reduction[-1] if indexing.reduction else None
+    if anchor.node.op == "conv":
+        sizes = indexing.reduction_sizes
+        if any(s != 1 for s in sizes[1:]):
+            return False
+        inner = indexing.reduction[0]
+    if inner is None or inner.is_constant or (inner.range[1] + 1) % 4:
+        return False
+    variable = inner.terms[0][0]
+    for access, tensor in zip(indexing.operands, anchor.node.inputs, strict=True):
+        address = sum((e * s for e, s in zip(access.index, tensor.strides(), strict=True)), start=inner * 0)
+        if address.coefficient(variable) != 1:  # type: ignore[arg-type]
+            return False
+    return True
+
+
+def choose_schedule(group: Group, device: Device) -> Schedule:
+    """The first legal candidate; every group has one, since any value can be computed point by point."""
+    return next(s for s in candidates(group, device) if s.why_illegal(group, device) is None)
+
+
+def weight_layouts(group: Group, schedule: Schedule) -> dict[int, tuple[int, ...]]:
+    """Layouts that constant operands should have: a register tile reads neighbouring output channels together."""
+    anchor = group.anchor
+    if not isinstance(schedule, ContractTiles) or anchor is None or anchor.node.constant[1:2] != (True,):
+        return {}
+    operand = anchor.operands[1]
+    if operand not in group.inputs:
+        return {}
+    if anchor.node.op == "conv":
+        return {operand: (*range(2, anchor.node.inputs[1].rank), 1, 0)}  # taps, input channel, output channel
+    letters = anchor.node.attrs["equation"].split("->")[0].split(",")[1]
+    result = anchor.node.attrs["equation"].split("->")[1]
+    first = anchor.node.attrs["equation"].split(",")[0]
+    free = [i for i, s in enumerate(letters) if s in result and s not in first]
+    rest = [i for i in range(len(letters)) if i not in free]
+    return {operand: (*rest, *free)} if free else {}
