@@ -21,9 +21,10 @@ __all__ = [
     "MapTiles",
     "RowTiles",
     "TeamTiles",
-    "choose_schedule",
+    "reduction_length",
+    "row_length",
     "schedule_from_dict",
-    "tile_program",
+    "schedule_to_dict",
 ]
 
 WARP = 32
@@ -70,8 +71,8 @@ class TeamTiles:
             return f"a team of {self.team} is neither a warp nor the block of {self.threads}"
         if self.team > WARP and node.out.dtype == "float64":
             return "warps exchange single precision through shared memory, not float64"
-        if _reduction(group.anchor) % self.vector:
-            return f"vectors of {self.vector} do not divide a reduction of {_reduction(group.anchor)} elements"
+        if reduction_length(group.anchor) % self.vector:
+            return f"vectors of {self.vector} do not divide a reduction of {reduction_length(group.anchor)} elements"
         return _epilogue_problem(group)
 
 
@@ -170,6 +171,10 @@ def schedule_from_dict(data: dict[str, Any]) -> Schedule:
 def row_length(anchor: Member) -> int:
     """Elements of one row of a softmax or normalisation."""
     return math.prod(anchor.node.inputs[0].dims[axis] for axis in anchor.node.attrs["axes"])
+
+
+def reduction_length(anchor: Member) -> int:
+    return math.prod(semantics(anchor.node.op).indexing(anchor.node).reduction_sizes)
 
 
 def _epilogue_problem(group: Group) -> str | None:

@@ -17,14 +17,11 @@ from mlirfuse.lowering.schedule.simt import (
     RowTiles,
     Schedule,
     TeamTiles,
+    reduction_length,
     row_length,
 )
 
 __all__ = ["candidates", "choose_schedule", "weight_layouts"]
-
-
-def _reduction(anchor: Member) -> int:
-    return math.prod(semantics(anchor.node.op).indexing(anchor.node).reduction_sizes)
 
 
 def _vector_of(group: Group) -> int:
@@ -51,9 +48,12 @@ def candidates(group: Group, device: Device) -> list[Schedule]:
         elif op in ("conv", "contract") and out.dtype == "float32":
             found += _contract_candidates(group, anchor, device)
         elif (
-            op == "reduce" and floating and not anchor.node.attrs["kind"].startswith("arg") and _reduction(anchor) >= 64
+            op == "reduce"
+            and floating
+            and not anchor.node.attrs["kind"].startswith("arg")
+            and reduction_length(anchor) >= 64
         ):
-            team = 256 if _reduction(anchor) >= 4096 and out.size < 4 * device.multiprocessors else WARP
+            team = 256 if reduction_length(anchor) >= 4096 and out.size < 4 * device.multiprocessors else WARP
             found.append(TeamTiles(256, team, 1))
     vector = _vector_of(group) if anchor is None else 1
     found.append(MapTiles(256 if group.types[group.outputs[0]].size >= 1 << 15 else 128, vector))
