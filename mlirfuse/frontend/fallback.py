@@ -78,7 +78,7 @@ def infer_outputs(island: Island, outputs: Sequence[str]) -> dict[str, onnx.Type
     model.functions.extend(island.functions)
     try:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  # noqa: BLE001 -- no types, then
+    except Exception:  # no types, then
         return {}
     return {value.name: value.type for value in inferred.graph.output if value.type.WhichOneof("value")}
 

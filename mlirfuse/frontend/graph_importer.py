@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import onnx
 from mlirfuse.dialect import TensorType, WeightStore, build, type_to_mlir
 from mlirfuse.errors import InvalidModel, UnsupportedOp
 from mlirfuse.frontend.builder import OpBuilder
-from mlirfuse.frontend.expansion import expansion_of, renamed_branch
+from mlirfuse.frontend.expansion import Expansion, expansion_of, inlined, renamed_branch
 from mlirfuse.frontend.fallback import Island, Opaque, encoded, infer_outputs, island_of, tensor_type
 from mlirfuse.frontend.host_node import run_host_node
 from mlirfuse.frontend.model import ImportedModel, load_model
@@ -56,8 +57,8 @@ def import_model(
     if strict and fallbacks:
         listed = "; ".join(f"'{s.name}' ({s.op_type}): {s.reason}" for s in fallbacks)
         raise UnsupportedOp(
-            f"{importer.model.name}: {len(fallbacks)} of {len(importer.statuses)} nodes have no kernels and would run on the host, "
-            f"which strict forbids: {listed}. Compile without strict, or change these nodes."
+            f"{importer.model.name}: {len(fallbacks)} of {len(importer.statuses)} nodes have no kernels and would run "
+            f"on the host, which strict forbids: {listed}. Compile without strict, or change these nodes."
         )
     return module
 
@@ -70,6 +71,8 @@ class GraphImporter:
         self.builder = OpBuilder(store, model.rebatch)
         self.statuses: list[NodeStatus] = []
         self.tolerant = tolerant
+        self._opsets: Mapping[str, int] = dict(model.opsets)
+        self._inside_function = False
         self._inferred: dict[str, onnx.TypeProto] | None = None
 
     def run(self) -> ir.Module:
@@ -173,16 +176,16 @@ class GraphImporter:
                 reason = refused
         if node.op_type == "If" and node.domain in ("", "ai.onnx"):
             return self._chosen_branch(call, scope)
-        if call.inputs and all(t is None or t.known for t in call.inputs) and not captured_names(node):
-            if (folded := self._evaluated(call)) is not None:
-                return folded
-        function = expansion_of(self.model, call)
-        if function is None:
+        constant = call.inputs and all(t is None or t.known for t in call.inputs) and not captured_names(node)
+        if constant and (folded := self._evaluated(call)) is not None:
+            return folded
+        expansion = expansion_of(self.model, call)
+        if expansion is None:
             raise reason or NoRule(f"there is no rule for {node.op_type}")
-        return self._expanded(call, *function)
+        return self._expanded(call, expansion, scope)
 
     def _opset(self, domain: str) -> int:
-        return self.model.opsets.get("" if domain == "ai.onnx" else domain, 1)
+        return self._opsets.get("" if domain == "ai.onnx" else domain, 1)
 
     def _evaluated(self, call: NodeCall) -> Scope | None:
         """A node whose inputs are all known, run at once; None if that fails."""
@@ -193,7 +196,7 @@ class GraphImporter:
         proto.CopyFrom(call.proto)
         try:
             arrays = run_host_node(proto, call.opset, [np.asarray(t.array) for t in given])
-        except Exception:  # noqa: BLE001 -- then it is a fall-back like any other
+        except Exception:  # then it is a fall-back like any other
             return None
         results = dict(zip([o for o in proto.output if o], map(_known_weight, arrays), strict=True))
         return results if all(r.representable for r in results.values()) else None
@@ -209,40 +212,44 @@ class GraphImporter:
             self.import_node(node, scope)
         return {name: scope[inner] for name, inner in zip(call.proto.output, outputs, strict=True) if name}
 
-    def _expanded(
-        self, call: NodeCall, nodes: Sequence[onnx.NodeProto], formals: Sequence[str], outputs: Sequence[str]
-    ) -> Scope:
+    def _expanded(self, call: NodeCall, expansion: Expansion, scope: Scope) -> Scope:
         """A node as the nodes of its function; NoRule if one of them has none."""
-        inner: Scope = dict.fromkeys(formals)
-        inner.update(dict(zip(formals, call.inputs, strict=False)))
-        for node in nodes:
-            self.builder.node_name = call.name
-            proto = onnx.NodeProto()
-            proto.CopyFrom(node)
-            proto.name = call.name
-            for slot, name in enumerate(proto.input):
-                if name and inner.get(name) is None:
-                    proto.input[slot] = ""  # an optional input that the caller left out
-            while proto.input and not proto.input[-1]:
-                proto.input.pop()
-            try:
-                inner.update(self.native(proto, inner))
-            except NoRule as reason:
+        mark, outer, outermost = len(self.builder.emitted), self._opsets, not self._inside_function
+        inner: Scope = dict.fromkeys(expansion.inputs)
+        inner.update(dict(zip(expansion.inputs, call.inputs, strict=False)))
+        self._opsets, self._inside_function = {**outer, **expansion.opsets}, True
+        try:
+            for node in expansion.nodes:
+                self.builder.node_name = call.name
+                inner.update(self.native(_called(node, call.name, inner), inner))
+            names = zip(call.proto.output, expansion.outputs, strict=False)
+            return {name: inner[formal] for name, formal in names if name}
+        except NoRule as reason:
+            self.builder.undo(mark)
+            if not outermost or (call.proto.domain, call.op_type) not in self.model.functions:
                 raise NoRule(f"its definition needs {node.op_type}: {reason}") from reason
-        return {name: inner[formal] for name, formal in zip(call.proto.output, outputs, strict=False) if name}
+            # no evaluator knows the model's own functions, so their nodes go to the host one by one
+            self._inside_function = False
+            nodes, outputs = inlined(expansion, call)
+            for node in nodes:
+                self.import_node(node, scope)
+            return {name: scope[inner] for name, inner in zip(call.proto.output, outputs, strict=False) if name}
+        finally:
+            self._opsets, self._inside_function = outer, not outermost
 
     # --- fall-back --------------------------------------------------------------------------------
 
     def _on_host(self, node: onnx.NodeProto, scope: Scope) -> Scope:
         """The outputs of `node` as results of fusion.fallback, or Opaque where no tensor can hold them."""
         names = dict.fromkeys((*filter(None, node.input), *captured_names(node)))
-        island = island_of(node, {name: scope[name] for name in names}, self.model.opsets)  # type: ignore[misc]
+        island = island_of(node, {name: scope[name] for name in names}, self._opsets)  # type: ignore[misc]
         outputs = [name for name in node.output if name]
         inferred = infer_outputs(island, outputs)
         if not inferred and not self._runnable(node):
             raise UnsupportedOp(
-                f"{self.model.name}: the node '{node.name}' is of type {node.domain}.{node.op_type}, which is neither an ONNX operator "
-                "nor a function of the model; register a rule for it (entry point group mlirfuse.importers) or replace the node."
+                f"{self.model.name}: the node '{node.name}' is of type {node.domain}.{node.op_type}, neither an "
+                "ONNX operator nor a function of the model; register a rule for it (entry point group "
+                "mlirfuse.importers) or replace the node."
             )
         types = {name: tensor_type([inferred.get(name), self._whole_model_type(name)]) for name in outputs}
         held = [name for name in outputs if types[name] is not None]
@@ -271,12 +278,23 @@ class GraphImporter:
         """What inference over the whole model, and the model's own annotations, say of a value."""
         if self._inferred is None:
             declared = self.model.declared
-            try:
+            with contextlib.suppress(Exception):  # then the model's own annotations have to do
                 declared = onnx.shape_inference.infer_shapes(declared, data_prop=True)
-            except Exception:  # noqa: BLE001 -- the model's own annotations have to do
-                pass
             self._inferred = {value.name: value.type for value in (*declared.graph.value_info, *declared.graph.output)}
         return self._inferred.get(name)
+
+
+def _called(node: onnx.NodeProto, name: str, scope: Scope) -> onnx.NodeProto:
+    """A node of a function under its caller's name, without the optional inputs that the caller left out."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.name = name
+    for slot, value in enumerate(copy.input):
+        if value and scope.get(value) is None:
+            copy.input[slot] = ""
+    while copy.input and not copy.input[-1]:
+        copy.input.pop()
+    return copy
 
 
 def _known_weight(array: Any) -> Tensor:

@@ -59,7 +59,11 @@ def model_of_node(node: onnx.NodeProto, opset: int, inputs: Mapping[str, onnx.Ty
     imports = {"": oldest_opset([node], opset)}
     if node.domain not in ("", "ai.onnx"):
         imports[node.domain] = max(
-            (s.since_version for s in onnx.defs.get_all_schemas_with_history() if (s.name, s.domain) == (node.op_type, node.domain)),
+            (
+                s.since_version
+                for s in onnx.defs.get_all_schemas_with_history()
+                if (s.name, s.domain) == (node.op_type, node.domain)
+            ),
             default=1,
         )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid(d, v) for d, v in imports.items()])
@@ -94,7 +98,7 @@ def run_host_node(node: onnx.NodeProto, opset: int, arrays: Sequence[Any]) -> li
     if session is not None:
         try:
             return session.run(None, given)
-        except Exception:  # noqa: BLE001 -- the reference evaluator gets its turn, and its error is shown
+        except Exception:  # the reference evaluator gets its turn, and its error is shown
             pass
     from onnx.reference import ReferenceEvaluator
 
@@ -105,7 +109,7 @@ def run_host_node(node: onnx.NodeProto, opset: int, arrays: Sequence[Any]) -> li
 
 @functools.cache
 def _old_softmaxes() -> list[Any]:
-    """Softmax and LogSoftmax as they were before opset 13, over all axes from `axis` on: the evaluator has the new ones only."""
+    """Softmax and LogSoftmax as before opset 13, over all axes from `axis` on: the evaluator has only the new ones."""
     from onnx.reference.op_run import OpRun
 
     def exponentials(x: Any, axis: int | None) -> tuple[Any, Any]:
@@ -141,5 +145,5 @@ def _runtime_session(model: bytes) -> Any | None:
     options.intra_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception:  # noqa: BLE001 -- an opset or operator that this version of ONNX Runtime does not know
+    except Exception:  # an opset or operator that this version of ONNX Runtime does not know
         return None

@@ -103,7 +103,7 @@ def _symbols(
             bound, by = symbols.setdefault(dim, (int(size), value.name))
             if bound != int(size):
                 raise InvalidModel(
-                    f"{model}: the dimension '{dim}' is {bound} in the shape given for '{by}' and {size} in the one for "
+                    f"{model}: the dimension '{dim}' is {bound} in the shape given for '{by}' and {size} for "
                     f"'{value.name}'; it must be the same in both."
                 )
     return symbols
@@ -122,8 +122,9 @@ def _resolved(
         if not isinstance(size, int):
             example = "x".join(str(d) if isinstance(d, int) else "1" for d in declared)
             raise InvalidModel(
-                f"{model}: the input '{name}' has the symbolic dimension '{dim or '?'}' in its shape {_text(declared)}, "
-                f"and kernels are compiled for one shape; bind it, for example --shape {name}={example}."
+                f"{model}: the input '{name}' has the symbolic dimension '{dim or '?'}' in its shape "
+                f"{_text(declared)}, and kernels are compiled for one shape; "
+                f"bind it, for example --shape {name}={example}."
             )
         shape.append(size)
     return tuple(shape)

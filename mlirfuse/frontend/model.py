@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from mlirfuse.dialect import TensorType
+from mlirfuse.errors import InvalidModel
 from mlirfuse.frontend.input_shapes import Binding, bind_inputs
 from mlirfuse.frontend.node_order import live_nodes, name_nodes, sort_nodes
 from mlirfuse.frontend.source import INLINE_BYTES, Source, read_source
@@ -57,12 +58,21 @@ def load_model(
     """
     if isinstance(source, ImportedModel):
         return source
-    read = read_source(source)
+    try:
+        return _loaded(read_source(source), shapes or {})
+    except UnicodeDecodeError as error:  # protobuf decodes names when they are looked at
+        raise InvalidModel(
+            f"The model holds a name that is no UTF-8 text ({error.reason}): the file is damaged; "
+            "fetch or export it again."
+        ) from error
+
+
+def _loaded(read: Source, shapes: Mapping[str, Sequence[int]]) -> ImportedModel:
     nodes = sort_nodes(read.name, read.skeleton.graph, read.weights)
     name_nodes(nodes)
     skeleton = _with_nodes(read, nodes)
     check_skeleton(read.name, skeleton)
-    binding = bind_inputs(read.name, skeleton.graph, read.weights, shapes or {})
+    binding = bind_inputs(read.name, skeleton.graph, read.weights, shapes)
     declared = _bound(skeleton, binding)
     functions = {(f.domain, f.name): f for f in skeleton.functions}
     return ImportedModel(

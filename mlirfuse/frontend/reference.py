@@ -90,5 +90,4 @@ def run_op(operation: Any, operands: list[Any], store: WeightStore) -> list[Any]
         case "fusion.fallback":
             node = decode_node(attribute_value(operation, "node"))
             return run_host_node(node, attribute_value(operation, "opset"), operands)
-    node = node_of(operation)
-    return [semantics(operation.name).reference(node, *operands)]
+    return [semantics(operation.name).reference(node_of(operation), *operands)]

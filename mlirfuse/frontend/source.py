@@ -60,11 +60,13 @@ def _parse(data: bytes, where: str) -> onnx.ModelProto:
     except DecodeError as error:
         raise InvalidModel(
             f"{where} is not a readable ONNX file ({len(data)} bytes): {_first_line(error)}. "
-            "It is truncated, damaged, or another format (a Git LFS pointer is a text of three lines); fetch or export it again."
+            "It is truncated, damaged, or another format (a Git LFS pointer is a text of three lines); "
+            "fetch or export it again."
         ) from error
     if not model.HasField("graph"):
         raise InvalidModel(
-            f"{where} holds no graph ({len(data)} bytes): it is truncated or not an ONNX model; fetch or export it again."
+            f"{where} holds no graph ({len(data)} bytes): it is truncated or not an ONNX model; "
+            "fetch or export it again."
         )
     return model
 
@@ -105,8 +107,8 @@ def _initializer(tensor: onnx.TensorProto, folder: Path | None, model: str) -> A
         return numpy_helper.to_array(tensor)
     except Exception as error:
         raise InvalidModel(
-            f"{model}: the initializer '{tensor.name}' does not hold the {tuple(tensor.dims)} elements that it declares: "
-            f"{_first_line(error)}. The file is truncated or damaged; fetch or export it again."
+            f"{model}: the initializer '{tensor.name}' does not hold the {tuple(tensor.dims)} elements that it "
+            f"declares: {_first_line(error)}. The file is truncated or damaged; fetch or export it again."
         ) from error
 
 
@@ -137,8 +139,8 @@ def _external(tensor: onnx.TensorProto, folder: Path | None, model: str) -> Any:
     size = path.stat().st_size
     if offset < 0 or offset + length > size or (not packed and length != count * dtype.itemsize):
         raise InvalidModel(
-            f"{where} at bytes {offset} to {offset + length}, but needs {count * dtype.itemsize} bytes of a file of {size}; "
-            "the file is truncated or belongs to another model."
+            f"{where} at bytes {offset} to {offset + length}, but needs {count * dtype.itemsize} bytes of a file of "
+            f"{size}; the file is truncated or belongs to another model."
         )
     if packed or count == 0:
         loaded = onnx.TensorProto()

@@ -23,17 +23,29 @@ def check_skeleton(name: str, model: onnx.ModelProto) -> None:
     for opset in model.opset_import:
         if opset.domain in ("", "ai.onnx") and opset.version > newest:
             raise InvalidModel(
-                f"{name} uses opset {opset.version}, but the installed onnx package {onnx.__version__} knows opsets up to {newest}; "
-                "update onnx, or export the model with an older opset."
+                f"{name} uses opset {opset.version}, but the installed onnx package {onnx.__version__} knows opsets up "
+                f"to {newest}; update onnx, or export the model with an older opset."
             )
     if model.ir_version > onnx.IR_VERSION:
         model.ir_version = onnx.IR_VERSION  # later versions only add fields that inference does not read
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_with_shapes(model))
     except onnx.checker.ValidationError as error:
         raise InvalidModel(
             f"{name} is not a valid ONNX model: {_paragraph(str(error))} Export the model again."
         ) from error
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose inputs and outputs all have types and shapes: onnx asks for them, and we infer them."""
+    complete = onnx.ModelProto()
+    complete.CopyFrom(model)
+    for value in (*complete.graph.input, *complete.graph.output):
+        if value.type.WhichOneof("value") in (None, "tensor_type"):
+            tensor = value.type.tensor_type
+            tensor.elem_type = tensor.elem_type or onnx.TensorProto.FLOAT
+            tensor.shape.SetInParent()
+    return complete
 
 
 def _paragraph(message: str) -> str:

@@ -11,9 +11,9 @@ from mlirfuse.frontend.tensor import Tensor
 __all__: list[str] = []
 
 BINARY = {
-    "Add": "add", "And": "and", "BitwiseAnd": "bit_and", "BitwiseOr": "bit_or", "BitwiseXor": "bit_xor", "Div": "div",
-    "Equal": "equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "Less": "less", "LessOrEqual": "less_equal",
-    "Mul": "mul", "Or": "or", "Sub": "sub", "Xor": "xor",
+    "Add": "add", "And": "and", "BitwiseAnd": "bit_and", "BitwiseOr": "bit_or", "BitwiseXor": "bit_xor",
+    "Div": "div", "Equal": "equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "Less": "less",
+    "LessOrEqual": "less_equal", "Mul": "mul", "Or": "or", "Sub": "sub", "Xor": "xor",
 }  # fmt: skip
 VARIADIC = {"Max": "max", "Mean": "add", "Min": "min", "Sum": "add"}
 

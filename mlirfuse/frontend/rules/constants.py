@@ -1,7 +1,6 @@
 """Values that are known while importing: constants, and what only depends on shapes."""
 
 import numpy as np
-
 from onnx import helper
 
 from mlirfuse.frontend.builder import OpBuilder
@@ -79,8 +78,9 @@ def eye_like(b: OpBuilder, node: NodeCall) -> Tensor:
     x = node.input()
     if x.rank != 2 or not x.static:
         raise NoRule("needs a matrix of static shape")
-    dtype = helper.tensor_dtype_to_np_dtype(node.attr("dtype")) if node.has("dtype") else x.dtype
-    return b.constant(np.eye(*x.dims, k=node.attr("k", 0)), dtype)
+    dtype = helper.tensor_dtype_to_np_dtype(node.attr("dtype")).name if node.has("dtype") else x.dtype
+    rows, columns = x.dims
+    return b.constant(np.eye(rows, columns, k=int(node.attr("k", 0))), dtype)
 
 
 @importer("OptionalHasElement")

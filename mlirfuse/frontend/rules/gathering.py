@@ -97,7 +97,7 @@ def linear_index(b: OpBuilder, indices: Tensor, sizes: tuple[int, ...]) -> Tenso
 
 @importer("ScatterND", "ScatterElements", "Scatter")
 def scatter(b: OpBuilder, node: NodeCall) -> Tensor:
-    """With known indices: a gather from x and the updates end to end, by a constant table of where each element is from."""
+    """With known indices: a gather from x and the updates end to end, by a constant table of where to look."""
     x, updates = node.input(0), node.input(2)
     indices = node.array(1, "indices")
     assert indices is not None

@@ -25,9 +25,9 @@ def dropout(b: OpBuilder, node: NodeCall) -> list[Tensor]:
     """The value itself when inferring; the mask keeps everything."""
     x = node.input()
     training, ratio = node.optional(2), node.optional(1)
-    if training is not None and not (training.known and not training.array.any()):
-        if not (ratio is not None and ratio.known and float(ratio.array) == 0.0):
-            raise NoRule("may be in training mode: it drops elements at random")
+    inferring = training is None or (training.known and not training.array.any())
+    if not inferring and not (ratio is not None and ratio.known and float(ratio.array.reshape(())) == 0.0):
+        raise NoRule("may be in training mode: it drops elements at random")
     mask = "bool" if node.opset >= 10 else x.dtype
     return [x, b.expand(b.constant(1, mask), x.dims)] if any(node.used[1:]) else [x]
 

@@ -32,7 +32,8 @@ def batch_normalization(b: OpBuilder, node: NodeCall) -> Tensor:
         raise NoRule("is in training mode: it computes statistics of the batch")
     if any(v.dims != x.dims[1 : 1 + v.rank] or not v.rank for v in (scale, bias, mean, variance)):
         raise InvalidNode(
-            f"has statistics {scale.type}, {bias.type}, {mean.type}, {variance.type} that do not fit the channels of {x.type}"
+            f"has statistics {scale.type}, {bias.type}, {mean.type}, {variance.type} "
+            f"that do not fit the channels of {x.type}"
         )
     epsilon = float(node.attr("epsilon", 1e-5))
     if all(v.known for v in (scale, bias, mean, variance)):

@@ -24,7 +24,9 @@ def aligned(b: OpBuilder, v: Tensor, x: Tensor, axis: int, block: int) -> Tensor
         return b.reshape(v, [v.dims[0] if i == axis else 1 for i in range(x.rank)])
     if not block or v.rank != x.rank:
         raise InvalidNode(f"has scales {v.type} for {x.type}")
-    inner = b.expand(b.reshape(v, (*v.dims[: axis + 1], 1, *v.dims[axis + 1 :])), (*v.dims[: axis + 1], block, *v.dims[axis + 1 :]))
+    inner = b.expand(
+        b.reshape(v, (*v.dims[: axis + 1], 1, *v.dims[axis + 1 :])), (*v.dims[: axis + 1], block, *v.dims[axis + 1 :])
+    )
     repeated = b.reshape(inner, (*v.dims[:axis], v.dims[axis] * block, *v.dims[axis + 1 :]))
     return b.slice(repeated, (0,) * x.rank, x.dims)
 

@@ -63,7 +63,15 @@ def upsample(b: OpBuilder, node: NodeCall) -> Tensor:
         raise InvalidNode(f"needs a scale for each axis of {x.type}")
     axes = {i: Axis(d, int(np.floor(d * s)), float(s)) for i, (d, s) in enumerate(zip(x.dims, scales, strict=True))}
     mode = node.attr("mode", "nearest")
-    return _resized(b, x, axes, node, mode="linear" if mode in ("linear", "bilinear") else mode, coordinates="asymmetric", nearest="floor")
+    return _resized(
+        b,
+        x,
+        axes,
+        node,
+        mode="linear" if mode in ("linear", "bilinear") else mode,
+        coordinates="asymmetric",
+        nearest="floor",
+    )
 
 
 @importer("Resize")
@@ -102,7 +110,12 @@ def _axes(node: NodeCall, x: Tensor, old: bool, coordinates: str) -> dict[int, A
 
 
 def _by_sizes(
-    node: NodeCall, x: Tensor, named: Sequence[int], sizes: Sequence[int], starts: Sequence[float], ends: Sequence[float]
+    node: NodeCall,
+    x: Tensor,
+    named: Sequence[int],
+    sizes: Sequence[int],
+    starts: Sequence[float],
+    ends: Sequence[float],
 ) -> dict[int, Axis]:
     policy = node.attr("keep_aspect_ratio_policy", "stretch")
     if len(sizes) != len(named):
@@ -112,10 +125,15 @@ def _by_sizes(
         scale = min(scales) if policy == "not_larger" else max(scales)
         sizes = [int(np.floor(scale * x.dims[i] + 0.5)) for i in named]
         scales = [scale] * len(named)
-    return {i: Axis(x.dims[i], *rest) for i, *rest in zip(named, sizes, scales, map(float, starts), map(float, ends), strict=True)}
+    return {
+        i: Axis(x.dims[i], size, scale, float(start), float(end))
+        for i, size, scale, start, end in zip(named, sizes, scales, starts, ends, strict=True)
+    }
 
 
-def _resized(b: OpBuilder, x: Tensor, axes: dict[int, Axis], node: NodeCall, *, mode: str, coordinates: str, nearest: str) -> Tensor:
+def _resized(
+    b: OpBuilder, x: Tensor, axes: dict[int, Axis], node: NodeCall, *, mode: str, coordinates: str, nearest: str
+) -> Tensor:
     for i, axis in axes.items():
         where = axis.positions(coordinates)
         if axis.target == axis.size and np.array_equal(where, np.arange(axis.size)):
