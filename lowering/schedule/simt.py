@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlirfuse.device import Device
+from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.lowering.schedule.group import Group, Member
