@@ -1,0 +1,78 @@
+"""Result files of the benchmarks: one JSON for each, with the machine, versions and dates of what was measured."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlirfuse.cli.display import write_file
+from mlirfuse.device import host_device
+
+__all__ = ["LIGHT_NETWORKS", "RESULTS", "Measured", "machine", "today", "versions"]
+
+RESULTS = Path(__file__).parent / "results"
+LIGHT_NETWORKS = (
+    *("alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50"),
+    *("shufflenet", "squeezenet", "vgg19", "zfnet512"),
+)
+
+
+class Measured:
+    """Entries by key in one file, written after each, so that a run that is stopped goes on where it was.
+
+    Entries of one file are of one machine: `Measured(path, machine)` of another starts with none.
+    """
+
+    def __init__(self, path: Path, here: Mapping[str, Any]) -> None:
+        self.path = path
+        self.data: dict[str, Any] = {"machine": dict(here), "entries": {}}
+        if path.exists():
+            found = json.loads(path.read_text())
+            if found.get("machine") == self.data["machine"]:
+                self.data = found
+
+    @property
+    def entries(self) -> dict[str, dict[str, Any]]:
+        return self.data["entries"]
+
+    def is_current(self, key: str, **facts: Any) -> bool:
+        """Whether an entry exists that was measured on these very facts."""
+        return key in self.entries and all(self.entries[key].get(name) == value for name, value in facts.items())
+
+    def put(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Add or replace one entry and write the file."""
+        self.data["entries"] = dict(sorted({**self.entries, key: {**entry, "date": today()}}.items()))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.path, (json.dumps(self.data, indent=1) + "\n").encode())
+
+
+def machine() -> dict[str, Any]:
+    """This machine's CPU."""
+    device = host_device()
+    return {
+        "cpu": device.name,
+        "cores": device.multiprocessors,
+        "vector_bits": device.vector_bytes * 8,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Installed versions; None for what is not installed."""
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def today() -> str:
+    """The date, as 2025-06-30."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
