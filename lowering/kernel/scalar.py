@@ -305,7 +305,7 @@ def power_by_constant(builder: Builder, x: Value, exponent: float) -> Value | No
 
 def cast(builder: Builder, x: Value, source: str, target: str) -> Value:
     """Convert between the compute types of two element types."""
-    have, want = _shaped(x, compute_type(source)), _shaped(x, compute_type(target))
+    have, want = like(x, compute_type(source)), like(x, compute_type(target))
     from_float, to_float = source.startswith(("float", "bfloat")), target.startswith(("float", "bfloat"))
     unsigned = source.startswith("uint") or source == "bool"
     if target == "bool":
@@ -321,7 +321,7 @@ def cast(builder: Builder, x: Value, source: str, target: str) -> Value:
         elif _bits(want) < _bits(have):
             result = arith.TruncFOp(want, x).result
         if target in ("float16", "bfloat16"):  # round to the narrow type although arithmetic is wider
-            narrow = _shaped(x, ir.Type.parse({"float16": "f16", "bfloat16": "bf16"}[target]))
+            narrow = like(x, ir.Type.parse({"float16": "f16", "bfloat16": "bf16"}[target]))
             result = arith.ExtFOp(want, arith.TruncFOp(narrow, result).result).result
         return result
     if from_float:
@@ -334,7 +334,8 @@ def cast(builder: Builder, x: Value, source: str, target: str) -> Value:
     return arith.TruncIOp(want, x).result if _bits(want) < _bits(have) else x
 
 
-def _shaped(x: Value, scalar: ir.Type) -> ir.Type:
+def like(x: Value, scalar: ir.Type) -> ir.Type:
+    """The type of x with elements of type `scalar`."""
     return ir.VectorType.get(list(x.type.shape), scalar) if isinstance(x.type, ir.VectorType) else scalar
 
 
@@ -366,3 +367,12 @@ def identity_of(kind: str, dtype: str) -> float | int:
 def combine(builder: Builder, kind: str, x: Value, y: Value, dtype: str) -> Value:
     """One step of a reduction."""
     return binary(builder, {"sum": "add", "mean": "add", "prod": "mul", "max": "max", "min": "min"}[kind], x, y, dtype)
+
+
+def fill_value(fill: float, dtype: str) -> float | int:
+    """Padding's number in `dtype`: integers have no infinities."""
+    if dtype.startswith(("float", "bfloat")):
+        return fill
+    if fill == float("-inf"):
+        return identity_of("max", dtype)
+    return int(fill)
