@@ -225,9 +225,10 @@ class SoftmaxOp(FusionOp, name="softmax"):
     @staticmethod
     def reference(node: Node, *arrays: Any) -> Any:
         x, axes = arrays[0].astype(np.float64), tuple(node.attrs["axes"])
-        shifted = x - x.max(axis=axes, keepdims=True)
-        total = np.exp(shifted).sum(axis=axes, keepdims=True)
-        return (shifted - np.log(total) if node.attrs["log"] else np.exp(shifted) / total).astype(arrays[0].dtype)
+        with np.errstate(all="ignore"):  # a row of -inf has no softmax
+            shifted = x - x.max(axis=axes, keepdims=True)
+            total = np.exp(shifted).sum(axis=axes, keepdims=True)
+            return (shifted - np.log(total) if node.attrs["log"] else np.exp(shifted) / total).astype(arrays[0].dtype)
 
     @staticmethod
     def flops(node: Node) -> int:

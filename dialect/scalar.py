@@ -88,9 +88,12 @@ LOGICAL = ("and", "or", "xor")
 
 
 def _divide(x: Array, y: Array) -> Array:
-    if np.issubdtype(np.asarray(x).dtype, np.integer):  # towards zero
-        return np.where(y != 0, np.trunc(np.true_divide(x, np.where(y == 0, 1, y))), 0).astype(x.dtype)
-    return np.divide(x, y)
+    if not np.issubdtype(np.asarray(x).dtype, np.integer):
+        return np.divide(x, y)
+    safe = np.where(y == 0, 1, y).astype(y.dtype)
+    down = np.floor_divide(x, safe)
+    inexact = (np.remainder(x, safe) != 0) & ((x < 0) != (safe < 0))
+    return np.where(y == 0, 0, down + inexact).astype(x.dtype)  # towards zero
 
 
 BINARY: dict[str, Callable[[Array, Array], Array]] = {

@@ -40,6 +40,7 @@ def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose inputs and outputs all have types and shapes: onnx asks for them, and we infer them."""
     complete = onnx.ModelProto()
     complete.CopyFrom(model)
+    complete.ir_version = max(complete.ir_version, 4)  # before, initializers had to be inputs as well, and are not here
     for value in (*complete.graph.input, *complete.graph.output):
         if value.type.WhichOneof("value") in (None, "tensor_type"):
             tensor = value.type.tensor_type
