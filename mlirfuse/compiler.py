@@ -99,9 +99,11 @@ def compile_here(model: Any, target: str, options: CompileOptions, progress: Pro
     from mlirfuse.dialect import WeightStore
     from mlirfuse.mlir import context
     from mlirfuse.targets import backend_for
+    from mlirfuse.targets.finish import precision_of
 
     compilation = Compilation(model, parse_target(target), options, progress or (lambda stage, done: None))
     backend = backend_for(compilation.target)
+    precision_of(options)
     store = WeightStore()
     with context(), store.active():
         module, imported = _to_stage(compilation, backend.stage_options(compilation.target, options), "kernels", store)

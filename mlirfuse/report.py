@@ -56,7 +56,7 @@ def build_report(
 
 
 def intermediate_bytes(module: ir.Module) -> int:
-    """Bytes of every value that ops of a module at the graph stage hand on, each once; outputs and weights not counted."""
+    """Bytes of every value that ops at the graph stage hand on, each once; outputs and weights not counted."""
     total = 0
     for function in module.body.operations:
         block = function.operation.regions[0].blocks[0]

@@ -14,7 +14,7 @@ from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, Target, environment
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
-from mlirfuse.targets.finish import kernel_cache, recorded_options, weights_of
+from mlirfuse.targets.finish import kernel_cache, precision_of, recorded_options, weights_of
 
 __all__ = ["BACKEND"]
 
@@ -39,11 +39,11 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
             split_host_kernels(module), data, workers=workers, cache=kernel_cache(options), isolated=workers > 1
         )
     program = Program.from_json(data)
-    report = build_report(compilation, module, imported, "fp32")
+    report = build_report(compilation, module, imported, precision_of(options))
     return Artifact(
         imported.name,
         str(compilation.target),
-        "fp32",
+        precision_of(options),
         program.inputs,
         program.outputs,
         {ARCHITECTURE: host_plan(program, code)},

@@ -13,9 +13,9 @@ from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, Target, environment
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
-from mlirfuse.targets.finish import kernel_cache, recorded_options, weights_of
+from mlirfuse.targets.finish import kernel_cache, precision_of, recorded_options, weights_of
 
-__all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "precision_of", "stage_options"]
+__all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "stage_options"]
 
 DEFAULT_CHIP = "sm_90"
 FALLBACK_CHIP = "sm_80"
@@ -28,11 +28,6 @@ def stage_options(target: Target, options: CompileOptions) -> StageOptions:
     return StageOptions(
         chip, layout, options.fusion, options.rewrite, tuple(options.no_fuse), tuple(map(tuple, options.force_fuse))
     )
-
-
-def precision_of(options: CompileOptions) -> str:
-    """The arithmetic that kernels use today: single precision, whatever `auto` may choose later."""
-    return "fp32" if options.precision in ("auto", "fp32") else options.precision
 
 
 def _compile(compilation: Any, module: Any, chip: str, assemble: bool | None) -> Any:

@@ -8,18 +8,27 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.artifact import Recipe
-from mlirfuse.errors import MlirfuseError
+from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.pipeline.host_program import packed_weights
 from mlirfuse.options import CompileOptions, environment
 
-__all__ = ["kernel_cache", "recorded_options", "weights_of"]
+__all__ = ["kernel_cache", "precision_of", "recorded_options", "weights_of"]
 
 
 def kernel_cache(options: CompileOptions) -> KernelCache | None:
     """Where compiled kernels are kept: as the options say, else as the environment does; None for nowhere."""
     directory = environment().cache_dir if options.cache_dir is None else options.cache_dir
     return KernelCache(Path(directory)) if directory else None
+
+
+def precision_of(options: CompileOptions) -> str:
+    """What kernels compute in: single precision, as `auto` chooses; UnsupportedTarget for what has no kernels."""
+    if options.precision not in ("auto", "fp32"):
+        raise UnsupportedTarget(
+            f"There are no kernels in {options.precision} yet, only in fp32: leave the precision at auto."
+        )
+    return "fp32"
 
 
 def recorded_options(options: CompileOptions) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from mlirfuse.lowering.nvvm.pipeline import split_kernels
 from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
-from mlirfuse.targets.cuda import DEFAULT_CHIP, precision_of, stage_options
-from mlirfuse.targets.finish import recorded_options, weights_of
+from mlirfuse.targets.cuda import DEFAULT_CHIP, stage_options
+from mlirfuse.targets.finish import precision_of, recorded_options, weights_of
 
 __all__ = ["BACKEND"]
 
