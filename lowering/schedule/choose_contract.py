@@ -53,7 +53,10 @@ def choose_contract(group: Group, device: Device) -> ContractTiles | None:
     weights = "packed" if plan.weight_is_constant else "direct" if plan.weight_is_direct else "gathered"
     base = replace(base, weights=weights, staged=plan.why_not_direct() is not None)
     best = min(_priced(group, base, device), key=lambda priced: priced[0], default=None)
-    return best[1] if best and best[1].why_illegal(group, device) is None else None
+    if best is None:
+        return None
+    tiles = replace(base, **best[1])
+    return tiles if tiles.why_illegal(group, device) is None else None
 
 
 def _lane_axis(group: Group, member: Member) -> int | None:
@@ -89,8 +92,8 @@ class _Work:
     gathered: bool
 
 
-def _priced(group: Group, base: ContractTiles, device: Device) -> Iterator[tuple[float, ContractTiles]]:
-    """Every candidate with its estimate."""
+def _priced(group: Group, base: ContractTiles, device: Device) -> Iterator[tuple[float, dict[str, int]]]:
+    """The estimate of every candidate, and what it changes in `base`."""
     for split, block in _cuts(group, base):
         cut = replace(base, split=split, block=block)
         plan = ContractPlan(group, cut)
@@ -104,7 +107,17 @@ def _priced(group: Group, base: ContractTiles, device: Device) -> Iterator[tuple
             for panels in _counts(count):
                 for batches in _counts(plan.b_size) if panels == count else (1,):
                     cost = _cycles(work, rows, columns, panels, batches, device)
-                    yield cost, replace(cut, rows=rows, columns=columns, panels=panels, batches=batches)
+                    yield (
+                        cost,
+                        {
+                            "split": split,
+                            "block": block,
+                            "rows": rows,
+                            "columns": columns,
+                            "panels": panels,
+                            "batches": batches,
+                        },
+                    )
 
 
 def _register_tiles(vectors: int, registers: int) -> Iterator[tuple[int, int]]:
