@@ -4,14 +4,14 @@
 
 // Between two convolutions the image has its channels last, through the activation too; argument and result are row-major.
 // CHECK-LABEL: func.func @convolutions(%arg0: tensor<2x8x4x4xf32>) -> tensor<2x8x4x4xf32>
-// CHECK: fusion.conv{{.*}} -> tensor<2x8x4x4xf32, array<i64: 0, 2, 3, 1>>
-// CHECK: ^bb0(%{{.*}}: tensor<2x8x4x4xf32, array<i64: 0, 2, 3, 1>>)
-// CHECK-NEXT: fusion.unary{{.*}} -> tensor<2x8x4x4xf32, array<i64: 0, 2, 3, 1>>
+// CHECK: fusion.conv{{.*}} -> tensor<2x8x4x4xf32, {{.*}}0, 2, 3, 1{{.*}}>
+// CHECK: ^bb0(%{{.*}}: tensor<2x8x4x4xf32, {{.*}}0, 2, 3, 1{{.*}}>)
+// CHECK-NEXT: fusion.unary{{.*}} -> tensor<2x8x4x4xf32, {{.*}}0, 2, 3, 1{{.*}}>
 // CHECK: fusion.conv{{.*}} -> tensor<2x8x4x4xf32>
 // NCHW-LABEL: func.func @convolutions
-// NCHW-NOT: array<i64: 0, 2, 3, 1>
+// NCHW-NOT: 0, 2, 3, 1
 // CHWN-LABEL: func.func @convolutions
-// CHWN: fusion.conv{{.*}} -> tensor<2x8x4x4xf32, array<i64: 1, 2, 3, 0>>
+// CHWN: fusion.conv{{.*}} -> tensor<2x8x4x4xf32, {{.*}}1, 2, 3, 0{{.*}}>
 func.func @convolutions(%x: tensor<2x8x4x4xf32>) -> tensor<2x8x4x4xf32> {
   %w = "fusion.weight"() {key = "w"} : () -> tensor<8x8x3x3xf32>
   %c = "fusion.conv"(%x, %w) {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<2x8x4x4xf32>, tensor<8x8x3x3xf32>) -> tensor<2x8x4x4xf32>
@@ -24,9 +24,9 @@ func.func @convolutions(%x: tensor<2x8x4x4xf32>) -> tensor<2x8x4x4xf32> {
 
 // Both parts of an elided concatenation have the order of the whole, although one of them is a single channel.
 // CHECK-LABEL: func.func @parts
-// CHECK: fusion.conv{{.*}} -> tensor<2x8x4x4xf32, array<i64: 0, 2, 3, 1>>
-// CHECK: fusion.reduce{{.*}} -> tensor<2x1x4x4xf32, array<i64: 0, 2, 3, 1>>
-// CHECK: fusion.concat{{.*}} -> tensor<2x9x4x4xf32, array<i64: 0, 2, 3, 1>>
+// CHECK: fusion.conv{{.*}} -> tensor<2x8x4x4xf32, {{.*}}0, 2, 3, 1{{.*}}>
+// CHECK: fusion.reduce{{.*}} -> tensor<2x1x4x4xf32, {{.*}}0, 2, 3, 1{{.*}}>
+// CHECK: fusion.concat{{.*}} -> tensor<2x9x4x4xf32, {{.*}}0, 2, 3, 1{{.*}}>
 func.func @parts(%x: tensor<2x8x4x4xf32>) -> tensor<2x9x4x4xf32> {
   %w = "fusion.weight"() {key = "w"} : () -> tensor<8x8x3x3xf32>
   %c = "fusion.conv"(%x, %w) {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<2x8x4x4xf32>, tensor<8x8x3x3xf32>) -> tensor<2x8x4x4xf32>
@@ -40,7 +40,7 @@ func.func @parts(%x: tensor<2x8x4x4xf32>) -> tensor<2x9x4x4xf32> {
 
 // A host node reads row-major arrays, and no convolution touches the rows of a softmax.
 // CHECK-LABEL: func.func @row_major
-// CHECK-NOT: array<i64: 0, 2, 3, 1>
+// CHECK-NOT: 0, 2, 3, 1
 func.func @row_major(%x: tensor<2x8x4x4xf32>) -> (tensor<2x8x4x4xf32>, tensor<2x8x4x4xf32>) {
   %w = "fusion.weight"() {key = "w"} : () -> tensor<8x8x3x3xf32>
   %c = "fusion.conv"(%x, %w) {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<2x8x4x4xf32>, tensor<8x8x3x3xf32>) -> tensor<2x8x4x4xf32>

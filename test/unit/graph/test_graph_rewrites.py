@@ -229,3 +229,27 @@ def test_casts_that_lose_nothing_are_one(store):
     net = Network(store, (8,))
     x = net.op("cast", net.op("cast", net.arguments[0], to="float64"), to="float16")
     check(net, [net.op("cast", x, to="float32")], ["fusion-remove-identities"], {"cast": 2})
+
+
+def test_siblings_are_computed_together(store):
+    net = Network(store, (2, 6, 5, 5))
+    parts = []
+    for channels in (4, 3, 5):
+        y = net.conv(net.arguments[0], net.weight(channels, 6, 3, 3))
+        y = net.op("binary", y, net.weight(channels, 1, 1), kind="add")
+        y = net.op("unary", net.op("binary", net.weight(1), y, kind="mul"), kind="tanh")
+        parts.append(net.op("reduce", y, kind="sum", axes=(1,), keepdims=False))
+    expected = {"conv": 1, "add": 1, "mul": 1, "tanh": 1, "slice": 3, "sum": 3}
+    check(net, parts, ["fusion-join-siblings"], expected)
+
+
+@pytest.mark.parametrize("equation", ["bsk,kn->bsn", "bsk,nk->bns"])
+def test_projections_are_computed_together(store, equation):
+    net = Network(store, (2, 5, 6))
+    parts = []
+    for size in (4, 7):
+        shape = (6, size) if "kn" in equation else (size, 6)
+        y = net.op("contract", net.arguments[0], net.weight(*shape), equation=equation)
+        y = net.op("binary", y, net.weight(size) if "kn" in equation else net.weight(size, 1), kind="add")
+        parts.append(net.op("softmax", y, axes=(1,), log=False))
+    check(net, parts, ["fusion-join-siblings"], {"contract": 1, "add": 1, "slice": 2, "softmax": 2})

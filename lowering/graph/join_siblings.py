@@ -1,0 +1,170 @@
+"""Compute several convolutions or contractions of one value as one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mlirfuse.dialect import attribute_value, build, node_of, onnx_nodes, type_from_mlir
+from mlirfuse.lowering.graph.constants import constant_array, make_constant
+from mlirfuse.lowering.passes import register_pass
+from mlirfuse.mlir import ir
+
+__all__ = ["JoinSiblings"]
+
+# Readers that would need the part of a sibling in memory by itself.
+STORING = ("func.return", "fusion.fallback", "fusion.concat")
+
+
+@register_pass
+@dataclass(frozen=True)
+class JoinSiblings:
+    """conv(x, v), conv(x, w)  =>  slices of conv(x, [v; w]), and the same for contractions with constant operands.
+
+    What follows each of them alike (constant terms and factors, activations) follows them together. The slices are
+    index arithmetic of those who read them, so siblings whose result must lie in memory by itself are left out, and so
+    are convolutions of more than `max_channels` channels, which fill a device alone. Needs the bytes of the weights.
+    """
+
+    name: ClassVar[str] = "fusion-join-siblings"
+    max_channels: int = 512
+
+    def __call__(self, module_op: ir.Operation) -> None:
+        for function in module_op.regions[0].blocks[0]:
+            if function.operation.name == "func.func":
+                families: dict[Hashable, list[_Sibling]] = {}
+                for op in function.operation.regions[0].blocks[0]:
+                    sibling = self._sibling(op.operation)
+                    if sibling is not None:
+                        families.setdefault(sibling.key, []).append(sibling)
+                for family in families.values():
+                    if len(family) > 1:
+                        _join(family)
+
+    def _sibling(self, op: ir.Operation) -> _Sibling | None:
+        if op.name not in ("fusion.conv", "fusion.contract"):
+            return None
+        weight = constant_array(op.operands[1])
+        if weight is None or constant_array(op.operands[0]) is not None:
+            return None
+        axes = (0, 1) if op.name == "fusion.conv" else _free_letter(op)
+        if axes is None or (op.name == "fusion.conv" and attribute_value(op, "groups") != 1):
+            return None
+        if op.name == "fusion.conv" and weight.shape[0] > self.max_channels:
+            return None
+        tail = _tail(op, axes[1])
+        if any(use.owner.operation.name in STORING for use in tail[-1].results[0].uses):
+            return None
+        node = node_of(op)
+        shape = tuple(n for i, n in enumerate(weight.shape) if i != axes[0])
+        steps = tuple(_step(member, axes[1]) for member in tail[1:])
+        key = (op.name, op.operands[0], tuple(sorted(node.attrs.items())), shape, str(weight.dtype), steps)
+        return _Sibling(key, tail, weight, *axes)
+
+
+@dataclass
+class _Sibling:
+    """An op, what follows it alone (`tail`, itself first), and the axes of its channels in weight and result."""
+
+    key: Hashable
+    tail: list[ir.Operation]
+    weight: Any
+    weight_axis: int
+    axis: int
+
+
+def _free_letter(op: ir.Operation) -> tuple[int, int] | None:
+    """Where the last dimension that only the second operand and the result have stands in both."""
+    operands, result = attribute_value(op, "equation").split("->")
+    a, b = operands.split(",")
+    free = [letter for letter in result if letter in b and letter not in a]
+    return (b.index(free[-1]), result.index(free[-1])) if free else None
+
+
+def _tail(op: ir.Operation, axis: int) -> list[ir.Operation]:
+    """The op and the chain of element-wise ops with constants that are its only readers."""
+    tail = [op]
+    while True:
+        uses = list(tail[-1].results[0].uses)
+        if len(uses) != 1 or _step(uses[0].owner.operation, axis) is None:
+            return tail
+        follower = uses[0].owner.operation
+        if follower.results[0].type != op.results[0].type:
+            return tail
+        tail.append(follower)
+
+
+def _step(op: ir.Operation, axis: int) -> Hashable | None:
+    """What must agree for the op to follow several siblings at once; None if it cannot."""
+    if op.name == "fusion.unary":
+        return (op.name, tuple(sorted(node_of(op).attrs.items())))
+    if op.name != "fusion.binary":
+        return None
+    for i, value in enumerate(op.operands):
+        c = constant_array(value)
+        if c is not None and constant_array(op.operands[1 - i]) is None:
+            aligned = _aligned(c, type_from_mlir(op.results[0].type).rank)
+            return (op.name, attribute_value(op, "kind"), i, tuple(n for j, n in enumerate(aligned.shape) if j != axis))
+    return None
+
+
+def _aligned(c: Any, rank: int) -> Any:
+    return c.reshape([1] * (rank - c.ndim) + list(c.shape))
+
+
+def _join(family: list[_Sibling]) -> None:
+    first = family[0]
+    op, axis = first.tail[0], first.axis
+    sizes = [type_from_mlir(s.tail[0].results[0].type).dims[axis] for s in family]
+    with ir.InsertionPoint(op):
+        weight = make_constant(np.concatenate([s.weight for s in family], axis=first.weight_axis), op.location)
+        value = _repeat(op, [op.operands[0], weight], [s.tail[0] for s in family])
+        for position in range(1, len(first.tail)):
+            members = [s.tail[position] for s in family]
+            value = _repeat(members[0], _operands(members, value, sizes, axis), members)
+        tensor = type_from_mlir(value.type)
+        start = 0
+        for sibling, size in zip(family, sizes, strict=True):
+            last = sibling.tail[-1]
+            attrs = {
+                "starts": tuple(start if i == axis else 0 for i in range(tensor.rank)),
+                "sizes": tuple(size if i == axis else n for i, n in enumerate(tensor.dims)),
+                "steps": (1,) * tensor.rank,
+            }
+            part = build("slice", [value], attrs, onnx_nodes=onnx_nodes(last), loc=last.location)
+            last.results[0].replace_all_uses_with(part)
+            start += size
+    for sibling in family:
+        for member in reversed(sibling.tail):
+            member.erase()
+
+
+def _operands(members: list[ir.Operation], value: Any, sizes: list[int], axis: int) -> list[Any]:
+    """The operands of an element-wise op that follows all siblings: their common value, and their constants."""
+    rank = type_from_mlir(value.type).rank
+    operands = []
+    for i in range(len(members[0].operands)):
+        arrays = [constant_array(m.operands[i]) for m in members]
+        if any(a is None for a in arrays):
+            operands.append(value)
+            continue
+        parts = [_aligned(a, rank) for a in arrays]
+        if any(p.shape[axis] > 1 for p in parts) or any(not np.array_equal(p, parts[0]) for p in parts):
+            parts = [
+                np.broadcast_to(p, [*p.shape[:axis], size, *p.shape[axis + 1 :]])
+                for p, size in zip(parts, sizes, strict=True)
+            ]
+            operands.append(make_constant(np.concatenate(parts, axis=axis), members[0].location))
+        else:
+            operands.append(members[0].operands[i])
+    return operands
+
+
+def _repeat(op: ir.Operation, operands: list[Any], merged: list[ir.Operation]) -> Any:
+    """The op on other operands, standing for all of `merged`."""
+    names = tuple(dict.fromkeys(name for m in merged for name in onnx_nodes(m)))
+    node = node_of(op)
+    return build(node.op, operands, dict(node.attrs), onnx_nodes=names, loc=op.location)
