@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlirfuse.dialect.indexing import Expr, Var
+from mlirfuse.dialect.indexing import Condition, Expr, Var
 from mlirfuse.lowering.kernel.builder import Builder, memory_type
 from mlirfuse.lowering.kernel.point import Buffer, Evaluator
 from mlirfuse.lowering.schedule.group import Group
@@ -64,6 +64,18 @@ class Frame:
         variable = Expr(0, ((Var(self.builder.fresh_name(stem), lo, hi), 1),))
         self.builder.bind(variable, self.builder.index(e), affine=False)
         return variable
+
+    def either(self, conditions: Sequence[Condition], then: Callable[[], None], otherwise: Callable[[], None]) -> None:
+        """`scf.if` with two branches that give nothing."""
+        unknown = [c for c in conditions if not c.always]
+        if not unknown:
+            then()
+            return
+        op = scf.IfOp(self.builder.all_of(unknown), has_else=True)
+        for block, body in ((op.then_block, then), (op.else_block, otherwise)):
+            with self.builder.scope(ir.InsertionPoint(block)):
+                body()
+                scf.YieldOp([])
 
     def span(self, start: Expr, stop: Expr, stem: str, body: Callable[[Expr], None]) -> None:
         """A loop over [start, stop), bounds of any kind."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType
-from mlirfuse.dialect.indexing import Expr, Var, delinearize, var
+from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize, var
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.reads import Read, address_of, element_reads
 
@@ -23,6 +23,7 @@ __all__ = [
     "choose_map",
     "cycles_per_second",
     "even_tiles",
+    "interior",
     "map_sections",
     "map_weight_layouts",
     "may_overlap",
@@ -42,24 +43,30 @@ class MapLoops:
     """Each field has one entry for each section (outputs of one shape and layout).
 
     `collapse` says how many inner dimensions are walked as one, `widths` the lanes of a vector, `outer` and `inner` the
-    tiles along the outer positions and along the vectors.
+    tiles along the outer positions and along the vectors. `rows` neighbours along the last outer dimension are computed
+    together, so that sliding windows share what they read (then tiles cut only the dimensions outside it).
     """
 
     collapse: tuple[int, ...]
     widths: tuple[int, ...]
     outer: tuple[int, ...]
     inner: tuple[int, ...]
+    rows: tuple[int, ...]
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         sections = _classes(group)
-        if not len(self.collapse) == len(self.widths) == len(self.outer) == len(self.inner) == len(sections):
+        fields = (self.collapse, self.widths, self.outer, self.inner, self.rows)
+        if any(len(field) != len(sections) for field in fields):
             return f"describes {len(self.collapse)} sections; the group's outputs have {len(sections)} shapes"
-        for outputs, collapse, width in zip(sections, self.collapse, self.widths, strict=True):
-            rank = len(_physical(group.types[outputs[0]]))
-            if not 0 <= collapse <= rank:
-                return f"collapses {collapse} dimensions of {rank}"
+        for outputs, collapse, width, rows in zip(sections, self.collapse, self.widths, self.rows, strict=True):
+            order = _physical(group.types[outputs[0]])
+            if not 0 <= collapse <= len(order):
+                return f"collapses {collapse} dimensions of {len(order)}"
             if width < 1 or width * 4 > 8 * max(device.vector_bytes, 16):
                 return f"vectors of {width} lanes would not stay in the registers of {device.name}"
+            neighbours = 1 if collapse == len(order) else group.types[outputs[0]].dims[order[-collapse - 1]]
+            if not 1 <= rows <= neighbours:
+                return f"takes {rows} of {neighbours} neighbours together"
         if min(*self.outer, *self.inner, 1) < 1:
             return "has no tiles"
         return None
@@ -76,6 +83,7 @@ class MapSection:
     width: int
     outer_tiles: int
     inner_tiles: int
+    rows: int
 
     @property
     def outer_sizes(self) -> tuple[int, ...]:
@@ -87,7 +95,8 @@ class MapSection:
 
     @property
     def outer_size(self) -> int:
-        return math.prod(self.outer_sizes)
+        """Outer positions that tiles share: with several rows at a time, those of the dimensions outside the last."""
+        return math.prod(self.outer_sizes[:-1] if self.rows > 1 else self.outer_sizes)
 
     @property
     def inner_size(self) -> int:
@@ -97,9 +106,13 @@ class MapSection:
     def tiles(self) -> int:
         return self.outer_tiles * self.inner_tiles
 
-    def index(self, outer: Expr, inner: Expr) -> tuple[Expr, ...]:
-        """The logical index at an outer position and an inner one."""
-        parts = (*delinearize(outer, self.outer_sizes), *delinearize(inner, self.inner_sizes))
+    def outer_variables(self) -> tuple[Expr, ...]:
+        """A variable for each outer dimension."""
+        return tuple(var(f"o{i}", size) for i, size in enumerate(self.outer_sizes))
+
+    def index(self, outer: Sequence[Expr], inner: Expr) -> tuple[Expr, ...]:
+        """The logical index at a position of the outer dimensions and an inner one."""
+        parts = (*outer, *delinearize(inner, self.inner_sizes))
         index = [Expr(0)] * len(self.dims)
         for axis, e in zip(self.order, parts, strict=True):
             index[axis] = e
@@ -111,7 +124,13 @@ def map_sections(group: Group, schedule: MapLoops) -> list[MapSection]:
     return [
         MapSection(outputs, group.types[outputs[0]].dims, _physical(group.types[outputs[0]]), *rest)
         for outputs, *rest in zip(
-            _classes(group), schedule.collapse, schedule.widths, schedule.outer, schedule.inner, strict=True
+            _classes(group),
+            schedule.collapse,
+            schedule.widths,
+            schedule.outer,
+            schedule.inner,
+            schedule.rows,
+            strict=True,
         )
     ]
 
@@ -119,7 +138,7 @@ def map_sections(group: Group, schedule: MapLoops) -> list[MapSection]:
 def may_overlap(group: Group, section: MapSection) -> bool:
     """Whether the vector that ends with the inner dimensions reads and writes neighbours, wherever it starts."""
     lane = var("lane", section.width)
-    index = section.index(var("o", section.outer_size), lane + (section.inner_size - section.width))
+    index = section.index(section.outer_variables(), lane + (section.inner_size - section.width))
     reads = element_reads(group, dict.fromkeys(section.outputs, index))
     if any(_varies(c.value, lane) for read in reads for c in read.conditions):
         return False
@@ -148,26 +167,36 @@ def choose_map(group: Group, device: Device, strides: Mapping[int, Sequence[int]
     """For each section, the lanes that gather least."""
     lanes = max(1, device.vector_bytes // 4)
     chosen = [_choose_section(group, outputs, device, lanes, strides or {}) for outputs in _classes(group)]
-    return MapLoops(*(tuple(part) for part in zip(*chosen, strict=True))) if chosen else MapLoops((), (), (), ())
+    return MapLoops(*(tuple(part) for part in zip(*chosen, strict=True))) if chosen else MapLoops((), (), (), (), ())
 
 
 def _choose_section(
     group: Group, outputs: tuple[int, ...], device: Device, lanes: int, strides: Mapping[int, Sequence[int]]
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int, int, int]:
     tensor = group.types[outputs[0]]
-    rank = len(_physical(tensor))
-    best: tuple[float, int, int] | None = None
-    for collapse in range(rank, 0, -1):
-        section = MapSection(outputs, tensor.dims, _physical(tensor), collapse, 1, 1, 1)
-        for width in _widths(group, section.inner_size, lanes):
-            cost = _cost(group, section, width, lanes, strides)
-            if best is None or cost < best[0] * 0.99:
-                best = cost, collapse, width
+    order = _physical(tensor)
+    best: tuple[float, MapSection] | None = None
+    for collapse in range(len(order), 0, -1):
+        shape = MapSection(outputs, tensor.dims, order, collapse, 1, 1, 1, 1)
+        for width in _widths(group, shape.inner_size, lanes):
+            for rows in _rows(group, shape, width, lanes):
+                section = replace(shape, width=width, rows=rows)
+                cost = _cost(group, section, lanes, strides)
+                if best is None or cost < best[0] * 0.99:
+                    best = cost, section
     if best is None:
-        best = float(len(group.members) + 1), 0, 1
-    cost, collapse, width = best
-    section = MapSection(outputs, tensor.dims, _physical(tensor), collapse, width, 1, 1)
-    return collapse, width, *_tiles(section, cost * tensor.size / cycles_per_second(device), device)
+        best = float(len(group.members) + 1), MapSection(outputs, tensor.dims, order, 0, 1, 1, 1, 1)
+    cost, section = best
+    tiles = _tiles(section, cost * tensor.size / cycles_per_second(device), device)
+    return section.collapse, section.width, *tiles, section.rows
+
+
+def _rows(group: Group, section: MapSection, width: int, lanes: int) -> list[int]:
+    """How many neighbours to compute together: several only where windows slide, and while registers last."""
+    slides = any(m.node.op in ("window", "conv") for m in group.members)
+    if not slides or not section.outer_sizes or width > 2 * lanes or width < lanes:
+        return [1]
+    return [n for n in (4, 2, 1) if n <= section.outer_sizes[-1]]
 
 
 def _widths(group: Group, inner: int, lanes: int) -> list[int]:
@@ -175,24 +204,29 @@ def _widths(group: Group, inner: int, lanes: int) -> list[int]:
     most = 4 if group.anchors else 2
     wide = [lanes * n for n in (4, 2, 1) if n <= most and inner >= lanes * n]
     even = [w for w in wide if inner % w == 0]
-    return [*(even[:1] or wide[-1:]), 1]
+    return [*(even or wide[-1:]), 1]
 
 
-def _cost(group: Group, section: MapSection, width: int, lanes: int, strides: Mapping[int, Sequence[int]]) -> float:
+def _cost(group: Group, section: MapSection, lanes: int, strides: Mapping[int, Sequence[int]]) -> float:
     """Cycles for one element, roughly."""
+    width, rows = section.width, section.rows
     lane = var("lane", width)
     whole = section.inner_size // width
-    inner = var("v", whole) * width + lane
-    index = section.index(var("o", section.outer_size), inner)
-    reads = element_reads(group, dict.fromkeys(section.outputs, index))
+    outer = section.outer_variables()
+    index = section.index(outer, var("v", whole) * width + lane)
     registers = max(1.0, width / lanes)
     constants = constant_operands(group)
+    clear = {c.value for c in interior(group, section)}
     cost = 0.0
-    for read in reads:
+    for read in element_reads(group, dict.fromkeys(section.outputs, index)):
         along = strides.get(read.value, group.types[read.value].strides())
         if read.value in constants and (axis := _lane_axis(read, lane)) is not None:
             along = tuple(int(a == axis) for a in range(len(read.index)))  # it will be laid out so
-        cost += read.trips * _read_cost(read, along, lane, width, registers)
+        once = _access_cost(address_of(read.index, along), lane, width, registers)
+        if rows > 1:  # neighbours read the same, or windows that overlap
+            slides = any(_varies(e, outer[-1]) for e in read.index)
+            once *= 0.5 if slides and read.trips > 1 else 1.0 if slides else 1 / rows
+        cost += read.trips * (once + sum(_condition_cost(c, lane, width, outer, bool(clear)) for c in read.conditions))
     for v in section.outputs:
         cost += _access_cost(address_of(index, strides.get(v, group.types[v].strides())), lane, width, registers)
     for member in group.members:
@@ -200,6 +234,31 @@ def _cost(group: Group, section: MapSection, width: int, lanes: int, strides: Ma
         cost += registers * (12.0 if slow else 0.5)
     rest = section.inner_size - whole * width
     return (cost * whole + cost * min(rest, 2.0 if width > 1 else 1.0)) / section.inner_size
+
+
+def _condition_cost(condition: Condition, lane: Expr, width: int, outer: tuple[Expr, ...], clear: bool) -> float:
+    if _varies(condition.value, lane):
+        return 4.0 * width
+    return 0.0 if clear and any(_varies(condition.value, o) for o in outer) else 1.0
+
+
+def interior(group: Group, section: MapSection) -> list[Condition]:
+    """Bounds of the outer variables within which no window leaves its operand; none if nothing is gained by them."""
+    outer = section.outer_variables()
+    inner = var("v", max(1, section.inner_size // section.width)) * section.width + var("lane", section.width)
+    bounds: dict[Expr, tuple[int, int]] = {}
+    for read in element_reads(group, dict.fromkeys(section.outputs, section.index(outer, inner))):
+        for condition in read.conditions if read.trips > 1 else ():
+            axes = [o for o in outer if _varies(condition.value, o)]
+            factor = condition.value.coefficient(_variable(axes[0])) if len(axes) == 1 else None
+            if factor is None or factor <= 0:
+                continue
+            lo, hi = (condition.value - axes[0] * factor).range
+            low, high = bounds.get(axes[0], axes[0].range)
+            bounds[axes[0]] = max(low, -((lo - condition.lo) // factor)), min(high, (condition.hi - hi) // factor)
+    if any(high - low + 1 < (section.rows if o == outer[-1] else 1) for o, (low, high) in bounds.items()):
+        return []
+    return [Condition(o, low, high) for o, (low, high) in bounds.items()]
 
 
 def constant_operands(group: Group) -> frozenset[int]:
@@ -218,9 +277,8 @@ def map_weight_layouts(group: Group, schedule: MapLoops) -> dict[int, tuple[int,
     found: dict[int, tuple[int, ...]] = {}
     for section in map_sections(group, schedule):
         lane = var("lane", section.width)
-        index = section.index(
-            var("o", section.outer_size), var("v", section.inner_size // section.width) * section.width + lane
-        )
+        vectors = var("v", section.inner_size // section.width) * section.width
+        index = section.index(section.outer_variables(), vectors + lane)
         for read in element_reads(group, dict.fromkeys(section.outputs, index)):
             axis = _lane_axis(read, lane)
             tensor = group.types[read.value]
@@ -234,13 +292,6 @@ def _lane_axis(read: Read, lane: Expr) -> int | None:
     """The dimension along which the lanes of a read advance by one, if it is the only one that they move along."""
     axes = [a for a, e in enumerate(read.index) if _varies(e, lane)]
     return axes[0] if len(axes) == 1 and read.index[axes[0]].coefficient(_variable(lane)) == 1 else None
-
-
-def _read_cost(read: Read, strides: Sequence[int], lane: Expr, width: int, registers: float) -> float:
-    cost = _access_cost(address_of(read.index, strides), lane, width, registers)
-    for condition in read.conditions:
-        cost += 4.0 * width if _varies(condition.value, lane) else 1.0
-    return cost
 
 
 def _access_cost(address: Expr, lane: Expr, width: int, registers: float) -> float:
