@@ -1,0 +1,139 @@
+"""Result files, tables and README's block, on made-up figures; and the GPU benchmark rehearsed on the simulator."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cpu
+import gpu
+import gpu_prepare
+import gpu_tasks
+import launches
+import numpy as np
+import pytest
+from measured import LIGHT_NETWORKS, Measured
+
+from mlirfuse.artifact import Recipe
+from mlirfuse.cli.torch_network import Graph, describe
+from mlirfuse.zoo import build
+
+HERE = {"cpu": "Abacus 3000", "cores": 2, "vector_bits": 64}
+
+
+def entry(network: str, threads: int, own: float, other: float) -> dict[str, Any]:
+    standings = {"mlirfuse": {"median": own, "version": "0"}, "onnxruntime": {"median": other, "version": "1"}}
+    return {"network": network, "threads": threads, "launches": 9, "rounds": 3, "error": 1e-6, "standings": standings}
+
+
+def test_results_are_merged_and_kept_by_machine(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "r.json"
+    Measured(path, HERE).put("b", {"code": 1})
+    Measured(path, HERE).put("a", {"code": 2})
+    again = Measured(path, HERE)
+    assert list(again.entries) == ["a", "b"] and again.entries["a"]["date"]
+    assert again.is_current("a", code=2) and not again.is_current("a", code=3) and not again.is_current("c")
+    assert Measured(path, {**HERE, "cores": 4}).entries == {}
+
+
+def test_table_has_ratios_and_their_geometric_mean() -> None:
+    text = cpu.table({"a": entry("alexnet", 1, 0.002, 0.001), "v": entry("vgg19", 1, 0.002, 0.004)})
+    assert "| alexnet | 9 | 2 | 1 | 2.00 | 1e-06 |" in text
+    assert "| geometric mean |  |  |  | 1.00 |  |" in text
+
+
+def test_readme_block_is_rewritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme, path = tmp_path / "README.md", tmp_path / "cpu.json"
+    readme.write_text(f"before\n{cpu.BEGIN}\nold\n{cpu.END}\nafter\n")
+    monkeypatch.setattr(cpu, "README", readme)
+    monkeypatch.setattr(cpu, "machine", lambda: HERE)
+    assert cpu.main(["--readme", "--results", str(path)]) == 1  # nothing was measured, nothing is written
+    assert "old" in readme.read_text()
+    Measured(path, HERE).put("a", entry("alexnet", 1, 0.002, 0.001))
+    assert cpu.main(["--readme", "--results", str(path)]) == 0
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "Abacus 3000" in text and "| alexnet |" in text
+
+
+def test_readme_has_the_block() -> None:
+    text = cpu.README.read_text()
+    assert text.index(cpu.BEGIN) < text.index(cpu.END)
+
+
+def test_launches_are_counted_in_text() -> None:
+    text = 'gpu.launch_func @kernels::@a blocks\nscf.forall (%t) in (4) {\n"fusion.host_call"(%x)\ngpu.module @kernels'
+    assert len(launches.STEP.findall(text)) == 3
+
+
+def test_every_network_has_counts_of_others() -> None:
+    others = json.loads(launches.OTHERS.read_text())["networks"]
+    assert sorted(others) == sorted(LIGHT_NETWORKS)
+    for counts in others.values():
+        totals = (counts["onnxruntime"], sum(counts["iree"].values()), sum(counts["inductor"].values()))
+        assert counts["best"] == min(totals)
+
+
+def test_seeded_filters_keep_their_zero_sums() -> None:
+    filters = np.random.default_rng(1).standard_normal((64, 8, 3, 3), np.float32)
+    filters -= filters.mean(axis=(1, 2, 3), keepdims=True)
+    assert gpu_prepare._axes_of_zero_sums(filters) == (1, 2, 3)
+    assert gpu_prepare._axes_of_zero_sums(np.ones((64, 64), np.float32)) == ()
+    recipes = gpu_prepare._recipes("w", filters)
+    assert all(isinstance(recipe, Recipe) for recipe in recipes.values()) and set(recipes) == {
+        "w",
+        "w.raw",
+        "w.flipped",
+    }
+
+
+def test_torch_graph_travels_as_json() -> None:
+    graph, weights = describe(build("light/squeezenet"))
+    assert Graph.from_dict(json.loads(json.dumps(graph.to_dict()))) == graph
+    assert graph.inputs == ("data_0",) and len(graph.steps) == 66 and "conv1_w_0" in weights
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `prepare` leaves for a small network, for the simulator in place of a GPU."""
+    folder = tmp_path_factory.mktemp("gpu")
+    assert gpu.main(["prepare", "--networks", "lenet5", "--target", "simulator", "--folder", str(folder)]) == 0
+    return folder
+
+
+def test_gpu_rehearsal_is_no_measurement(rehearsal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["run", "--folder", str(rehearsal), "--results", str(tmp_path / "gpu.json"), "--tasks", "mlirfuse,ncu"]
+    assert gpu.main(argv) == 0
+    data = json.loads((tmp_path / "gpu.json").read_text())
+    assert "rehearsal" in data["machine"]["device"]
+    done = data["entries"]["lenet5 mlirfuse"]
+    assert done["error"] <= 1e-4 and len(done["kernels"]) > 1
+    assert "skipped" in data["entries"]["lenet5 ncu"]
+    capsys.readouterr()
+    assert gpu.main(argv) == 0
+    assert "lenet5" not in capsys.readouterr().out  # nothing is done twice
+
+
+def test_gpu_shard_ends_in_time(rehearsal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["run", "--folder", str(rehearsal), "--results", str(tmp_path / "gpu.json"), "--minutes", "0"]
+    assert gpu.main(argv) == 0
+    assert f"{len(gpu.DEFAULT_TASKS)} left for the next shard" in capsys.readouterr().out
+
+
+def test_wrong_outputs_give_no_times(rehearsal: Path, tmp_path: Path) -> None:
+    from mlirfuse.cli.arrays import pack_arrays, read_arrays
+
+    for path in rehearsal.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    expected = tmp_path / gpu_tasks.file_names("lenet5")[1]
+    expected.write_bytes(pack_arrays({name: array + 1 for name, array in read_arrays(str(expected)).items()}))
+    entry = gpu._in_process("mlirfuse", "lenet5", tmp_path, 100)
+    assert "beyond the limit" in entry["failed"]
+
+
+def test_ncu_rows_are_read() -> None:
+    units, first = {"Kernel Name": "", "a.sum": "byte"}, {"Kernel Name": "k0", "a.sum": "1,024"}
+    assert gpu_tasks._ncu_row(first, ["a.sum"]) == {"kernel": "k0", "a.sum": 1024.0}
+    table = ['"Kernel Name","a.sum"', f'"{units["Kernel Name"]}","{units["a.sum"]}"', '"k0","1,024"']
+    assert gpu_tasks._units(table, ["a.sum"]) == ["byte"]
