@@ -212,7 +212,7 @@ class _Writer:
                     "dtype": location.tensor.dtype,
                 }
             )
-            if location.space != "host":
+            if location.space != "host" and location.tensor.static:
                 name, mlir_type = self._view(value)
                 values.append(name)
                 types.append(mlir_type)

@@ -173,8 +173,8 @@ class _Reader:
         for entry in described:
             ref = {"shape": entry["shape"], "dtype": entry["dtype"]}
             refs.append(
-                {"space": "host", "index": entry["index"], **ref}
-                if entry["space"] == "host"
+                {"space": entry["space"], "index": entry["index"], **ref}
+                if entry["space"] == "host" or None in entry["shape"]
                 else {**self._ref(next(buffers)), **ref}
             )
         return {

@@ -55,6 +55,7 @@ def locate_values(function: Any) -> dict[Any, Location]:
         tensor = type_from_mlir(argument.type)
         found[argument] = Location(tensor, "input", tensor.strides() if tensor.static else (), index)
     host_values = 0
+    returned = {value: i for i, value in reversed(list(enumerate(list(block.operations)[-1].operation.operands)))}
     for op in block.operations:
         operation = op.operation
         if operation.name == "fusion.weight":
@@ -65,7 +66,9 @@ def locate_values(function: Any) -> dict[Any, Location]:
             tensor, place = type_from_mlir(result.type), place_of(result)
             if place is None:
                 continue
-            if place.host or not tensor.static:
+            if not tensor.static and result in returned:
+                found[result] = Location(tensor, "output", index=returned[result])
+            elif place.host or not tensor.static:
                 found[result] = Location(tensor, "host", index=host_values)
                 host_values += 1
             elif place.output is not None:
