@@ -48,6 +48,8 @@ class Reachability:
     def contract(self, members: Iterable[int]) -> None:
         """Make a convex set of nodes one point."""
         block = list(members)
+        if len(block) == 1:
+            return  # it is a point
         inside = before = after = 0
         for m in block:
             inside |= 1 << m
