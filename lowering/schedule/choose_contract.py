@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mlirfuse.device import Device
 from mlirfuse.dialect.indexing import Var
@@ -92,7 +93,7 @@ class _Work:
     gathered: bool
 
 
-def _priced(group: Group, base: ContractTiles, device: Device) -> Iterator[tuple[float, dict[str, int]]]:
+def _priced(group: Group, base: ContractTiles, device: Device) -> Iterator[tuple[float, dict[str, Any]]]:
     """The estimate of every candidate, and what it changes in `base`."""
     for split, block in _cuts(group, base):
         cut = replace(base, split=split, block=block)
