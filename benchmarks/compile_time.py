@@ -66,7 +66,7 @@ def measure(network: str, target: str) -> dict[str, Any]:
         "warm_seconds": round(warm, 3),
         "cold_stages": report["compile_seconds"],
         "warm_stages": again["compile_seconds"],
-        "versions": versions(["mlirfuse", "torch-mlir", "llvmlite"]),
+        "versions": versions(["torch-mlir", "llvmlite"]),
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import mlirfuse
 from mlirfuse.cli.display import write_file
 from mlirfuse.device import host_device
 
@@ -63,8 +64,8 @@ def machine() -> dict[str, Any]:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Installed versions; None for what is not installed."""
-    found: dict[str, str | None] = {}
+    """The version of this checkout and of installed packages; None for what is not installed."""
+    found: dict[str, str | None] = {"mlirfuse": mlirfuse.__version__}
     for package in packages:
         try:
             found[package] = importlib.metadata.version(package)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from measured import LIGHT_NETWORKS, Measured
 
-from mlirfuse.artifact import Recipe
+from mlirfuse.artifact.recipes import replay
 from mlirfuse.cli.torch_network import Graph, describe
 from mlirfuse.zoo import build
 
@@ -75,17 +75,17 @@ def test_every_network_has_counts_of_others() -> None:
         assert counts["best"] == min(totals)
 
 
-def test_seeded_filters_keep_their_zero_sums() -> None:
-    filters = np.random.default_rng(1).standard_normal((64, 8, 3, 3), np.float32)
-    filters -= filters.mean(axis=(1, 2, 3), keepdims=True)
-    assert gpu_prepare._axes_of_zero_sums(filters) == (1, 2, 3)
-    assert gpu_prepare._axes_of_zero_sums(np.ones((64, 64), np.float32)) == ()
+def test_seeded_filters_sum_to_zero_and_keep_their_deviation() -> None:
+    filters = np.random.default_rng(1).standard_normal((64, 8, 3, 3), np.float32) * 3 + 1
     recipes = gpu_prepare._recipes("w", filters)
-    assert all(isinstance(recipe, Recipe) for recipe in recipes.values()) and set(recipes) == {
-        "w",
-        "w.raw",
-        "w.flipped",
-    }
+
+    def lookup(key: str) -> Any:
+        return replay(recipes[key], lookup, key)
+
+    made = lookup("w")
+    assert np.abs(made.sum(axis=(1, 2, 3))).max() < 1e-4
+    assert made.std() == pytest.approx(filters.std(), rel=0.05)
+    assert set(gpu_prepare._recipes("b", filters[:, 0, 0, 0])) == {"b"}
 
 
 def test_torch_graph_travels_as_json() -> None:
