@@ -111,6 +111,8 @@ class _Writer:
 
     def _group(self, op: Any) -> None:
         group = group_of(op)
+        if not any(group.types[v].size for v in group.outputs):
+            return  # nothing to compute
         schedule = read_schedule(op, self.family)
         if schedule is None:
             raise PassFailure(f"the group at {op.location} has no schedule; run fusion-schedule first")

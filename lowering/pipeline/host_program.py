@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from typing import Any
 
@@ -96,6 +97,10 @@ def _kernel_symbol(launch: Any) -> str:
     return re.split("::@", str(launch.attributes["kernel"]))[-1].strip('"')
 
 
+def _element_bytes(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
 class _Reader:
     """Follows buffers from their definitions to the steps that use them."""
 
@@ -136,10 +141,12 @@ class _Reader:
         return None
 
     def _ref(self, value: Any) -> dict[str, Any]:
-        memref = ir.MemRefType(value.type)
-        dtype = _NUMPY[str(memref.element_type)]
-        itemsize = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-        return {**self.refs[value], "dtype": dtype, "bytes": memref.shape[0] * itemsize}
+        memref, ref = ir.MemRefType(value.type), self.refs[value]
+        dtype, elements = _NUMPY[str(memref.element_type)], memref.shape[0]
+        if ref["space"] in ("input", "output"):  # a kernel's buffer has an element even where the tensor has none
+            tensor = (self.inputs if ref["space"] == "input" else self.outputs)[ref["index"]]
+            elements = min(elements, math.prod(tensor["shape"]))
+        return {**ref, "dtype": dtype, "bytes": elements * _element_bytes(dtype)}
 
     def _launch(self, op: Any) -> dict[str, Any]:
         sizes = [self.constants[v] for v in list(op.operands)[:6]]
@@ -171,12 +178,12 @@ class _Reader:
         buffers = iter(op.operands)
         refs = []
         for entry in described:
-            ref = {"shape": entry["shape"], "dtype": entry["dtype"]}
-            refs.append(
-                {"space": entry["space"], "index": entry["index"], **ref}
-                if entry["space"] == "host" or None in entry["shape"]
-                else {**self._ref(next(buffers)), **ref}
-            )
+            shape, dtype = entry["shape"], entry["dtype"]
+            if entry["space"] == "host" or None in shape:
+                place = {"space": entry["space"], "index": entry["index"]}
+            else:
+                place = {**self._ref(next(buffers)), "bytes": math.prod(shape) * _element_bytes(dtype)}
+            refs.append({**place, "shape": shape, "dtype": dtype})
         return {
             "op": "host",
             "node": attribute_value(op, "node"),

@@ -47,6 +47,7 @@ def weights_of(module: Any, store: Any) -> dict[str, Any]:
                 "give the stage's safetensors file along with its text."
             )
         base = array.view(np.int8) if array.dtype == np.bool_ else array
+        base = base if base.size else np.zeros(1, base.dtype)  # every buffer has an element
         found[weight["key"]] = np.atleast_1d(base)
         if weight["steps"]:
             found[name] = Recipe(weight["key"], tuple(weight["steps"]), weight["shape"], base.dtype.name)
