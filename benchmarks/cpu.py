@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from measured import LIGHT_NETWORKS, RESULTS, Measured, machine
+from measured import LIGHT_NETWORKS, README, RESULTS, Measured, machine, markdown_row, write_block
 
 from mlirfuse import zoo
 from mlirfuse.artifact import Artifact
@@ -29,8 +29,6 @@ from mlirfuse.cli.race import Contestant, Lap, geometric_mean, race
 from mlirfuse.compiler import compile_artifact
 from mlirfuse.runtime.inputs import random_inputs
 
-README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- written by benchmarks/cpu.py --readme: begin -->", "<!-- end -->"
 PEERS = ("onnxruntime", "openvino")
 TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", SELF: "mlirfuse"}
 
@@ -137,17 +135,13 @@ def table(entries: Mapping[str, Mapping[str, Any]]) -> str:
             "",
             f"{count} thread{'s' * (count > 1)}:",
             "",
-            _line(columns),
-            _line(["---", *["--:"] * (len(columns) - 1)]),
+            markdown_row(columns),
+            markdown_row(["---", *["--:"] * (len(columns) - 1)]),
         ]
-        lines += [_line(_cells(network, entry, peers)) for network, entry in sorted(rows.items())]
+        lines += [markdown_row(_cells(network, entry, peers)) for network, entry in sorted(rows.items())]
         means = [_mean([e for e in rows.values() if p in e["standings"]], p) for p in peers]
-        lines.append(_line(["geometric mean", "", "", *[""] * len(peers), *means, ""]))
+        lines.append(markdown_row(["geometric mean", "", "", *[""] * len(peers), *means, ""]))
     return "\n".join(lines).strip() + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _cells(network: str, entry: Mapping[str, Any], peers: Sequence[str]) -> list[str]:
@@ -176,10 +170,7 @@ def _write_readme(results: Measured) -> None:
         "Error: the largest difference from ONNX Runtime, relative to the largest output.\n\n"
         "Made by `python benchmarks/cpu.py && python benchmarks/cpu.py --readme`."
     )
-    text = README.read_text()
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END, 1)
-    README.write_text(f"{head}{BEGIN}\n{table(results.entries)}\n{note}\n{END}{tail}")
+    write_block(README, "cpu.py", f"{table(results.entries)}\n{note}")
 
 
 if __name__ == "__main__":

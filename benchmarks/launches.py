@@ -1,6 +1,7 @@
 """Launches of one inference: by the report, counted again in the kernels stage, and beside other compilers.
 
     python benchmarks/launches.py [--networks squeezenet,resnet50] [--targets cpu,cuda]
+    python benchmarks/launches.py --readme     # only write the table into README.md from the results
 
 The other compilers' counts are data (launches_of_others.json), measured once with the versions that it names.
 Exit status 1 if the two ways of counting disagree. Results go to results/launches.json.
@@ -13,11 +14,11 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from measured import LIGHT_NETWORKS, RESULTS, Measured
+from measured import LIGHT_NETWORKS, README, RESULTS, Measured, markdown_row, write_block
 
 from mlirfuse import zoo
 from mlirfuse.cli.race import geometric_mean
@@ -34,9 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--networks", type=lambda text: tuple(text.split(",")), default=LIGHT_NETWORKS)
     parser.add_argument("--targets", type=lambda text: tuple(text.split(",")), default=("cuda", "cpu"))
     parser.add_argument("--results", type=Path, default=RESULTS / "launches.json")
+    parser.add_argument("--readme", action="store_true", help="count nothing; write README.md's table")
     args = parser.parse_args(argv)
     others = json.loads(OTHERS.read_text())["networks"]
     results = Measured(args.results, {})
+    if args.readme:
+        write_block(README, "launches.py", table(results.entries, others))
+        return 0
     disagreements = 0
     for target in args.targets:
         print(
@@ -74,6 +79,21 @@ def count(network: str, target: str) -> dict[str, Any]:
         "counted": len(STEP.findall(str(text))),
         "kernels": totals["kernels"],
     }
+
+
+def table(entries: Mapping[str, Mapping[str, Any]], others: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: launches for each target, and those of the other compilers."""
+    targets = sorted({entry["target"] for entry in entries.values()})
+    head = ["network", "nodes", *targets, "ONNX Runtime", "IREE", "torch.compile"]
+    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for network in sorted({entry["network"] for entry in entries.values()}):
+        own = {target: entries[f"{network} {target}"] for target in targets if f"{network} {target}" in entries}
+        nodes = next(iter(own.values()))["nodes"]
+        counts = [own[target]["launches"] if target in own else "" for target in targets]
+        other = others[network]
+        theirs = [other["onnxruntime"], sum(other["iree"].values()), sum(other["inductor"].values())]
+        rows.append([network, nodes, *counts, *theirs])
+    return "\n".join(map(markdown_row, rows)) + "\n\nCounted by `python benchmarks/launches.py`."
 
 
 if __name__ == "__main__":

@@ -14,9 +14,20 @@ import mlirfuse
 from mlirfuse.cli.display import write_file
 from mlirfuse.device import host_device
 
-__all__ = ["LIGHT_NETWORKS", "RESULTS", "Measured", "machine", "today", "versions"]
+__all__ = [
+    "LIGHT_NETWORKS",
+    "README",
+    "RESULTS",
+    "Measured",
+    "machine",
+    "markdown_row",
+    "today",
+    "versions",
+    "write_block",
+]
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
 LIGHT_NETWORKS = (
     *("alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50"),
     *("shufflenet", "squeezenet", "vgg19", "zfnet512"),
@@ -50,6 +61,19 @@ class Measured:
         self.data["entries"] = dict(sorted({**self.entries, key: {**entry, "date": today()}}.items()))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_file(self.path, (json.dumps(self.data, indent=1) + "\n").encode())
+
+
+def write_block(readme: Path, script: str, text: str) -> None:
+    """Replace what stands between the markers of `script` in a page."""
+    begin, end = f"<!-- written by benchmarks/{script} --readme: begin -->", "<!-- end -->"
+    head, rest = readme.read_text().split(begin)
+    _, tail = rest.split(end, 1)
+    write_file(readme, f"{head}{begin}\n{text}\n{end}{tail}".encode())
+
+
+def markdown_row(cells: Iterable[object]) -> str:
+    """| a | b |"""
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def machine() -> dict[str, Any]:

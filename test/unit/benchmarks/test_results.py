@@ -11,7 +11,7 @@ import gpu_tasks
 import launches
 import numpy as np
 import pytest
-from measured import LIGHT_NETWORKS, Measured
+from measured import LIGHT_NETWORKS, README, Measured, write_block
 
 from mlirfuse.artifact.recipes import replay
 from mlirfuse.cli.torch_network import Graph, describe
@@ -45,7 +45,8 @@ def test_readme_block_is_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     readme, path = tmp_path / "README.md", tmp_path / "cpu.json"
-    readme.write_text(f"before\n{cpu.BEGIN}\nold\n{cpu.END}\nafter\n")
+    begin, end = "<!-- written by benchmarks/cpu.py --readme: begin -->", "<!-- end -->"
+    readme.write_text(f"before\n{begin}\nold\n{end}\nafter {end}\n")
     monkeypatch.setattr(cpu, "README", readme)
     monkeypatch.setattr(cpu, "machine", lambda: HERE)
     assert cpu.main(["--readme", "--results", str(path)]) == 1  # nothing was measured, nothing is written
@@ -53,13 +54,22 @@ def test_readme_block_is_rewritten(
     Measured(path, HERE).put("a", entry("alexnet", 1, 0.002, 0.001))
     assert cpu.main(["--readme", "--results", str(path)]) == 0
     text = readme.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.startswith("before\n") and text.endswith(f"after {end}\n") and "old" not in text
     assert "Abacus 3000" in text and "| alexnet |" in text
 
 
-def test_readme_has_the_block() -> None:
-    text = cpu.README.read_text()
-    assert text.index(cpu.BEGIN) < text.index(cpu.END)
+@pytest.mark.parametrize("script", ["cpu.py", "launches.py"])
+def test_readme_has_the_blocks(script: str, tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    copy.write_text(README.read_text())
+    write_block(copy, script, "a table")
+    assert f"{script} --readme: begin -->\na table\n<!-- end -->" in copy.read_text()
+
+
+def test_launches_beside_those_of_others() -> None:
+    others = json.loads(launches.OTHERS.read_text())["networks"]
+    text = launches.table({"vgg19 cpu": {"network": "vgg19", "target": "cpu", "nodes": 46, "launches": 25}}, others)
+    assert "| vgg19 | 46 | 25 | 26 | 42 | 27 |" in text
 
 
 def test_launches_are_counted_in_text() -> None:
