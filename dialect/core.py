@@ -27,7 +27,9 @@ from mlirfuse.mlir import ext, ir, safe_verifier
 __all__ = ["CONSTANTS", "OPS", "Fusion", "FusionOp", "MappingType", "build", "is_constant", "node_of", "semantics"]
 
 # Attributes that passes attach and that say nothing about what an op computes.
-ANNOTATIONS = frozenset({"onnx_nodes", "mapping", "plan", "operandSegmentSizes", "resultSegmentSizes"})
+ANNOTATIONS = frozenset(
+    {"onnx_nodes", "mapping", "plan", "verdicts", "elided", "buffers", "operandSegmentSizes", "resultSegmentSizes"}
+)
 CONSTANTS = ("fusion.weight", "fusion.splat")
 
 

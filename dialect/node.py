@@ -171,11 +171,11 @@ def out_variables(shape: tuple[int, ...]) -> tuple[Expr, ...]:
 
 
 def type_from_mlir(mlir_type: Any) -> TensorType:
-    """The type of a ranked tensor; a dense-array encoding is its layout."""
+    """The type of a ranked tensor; an array as encoding is its layout."""
     tensor = ir.RankedTensorType(mlir_type)
     shape = tuple(None if tensor.is_dynamic_dim(i) else tensor.get_dim_size(i) for i in range(tensor.rank))
     encoding = tensor.encoding
-    layout = None if encoding is None else tuple(ir.DenseI64ArrayAttr(encoding))
+    layout = None if encoding is None else tuple(ir.IntegerAttr(axis).value for axis in ir.ArrayAttr(encoding))
     return TensorType(shape, _NUMPY_DTYPES[str(tensor.element_type)], layout)
 
 
@@ -183,7 +183,9 @@ def type_to_mlir(tensor: TensorType) -> ir.Type:
     """The ranked tensor type of `tensor`, in the entered context."""
     dynamic = ir.ShapedType.get_dynamic_size()
     shape = [dynamic if d is None else d for d in tensor.shape]
-    encoding = None if tensor.layout is None else ir.DenseI64ArrayAttr.get(list(tensor.layout))
+    # An array attribute: MLIR prints a dense array here, but does not read it back.
+    i64 = ir.IntegerType.get_signless(64)
+    encoding = None if tensor.layout is None else ir.ArrayAttr.get([ir.IntegerAttr.get(i64, a) for a in tensor.layout])
     return ir.RankedTensorType.get(shape, ir.Type.parse(_MLIR_DTYPES[tensor.dtype]), encoding)
 
 

@@ -1,7 +1,7 @@
 """A register-tiled contraction through shared memory: convolution (implicit GEMM) and matrix products.
 
     A_shared[0], B_shared[0] = slice 0;  barrier
-    for each pair of slices i, i + 1:
+    for each pair of slices i, i + 1 (of zeros beyond the last):
         registers = a(m, k), b(n, k) of slice i + 1          (in flight while slice i is multiplied)
         for k in block_k:  acc[thread_n][thread_m] += B_shared[0][k][n] * A_shared[0][k][m]
         A_shared[1], B_shared[1] = registers;  barrier
@@ -180,10 +180,10 @@ class _Tile:
     # -- copy out
 
     def copy_out(self, accumulators: list[Any]) -> None:
-        """The epilogue: on vectors of four m in registers, or element by element from a shared tile.
+        """The epilogue: on the accumulators where they are, or in a loop over a shared tile of them.
 
-        The second is for rows that end inside a vector: one copy of the epilogue's code in a loop, instead of one
-        for every accumulator under a guard of its own.
+        The second is one copy of the epilogue's code instead of one for every accumulator: for rows that end inside a
+        vector (each element under a guard of its own), and where it reads a whole tensor more (a register for each).
         """
         if not self.schedule.result_in_shared(self.frame.group):
             for n in range(self.schedule.thread_n):
@@ -195,11 +195,13 @@ class _Tile:
             for quad in range(self.quads):
                 self.frame.shared_store(C, self._n_of(n), self.thread_m(quad), accumulators[n * self.quads + quad])
         self.frame.barrier()
-        elements = self.schedule.block_m * self.schedule.block_n
+        width = 1 if self.problem.m % QUAD else QUAD
+        elements = self.schedule.block_m * self.schedule.block_n // width
 
         def one(i: Expr, _: list[Any]) -> list[Any]:
-            n, m = self._split(i * self.frame.threads + self.frame.thread, self.schedule.block_m)
-            self._store(self.m0 + m, self.n0 + n, partial(self.frame.shared_load, C, n, m), 1)
+            n, column = self._split(i * self.frame.threads + self.frame.thread, self.schedule.block_m // width)
+            m = column * width
+            self._store(self.m0 + m, self.n0 + n, partial(self.frame.shared_load, C, n, m, width), width)
             return []
 
         self.frame.builder.loop(elements // self.frame.threads, "element", [], one)
@@ -234,24 +236,20 @@ def emit_contract(frame: Frame, schedule: ContractTiles) -> None:
     tile.keep(tile.fetch(Expr(0)), 0)
     frame.barrier()
 
-    def turn(carried: list[Any], next_slice: Expr | None, buffer: int) -> list[Any]:
-        """Multiply the slice in `buffer` while the next one is fetched into the other."""
-        fetched = tile.fetch(next_slice * schedule.block_k) if next_slice is not None else None
+    def turn(carried: list[Any], following: Expr, buffer: int) -> list[Any]:
+        """Multiply the slice in `buffer` while the one `following` arrives for the other (zeros beyond the last)."""
+        fetched = tile.fetch(following * schedule.block_k)
         carried = tile.multiply(carried, buffer)
-        if fetched is not None:
-            tile.keep(fetched, 1 - buffer)
-            frame.barrier()
+        tile.keep(fetched, 1 - buffer)
+        frame.barrier()
         return carried
 
     def pair(i: Expr, carried: list[Any]) -> list[Any]:
         return turn(turn(carried, i * 2 + 1, 0), i * 2 + 2, 1)
 
     accumulators = [zero] * count
-    pairs = (slices - 1) // 2  # what is left are one or two slices
-    if pairs:
-        accumulators = builder.loop(pairs, "pair", accumulators, pair)
-    last = Expr(2 * pairs + 1) if slices > 2 * pairs + 1 else None
-    accumulators = turn(accumulators, last, 0)
-    if last is not None:
-        accumulators = turn(accumulators, None, 1)
+    if slices == 1:
+        accumulators = tile.multiply(accumulators, 0)
+    else:
+        accumulators = builder.loop(-(-slices // 2), "pair", accumulators, pair)
     tile.copy_out(accumulators)

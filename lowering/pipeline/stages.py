@@ -34,11 +34,13 @@ def pipeline_for(stage: str, options: StageOptions) -> str:
 
 
 def _rewriting(options: StageOptions) -> list[str]:
+    """Graph rewriting; what reorders floating-point sums only where `rewrite` allows it."""
+    clean = ["canonicalize", "cse"]
     if options.rewrite == "none":
-        return ["canonicalize", "cse"]
+        return clean
     folding = ["fusion-fold-constants", "fusion-remove-identities"]
-    scaling = ["fusion-fold-scale", "fusion-fold-constants"] if options.rewrite != "exact" else []
-    return [*folding, *scaling, "fusion-remove-identities", "canonicalize", "cse"]
+    reassociating = ["fusion-recognize-rows", "fusion-fold-scale", "fusion-remove-identities"]
+    return [*folding, *(reassociating if options.rewrite != "exact" else []), "fusion-move-past-concats", *clean]
 
 
 def _planning(options: StageOptions) -> list[str]:
@@ -48,6 +50,7 @@ def _planning(options: StageOptions) -> list[str]:
         "fusion-classify",
         "fusion-materialize-outputs",
         "fusion-elide-concats",
+        "fusion-duplicate-movement",
         "fusion-classify",
         f"fusion-plan{plan}",
         "fusion-form-groups",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from mlirfuse.device import device_for, host_device
 from mlirfuse.dialect import attribute_value, from_attribute, to_attribute, type_from_mlir, type_to_mlir
+from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.dialect.node import TensorType
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.schedule import host_family, simt_program  # noqa: F401  they register their families
@@ -82,5 +83,7 @@ def _use_layout(group: Any, position: int, layout: tuple[int, ...]) -> None:
         )
     group.operands[position] = packed.results[0]
     group.regions[0].blocks[0].arguments[position].set_type(wanted)
+    for name, sizes in segment_sizes([v.type for v in group.operands], [r.type for r in group.results]).items():
+        group.attributes[name] = sizes
     if not list(value.uses):
         owner.operation.erase()

@@ -128,9 +128,16 @@ class ContractTiles:
 
     @staticmethod
     def result_in_shared(group: Group) -> bool:
-        """Whether rows of the result end inside a thread's vector: then the epilogue runs element by element."""
-        assert group.anchor is not None
-        return contract_problem(group.anchor.node).m % VECTOR != 0
+        """Whether the epilogue runs in a loop over a shared tile, and not on the accumulators where they are.
+
+        It does where rows of the result end inside a thread's vector, and where it reads another tensor as large.
+        """
+        anchor = group.anchor
+        assert anchor is not None
+        before = group.upstream(anchor.result)
+        others = {v for m in group.members if m.result not in before for v in m.operands if v in group.inputs}
+        whole = any(group.types[v].size >= anchor.node.out.size for v in others)
+        return whole or contract_problem(anchor.node).m % VECTOR != 0
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         if group.anchor is None or group.anchor.node.op not in ("conv", "contract"):

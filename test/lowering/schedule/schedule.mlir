@@ -3,7 +3,7 @@
 
 // A dense convolution gets a register tile. Its weight comes in the order in which the tile reads it: output channels innermost.
 // CHECK-LABEL: func.func @dense
-// SIMT:         "fusion.weight"() {key = "w"} : () -> tensor<32x16x3x3xf32, array<i64: 2, 3, 1, 0>>
+// SIMT:         "fusion.weight"() {key = "w"} : () -> tensor<32x16x3x3xf32, [2, 3, 1, 0]>
 // HOST:         "fusion.weight"() {key = "w"} : () -> tensor<32x16x3x3xf32>
 // CHECK:        "fusion.conv"
 // CHECK:        schedule = {
