@@ -5,7 +5,6 @@ Read from a module at stage planned or scheduled.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,9 +15,7 @@ from mlirfuse.lowering.plan.verdict import Verdict
 from mlirfuse.lowering.schedule.group import Group, group_of
 from mlirfuse.mlir import context, ir
 
-__all__ = ["Explanation", "GroupFacts", "explain_module", "explain_text", "parse_stage"]
-
-_LAYOUT = re.compile(r"(?<=[a-z0-9]), (array<i64: [0-9, ]+>)>")
+__all__ = ["Explanation", "GroupFacts", "explain_module", "explain_text"]
 
 
 @dataclass(frozen=True)
@@ -78,16 +75,7 @@ class Explanation:
 def explain_text(text: str) -> Explanation:
     """The explanation of a module at stage planned or scheduled, as `--emit` prints it."""
     with context():
-        return explain_module(parse_stage(text))
-
-
-def parse_stage(text: str) -> ir.Module:
-    """The module of an emitted stage, in the entered context. MLIR prints a layout, `array<i64: 0, 2, 3, 1>`, where it
-    can only read an alias, so each layout becomes one."""
-    names: dict[str, str] = {}
-    aliased = _LAYOUT.sub(lambda m: f", {names.setdefault(m[1], f'#layout{len(names)}')}>", text)
-    definitions = "".join(f"{name} = {layout}\n" for layout, name in names.items())
-    return ir.Module.parse(definitions + aliased)
+        return explain_module(ir.Module.parse(text))
 
 
 def explain_module(module: ir.Module) -> Explanation:

@@ -11,11 +11,10 @@ import numpy as np
 from mlirfuse.cli.accuracy import relative_error
 from mlirfuse.cli.watched import stored_name
 from mlirfuse.dialect import WeightStore, onnx_nodes
-from mlirfuse.explain import parse_stage
 from mlirfuse.frontend.reference import run_op
 from mlirfuse.lowering.pipeline.locations import Location, locate_values
 from mlirfuse.lowering.plan.graph import main_function
-from mlirfuse.mlir import context
+from mlirfuse.mlir import context, ir
 
 __all__ = ["GroupError", "group_errors"]
 
@@ -46,7 +45,7 @@ def group_errors(
     `outputs` are those of the watched network, `scheduled` is the text of the stage that it came from.
     """
     with context(), store.active():
-        module = parse_stage(scheduled)
+        module = ir.Module.parse(scheduled)
         function = main_function(module.operation)
         locations = locate_values(function)
         block = function.regions[0].blocks[0]
