@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlirfuse.cli import arguments
+from mlirfuse.cli.counting import count_traffic, counts_traffic
 from mlirfuse.cli.display import Display, amount, count, milliseconds, size
 from mlirfuse.cli.model import artifact_of, model_of
 
@@ -40,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    report = artifact_of(model_of(args.model), args).report
+    artifact = artifact_of(model_of(args.model), args)
+    report = count_traffic(artifact) if counts_traffic(artifact) else artifact.report
     display = Display(args.json)
     _print(display, report)
     display.result(report)
