@@ -4,7 +4,7 @@
 
 Every case is one group: a convolution of a benchmark network (channels last, its weights packed) with bias and relu, or
 another kind of kernel that these networks have. Times are the best of several runs on warm data; with one thread, of
-processor time.
+processor time. With several, each repeats its share of the tiles and never waits for the others.
 """
 
 from __future__ import annotations
@@ -261,9 +261,13 @@ def measure(
     pointers = [b.ctypes.data for b in buffers]
     entry, tiles = code.entry("kernel", len(pointers)), program.tile_count
 
+    # with several threads, starting them would cost more than small kernels: each repeats its share of the tiles
+    repeats = 1 if threads == 1 else max(1, int(0.05 * flops * threads / max(group.flops, 1)))
+
     def some(first: int) -> None:
-        for tile in range(first, tiles, threads):
-            entry(*pointers, tile)
+        for _ in range(repeats):
+            for tile in range(first, tiles, threads):
+                entry(*pointers, tile)
 
     def all_tiles() -> None:
         others = [threading.Thread(target=some, args=(i,)) for i in range(1, threads)]
@@ -273,7 +277,7 @@ def measure(
         for other in others:
             other.join()
 
-    seconds = best(all_tiles, runs, time.thread_time if threads == 1 else time.perf_counter)
+    seconds = best(all_tiles, runs, time.thread_time if threads == 1 else time.perf_counter) / repeats
     rate = group.flops / seconds
     return Result(
         name, seconds * 1e6, rate / 1e9, rate / (flops * threads), tiles, emitted, code.seconds, repr(schedule)

@@ -138,8 +138,8 @@ class ContractPlan:
 
     @cached_property
     def m_shape(self) -> tuple[int, ...]:
-        """The dimensions that tiles cut: those of m, or all of m as one."""
-        return (math.prod(self.m_sizes),) if self.schedule.split < 0 else self.m_sizes
+        """The dimensions that tiles cut: those of m, or all of m as one; a product of vectors has one row."""
+        return (math.prod(self.m_sizes),) if self.schedule.split < 0 else self.m_sizes or (1,)
 
     @cached_property
     def split(self) -> int:

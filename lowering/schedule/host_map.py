@@ -27,6 +27,7 @@ __all__ = [
     "map_sections",
     "map_weight_layouts",
     "may_overlap",
+    "memory_seconds",
     "tile_target",
 ]
 
@@ -187,7 +188,8 @@ def _choose_section(
     if best is None:
         best = float(len(group.members) + 1), MapSection(outputs, tensor.dims, order, 0, 1, 1, 1, 1)
     cost, section = best
-    tiles = _tiles(section, cost * tensor.size / cycles_per_second(device), device)
+    seconds = max(cost * tensor.size / cycles_per_second(device), memory_seconds(group, outputs, device))
+    tiles = _tiles(section, seconds, device)
     return section.collapse, section.width, *tiles, section.rows
 
 
@@ -315,6 +317,12 @@ def _variable(lane: Expr) -> Var:
 def cycles_per_second(device: Device) -> float:
     """Cycles a second, from the peak rate: two fused multiply-adds of a vector in each."""
     return device.fp32_flops / (device.multiprocessors * max(1, device.vector_bytes // 4) * 4)
+
+
+def memory_seconds(group: Group, outputs: Sequence[int], device: Device) -> float:
+    """How long one core takes to draw what the outputs are computed from, and to write them, each byte once."""
+    touched = {v for output in outputs for v in group.upstream(output) if v in group.inputs} | set(outputs)
+    return sum(group.types[v].bytes for v in touched) * device.multiprocessors / device.dram_bandwidth
 
 
 def tile_target(seconds: float, device: Device) -> int:

@@ -18,7 +18,7 @@ from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.host_contract import operand_order
-from mlirfuse.lowering.schedule.host_map import cycles_per_second, even_tiles, tile_target
+from mlirfuse.lowering.schedule.host_map import cycles_per_second, even_tiles, memory_seconds, tile_target
 
 __all__ = ["RowLoops", "RowPlan", "choose_rows"]
 
@@ -139,7 +139,8 @@ def choose_rows(group: Group, device: Device) -> RowLoops | None:
     base = RowLoops(device.vector_bytes // 4, 1, False)
     plan = RowPlan(group, base)
     cycles = plan.length * plan.units * (base.lanes if plan.across else 1) * CYCLES_PER_ELEMENT[anchor.node.op]
-    tiles = even_tiles(plan.units, tile_target(cycles / cycles_per_second(device), device))
+    seconds = max(cycles / cycles_per_second(device), memory_seconds(group, group.outputs, device))
+    tiles = even_tiles(plan.units, tile_target(seconds, device))
     keeps = anchor.node.op != "reduce" and plan.scratch_bytes <= KEPT_LIMIT
     chosen = RowLoops(base.lanes, tiles, keeps)
     return chosen if chosen.why_illegal(group, device) is None else None
