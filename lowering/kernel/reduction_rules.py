@@ -110,6 +110,8 @@ def _window(site: Site) -> Value:
 def _window_count(site: Site) -> Value:
     """How many positions of this window count, as a float: the product of what each axis covers."""
     node, a = site.node, site.node.attrs
+    if any(site.evaluator.depends_on_lane(site.resolve(site.indexing.out[axis])) for axis in a["axes"]):
+        return lane_by_lane(site, _window_count)
     f32 = compute_type(node.inputs[0].dtype)
     rank, product = len(a["axes"]), None
     for i, axis in enumerate(a["axes"]):

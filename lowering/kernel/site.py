@@ -128,11 +128,12 @@ def rule(op: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def lane_by_lane(site: Site) -> Value:
-    """A vector whose elements are evaluated one at a time, for what has no vector form."""
+def lane_by_lane(site: Site, evaluate: Rule | None = None) -> Value:
+    """A vector whose elements are evaluated one at a time, for what has no vector form; by default the op itself."""
+    evaluate = evaluate or RULES.get(site.node.op, RULES["movement"])
 
     def make(one: Evaluator, fix: dict[Var, Expr]) -> Value:
         values = {k: e.substitute(fix) for k, e in site.values.items()}
-        return RULES.get(site.node.op, RULES["movement"])(Site(one, site.member, site.indexing, values))
+        return evaluate(Site(one, site.member, site.indexing, values))
 
     return site.evaluator.gathered(make)

@@ -23,10 +23,11 @@ def fma(x: Any, y: Any, z: Any) -> Any:
 
 
 def select(condition: Any, a: Any, b: Any) -> Any:
-    """condition ? a : b, lane by lane."""
+    """condition ? a : b, lane by lane; a number that stands for a whole vector becomes one beside a vector."""
     if isinstance(condition, np.ndarray):
         return np.where(condition, a, b)
-    return a if condition else b
+    chosen, other = (a, b) if condition else (b, a)
+    return chosen if np.ndim(chosen) >= np.ndim(other) else np.broadcast_to(chosen, other.shape)
 
 
 def cast(x: Any, dtype: np.dtype) -> Any:
