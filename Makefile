@@ -11,7 +11,7 @@ export PIP_NO_INPUT = 1
 .PHONY: help demo test test-all lint links docs clean
 
 help:
-	@echo "make demo      compile and run a network, compare it with ONNX Runtime, and report its kernels"
+	@echo "make demo      compile and run a network, compare it with ONNX Runtime, list its launches"
 	@echo "make test      lint, types and tests"
 	@echo "make test-all  the same with the slow tests"
 	@echo "make lint      ruff and mypy"
@@ -19,8 +19,7 @@ help:
 	@echo "make clean     remove everything that was made, the virtual environment included"
 
 demo: $(STAMP)
-	$(BIN)/mlirfuse run $(MODEL) --check --strict
-	$(BIN)/mlirfuse report $(MODEL)
+	$(BIN)/python tools/demo.py $(MODEL)
 
 # All three run, so that one failure does not hide another; pytest's summary is the last line.
 test test-all: $(STAMP) links
