@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlirfuse.artifact import Artifact
     from mlirfuse.runtime import Executable
 
-__all__ = ["EMITTED", "Compilation", "compile", "compile_here", "emit"]
+__all__ = ["EMITTED", "Compilation", "compile", "compile_artifact", "compile_here", "emit", "emit_here"]
 
 Progress = Callable[[str, float], None]  # a stage's name, and how much of it is done (0 to 1)
 EMITTED = ("graph", "planned", "scheduled", "kernels", "nvvm", "llvm", "ptx", "object")
@@ -128,7 +128,14 @@ def _to_stage(compilation: Compilation, stage_options: Any, stage: str, store: A
 
 
 def emit(model: Any, target: str, options: CompileOptions, stage: str) -> tuple[str | bytes, Any]:
-    """The text of one stage (bytes for object), and the weight store that it refers to."""
+    """The text of one stage (bytes for object), and the weight store that it refers to; from a process of its own."""
+    from mlirfuse.worker import emit_in_worker
+
+    return emit_in_worker(model, target, options, stage)
+
+
+def emit_here(model: Any, target: str, options: CompileOptions, stage: str) -> tuple[str | bytes, Any]:
+    """As `emit`, in this process: what the worker runs."""
     from mlirfuse.dialect import WeightStore
     from mlirfuse.mlir import context
     from mlirfuse.targets import backend_for

@@ -7,6 +7,7 @@ folder.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import faulthandler
 import json
@@ -14,14 +15,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlirfuse.errors as errors
 from mlirfuse.options import CompileOptions
 
-__all__ = ["compile_in_worker"]
+__all__ = ["compile_in_worker", "emit_in_worker"]
+
+# What a job leaves in its folder.
+ARTIFACT, SECONDS, FAILURE = "made.mlirfuse", "seconds.json", "error.json"
+TEXT, BYTES, WEIGHTS, MODEL = "stage.mlir", "stage.bin", "weights.safetensors", "model.onnx"
 
 Progress = Callable[[str, float], None]
 
@@ -30,26 +35,45 @@ def compile_in_worker(model: Any, target: str, options: CompileOptions, progress
     """Compile `model` in a child process and load the artifact that it made."""
     from mlirfuse.artifact import Artifact
 
-    with tempfile.TemporaryDirectory(prefix="mlirfuse-") as folder:
-        job = {"model": _model_file(model, Path(folder)), "target": target, "options": options.to_dict()}
-        (Path(folder) / "job.json").write_text(json.dumps(job))
-        last = _run(folder, progress)
-        failure = Path(folder) / "error.json"
-        if failure.exists():
-            _raise(json.loads(failure.read_text()))
-        made = Path(folder) / "made.mlirfuse"
-        if not made.exists():
-            raise AssertionError(f"the compiler ended after {last} without a result")
-        artifact = Artifact.load(made)  # mapped: the bytes stay although the name goes
-        seconds = json.loads((Path(folder) / "seconds.json").read_text())
+    with _job(model, {"target": target, "options": options.to_dict()}, progress) as folder:
+        artifact = Artifact.load(folder / ARTIFACT)  # mapped: the bytes stay although the name goes
+        seconds = json.loads((folder / SECONDS).read_text())
         return dataclasses.replace(artifact, report={**artifact.report, "compile_seconds": seconds})
+
+
+def emit_in_worker(model: Any, target: str, options: CompileOptions, stage: str) -> tuple[str | bytes, Any]:
+    """The text of a stage from a child process (bytes where it has no text), and the weights that it refers to."""
+    from mlirfuse.dialect import WeightStore
+
+    with _job(model, {"target": target, "options": options.to_dict(), "stage": stage}, None) as folder:
+        store = WeightStore()
+        store.load(folder / WEIGHTS)
+        text = folder / TEXT
+        return (text.read_text() if text.exists() else (folder / BYTES).read_bytes()), store
+
+
+@contextlib.contextmanager
+def _job(model: Any, job: dict[str, Any], progress: Progress | None) -> Iterator[Path]:
+    """Run a job to its end; the folder with its results. What failed there is raised here."""
+    with tempfile.TemporaryDirectory(prefix="mlirfuse-") as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps({"model": _model_file(model, folder), **job}))
+        last = _run(name, progress)
+        failure = folder / FAILURE
+        if failure.exists():
+            told = json.loads(failure.read_text())
+            message = told["message"].replace(str(folder / MODEL), "the model")
+            raise getattr(errors, told["kind"], errors.MlirfuseError)(message)
+        if not any((folder / made).exists() for made in (ARTIFACT, TEXT, BYTES)):
+            raise errors.CompilerCrash(f"The compiler ended after stage '{last}' without a result; please report this.")
+        yield folder
 
 
 def _model_file(model: Any, folder: Path) -> str:
     """A path to the model; what is in memory goes to a file."""
     if isinstance(model, str | os.PathLike):
         return os.path.abspath(os.fspath(model))
-    path = folder / "model.onnx"
+    path = folder / MODEL
     if isinstance(model, bytes | bytearray | memoryview):
         path.write_bytes(model)
         return str(path)
@@ -107,27 +131,41 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [home, path]))}
 
 
-def _raise(failure: dict[str, str]) -> None:
-    kind = getattr(errors, failure["kind"], errors.MlirfuseError)
-    raise kind(failure["message"])
-
-
 def main() -> None:
-    """The child: compile the job in the folder given as argument."""
+    """The child: do the job in the folder given as argument."""
     faulthandler.enable()
     folder = Path(sys.argv[1])
     job = json.loads((folder / "job.json").read_text())
+    options = CompileOptions.from_dict(job["options"])
+    try:
+        if "stage" in job:
+            _emit(folder, job, options)
+        else:
+            _compile(folder, job, options)
+    except errors.MlirfuseError as error:
+        (folder / FAILURE).write_text(json.dumps({"kind": type(error).__name__, "message": str(error)}))
+
+
+def _compile(folder: Path, job: dict[str, Any], options: CompileOptions) -> None:
     from mlirfuse.compiler import compile_here
 
     def tell(stage: str, done: float) -> None:
         print(json.dumps({"stage": stage, "done": done}), flush=True)
 
-    try:
-        artifact = compile_here(job["model"], job["target"], CompileOptions.from_dict(job["options"]), tell)
-        artifact.save(folder / "made.mlirfuse")
-        (folder / "seconds.json").write_text(json.dumps(artifact.report["compile_seconds"]))
-    except errors.MlirfuseError as error:
-        (folder / "error.json").write_text(json.dumps({"kind": type(error).__name__, "message": str(error)}))
+    artifact = compile_here(job["model"], job["target"], options, tell)
+    (folder / SECONDS).write_text(json.dumps(artifact.report["compile_seconds"]))
+    artifact.save(folder / ARTIFACT)
+
+
+def _emit(folder: Path, job: dict[str, Any], options: CompileOptions) -> None:
+    from mlirfuse.compiler import emit_here
+
+    content, store = emit_here(job["model"], job["target"], options, job["stage"])
+    store.save(folder / WEIGHTS)
+    if isinstance(content, str):
+        (folder / TEXT).write_text(content)
+    else:
+        (folder / BYTES).write_bytes(content)
 
 
 if __name__ == "__main__":
