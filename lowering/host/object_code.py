@@ -23,7 +23,7 @@ _X86_FEATURES = {
 }
 # fmt: on
 _V3 = (
-    *("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16"),
+    *("sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16"),
     *("avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"),
 )
 # older levels lack fused multiply-add, which every kernel is built on

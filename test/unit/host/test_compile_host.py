@@ -12,6 +12,7 @@ from mlirfuse.errors import ArtifactError, CompilerCrash, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.codegen.workers import WorkerPool
 from mlirfuse.lowering.host import HostObject, compile_host
+from mlirfuse.lowering.host.object_code import HostCpu, llvm_ir_to_object
 from mlirfuse.lowering.host.pipeline import lower_host_kernel, written_arguments
 from mlirfuse.lowering.host.steps import native_program
 from mlirfuse.runtime.host_library import HostLibrary
@@ -220,3 +221,11 @@ def test_barriers_only_where_steps_depend():
     assert [s.barrier for s in native] == [False, False, True, True, False, False]
     assert [slot.space for slot in slots] == ["input", "arena", "output"]
     assert native[5].copy_bytes == 256
+
+
+@pytest.mark.parametrize("level", ["x86-64-v3", "x86-64-v4"])
+def test_levels_use_their_wide_registers(level):
+    """An eight-float addition is one 256-bit instruction (VEX prefix C5 FC or C5 F4 before 58), not two of 128 bits."""
+    body = "%x = load <8 x float>, ptr %a\n%y = fadd <8 x float> %x, %x\nstore <8 x float> %y, ptr %b\nret void"
+    code = llvm_ir_to_object(f"define void @f(ptr noalias %a, ptr noalias %b) {{\n{body}\n}}\n", HostCpu.named(level))
+    assert b"\xc5\xfc\x58" in code
