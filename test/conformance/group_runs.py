@@ -151,9 +151,11 @@ def complaint(random: RandomGroup, outputs: Sequence[tuple[Any, Any]]) -> str | 
         difference = np.abs(found.astype(np.float64) - wanted)
         exact = np.asarray(expected).dtype.kind != "f"
         allowed = 0.0 if exact else limit * max(1e-2, float(np.abs(wanted).max(initial=0)))
-        if not (difference <= allowed).all():
-            at = np.unravel_index(int(np.nanargmax(np.where(np.isnan(difference), np.inf, difference))), found.shape)
-            return f"v{v}[{tuple(map(int, at))}] is {found[at]}, not {wanted[at]} ({(~(difference <= allowed)).sum()} of {found.size} are off)"
+        off = ~(difference <= allowed)
+        if off.any():
+            worst = int(np.argmax(np.where(np.isnan(difference), np.inf, difference)))
+            at = tuple(map(int, np.unravel_index(worst, found.shape)))
+            return f"v{v}{list(at)} is {found[at]}, not {wanted[at]} ({off.sum()} of {found.size} are off)"
         if int((memory != MARK).sum()) > found.size:
             return f"v{v}: elements of its buffer that are not its own were written"
     return None

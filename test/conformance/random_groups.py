@@ -106,6 +106,10 @@ class RandomGroup:
         strides = dataclasses.replace(tensor, shape=self.parents.get(value, tensor.shape)).strides()
         return strides, 1 + sum((d - 1) * s for d, s in zip(tensor.dims, strides, strict=True))
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """How hypothesis shows it."""
+        printer.text(repr(self))
+
     def __repr__(self) -> str:
         lines = [f"v{v}: {self.group.types[v]} layout {self.group.types[v].layout}" for v in self.group.inputs]
         lines += [f"v{v}: splat {number!r} {self.group.types[v]}" for v, number in self.group.immediates]
@@ -301,9 +305,9 @@ def _cast(d: _Drawing, v: int) -> int:
     targets = [t for t in ("float32", "float64", "float16", *INTEGERS, "bool") if t != source]
     target = d.one_of(targets)
     x = d.arrays[v]
-    if not target.startswith("float") and d.floating(v):
-        if v not in d.exact or (target.startswith("uint") and x.min() <= -1) or np.abs(x).max() > 100:
-            raise Unsuitable
+    outside = np.abs(x).max() > 100 or (target.startswith("uint") and x.min() <= -1)
+    if not target.startswith("float") and d.floating(v) and (v not in d.exact or outside):
+        raise Unsuitable
     widening = (source, target) in (("float32", "float64"), ("float16", "float32"), ("float16", "float64"))
     return d.op("cast", v, to=target, exact=not target.startswith("float") or not d.floating(v) or widening)
 
@@ -624,6 +628,4 @@ def _finished(d: _Drawing, value: int) -> RandomGroup:
         members=tuple(m for m in whole.members if m.result in needed),
         immediates=tuple((v, n) for v, n in whole.immediates if v in needed),
     )
-    return RandomGroup(
-        group, [d.arrays[v] for v in group.inputs], [d.arrays[v] for v in outputs], parents, d.loose
-    )
+    return RandomGroup(group, [d.arrays[v] for v in group.inputs], [d.arrays[v] for v in outputs], parents, d.loose)
