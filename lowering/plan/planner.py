@@ -83,8 +83,9 @@ class _Planner:
         known = {name for n in graph for name in n.onnx_nodes}
         if strangers := [name for name in options.no_fuse if name not in known]:
             raise MlirfuseError(
-                f"There is no operation that stands for {', '.join(strangers)}, which --no-fuse names: the model has no "
-                f"node of that name, or it was folded away. `mlirfuse explain` lists the nodes of every group."
+                f"There is no operation that stands for {', '.join(strangers)}, which --no-fuse names: "
+                "the model has no node of that name, or it was folded away. "
+                "`mlirfuse explain` lists the nodes of every group."
             )
         self.separate = frozenset(n.index for n in graph if set(n.onnx_nodes) & set(options.no_fuse))
 
