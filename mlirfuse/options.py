@@ -67,12 +67,14 @@ def _shape(name: str, shape: Any) -> tuple[int, ...]:
 class CompileOptions:
     """What a user may choose about one compilation; validates itself, hashes, and travels as JSON.
 
-    precision   "auto" is tf32 on CUDA with tensor cores, else fp32.
+    precision   "auto" is fp32; "tf32", "fp16" and "bf16" are refused until there are kernels in them.
     shapes      input name to shape; fixes symbolic dimensions or overrides static ones.
-    fusion      "full", "no-cross-layer" (chains of the same layer only), "epilogue", "none".
-    rewrite     "reassociating" may reorder floating-point sums, "exact" may not, "all" may also approximate.
-    layout      "auto" chooses per group.
-    tuning      None, the path of a tuning database, or a hashable object that chooses schedules.
+    fusion      "full", "no-cross-layer" (the same until kernels hold several layers), "epilogue", "none".
+    rewrite     "reassociating" may reorder floating-point sums, "exact" may not; "all" may also
+                approximate, which nothing does yet.
+    layout      "auto" is what the target's kernels read best: channels last on CPUs, row-major on GPUs.
+    tuning      None, the path of a tuning database, or a hashable object that chooses schedules; nothing
+                reads it yet.
     strict      refuse a model with nodes that would run on the host instead of compiling.
     no_fuse     names of ONNX nodes that stay in groups of their own.
     force_fuse  sets of ONNX node names that must share a group: ("conv1,relu1",) or (("conv1", "relu1"),).

@@ -82,6 +82,9 @@ def _model_file(model: Any, folder: Path) -> str:
     if not isinstance(model, onnx.ModelProto):
         raise errors.InvalidModel(f"compile takes a path, bytes or an onnx.ModelProto; found {type(model).__name__}.")
     large = model.ByteSize() > 1 << 30
+    if large:  # saving moves the bytes out of the model it is given
+        model, given = onnx.ModelProto(), model
+        model.CopyFrom(given)
     onnx.save(model, path, save_as_external_data=large)
     return str(path)
 
@@ -93,7 +96,7 @@ def _run(folder: str, progress: Progress | None) -> str:
     with (
         log.open("wb") as stderr,
         subprocess.Popen(
-            [sys.executable, "-m", "mlirfuse.worker", folder],
+            [sys.executable, "-P", "-m", "mlirfuse.worker", folder],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -125,10 +128,10 @@ def _run(folder: str, progress: Progress | None) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The child finds this very package, wherever the parent got it from."""
-    home = str(Path(__file__).resolve().parent.parent)
-    path = os.environ.get("PYTHONPATH", "")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [home, path]))}
+    """The child finds this very package: a checkout's folder is put on its path, after what is there."""
+    home = Path(__file__).resolve().parent.parent
+    path = [] if home.name in ("site-packages", "dist-packages") else [str(home)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH", "")]), *path])}
 
 
 def main() -> None:

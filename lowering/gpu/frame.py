@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlirfuse.dialect.indexing import Expr, Var
+from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.kernel.builder import Builder, memory_type
 from mlirfuse.lowering.kernel.point import Buffer, Evaluator
 from mlirfuse.lowering.schedule.group import Group
@@ -16,6 +18,7 @@ from mlirfuse.mlir import affine, gpu, ir
 __all__ = ["Frame", "Storage", "kernel_frame"]
 
 GLOBAL = "#gpu.address_space<global>"
+INDEX_LIMIT = (1 << 31) - 1  # kernels compute addresses in signed 32-bit integers
 WORKGROUP = "#gpu.address_space<workgroup>"
 
 
@@ -115,6 +118,12 @@ def kernel_frame(
     """
     arguments: list[str] = []
     values = [*group.inputs, *group.outputs]
+    reach = max([math.prod(grid) * threads, *(storages[v].span for v in values)])
+    if reach > INDEX_LIMIT:
+        raise UnsupportedTarget(
+            f"A kernel of {name.split('_', 1)[-1]} would reach {reach} elements or threads, and GPU kernels count in "
+            f"32 bits, up to {INDEX_LIMIT}. Split the tensor, or compile for the CPU."
+        )
     for value in values:
         storage = storages[value]
         element = memory_type(group.types[value].dtype)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import ml_dtypes
 import numpy as np
 
 from mlirfuse.dialect import attribute_value, build, onnx_nodes, type_from_mlir
@@ -41,8 +42,11 @@ def divide_by_multiplying(op: Any, rewriter: Any) -> object:
     c = constant_array(op.operands[1])
     if c is None or constant_array(op.operands[0]) is not None or (kind == "div" and not np.all(c)):
         return no_match(op, "what it divides by is not known")
+    opposite = _rounded(1.0 / c.astype(np.float64) if kind == "div" else -c, c)
+    if kind == "div" and not _keeps_precision(opposite):
+        return no_match(op, "the reciprocal overflows or is subnormal")
     with rewriter.ip:
-        other = make_constant(_rounded(1.0 / c.astype(np.float64) if kind == "div" else -c, c), op.location)
+        other = make_constant(opposite, op.location)
         made = _binary("mul" if kind == "div" else "add", op.operands[0], other, [op])
     rewriter.replace_op(op, [made])
     return None
@@ -61,6 +65,8 @@ def scale_the_weight_of_a_convolution(op: Any, rewriter: Any) -> object:
     if weight is None or factors is None:
         return no_match(op, "its factor is not one number for each channel of a known weight")
     scaled = _product(weight, factors.reshape(-1, *[1] * (weight.ndim - 1)))
+    if not np.isfinite(scaled).all():
+        return no_match(op, "the scaled weight overflows")
     _replace_with_scaled(op, conv, 1, scaled, rewriter)
     return None
 
@@ -78,7 +84,10 @@ def scale_the_weight_of_a_contraction(op: Any, rewriter: Any) -> object:
         factors = None if weight is None else _in_terms_of(c, result, letters, type_from_mlir(op.results[0].type).rank)
         if weight is None or factors is None or any(f > w for f, w in zip(factors.shape, weight.shape, strict=True)):
             continue
-        _replace_with_scaled(op, contract, i, _product(weight, factors), rewriter)
+        scaled = _product(weight, factors)
+        if not np.isfinite(scaled).all():
+            return no_match(op, "the scaled weight overflows")
+        _replace_with_scaled(op, contract, i, scaled, rewriter)
         return None
     return no_match(op, "its factor varies along a dimension that no known weight has")
 
@@ -96,6 +105,8 @@ def scale_the_weight_by_the_input_channel(op: Any, rewriter: Any) -> object:
     groups, depth = attribute_value(op, "groups"), weight.shape[1]
     grouped = np.broadcast_to(per_channel, (groups * depth,)).reshape(groups, 1, depth, *[1] * (weight.ndim - 2))
     scaled = _product(weight.reshape(groups, -1, *weight.shape[1:]), grouped).reshape(weight.shape)
+    if not np.isfinite(scaled).all():
+        return no_match(op, "the scaled weight overflows")
     with rewriter.ip:
         made = _like(op.operation, [x, make_constant(scaled, op.location)], [mul, op])
     rewriter.replace_op(op, [made])
@@ -116,9 +127,12 @@ def scale_before_adding(op: Any, rewriter: Any) -> object:
     )
     if not absorbs or len(list(y.uses)) != 1 or y.type != op.results[0].type or not _stays_small(c1, c2):
         return no_match(op, "nothing before the term can take the factor")
+    term = _product(c1, c2)
+    if not np.isfinite(term).all():
+        return no_match(op, "the scaled term overflows")
     with rewriter.ip:
         scaled = _binary("mul", y, make_constant(c2, op.location), [op])
-        made = _binary("add", scaled, make_constant(_product(c1, c2), op.location), [add, op])
+        made = _binary("add", scaled, make_constant(term, op.location), [add, op])
     rewriter.replace_op(op, [made])
     return None
 
@@ -144,6 +158,8 @@ def _merge(op: Any, rewriter: Any, kind: str) -> object:
     if not _stays_small(c1, c2) or y.type != op.results[0].type:
         return no_match(op, "the constants together would be larger than each")
     merged = _product(c1, c2) if kind == "mul" else _rounded(c1.astype(np.float64) + c2, c1)
+    if not (_keeps_precision(merged) if kind == "mul" else np.isfinite(merged).all()):
+        return no_match(op, "the constants together overflow, or are subnormal")
     with rewriter.ip:
         made = _binary(kind, y, make_constant(merged, op.location), [first, op])
     rewriter.replace_op(op, [made])
@@ -206,6 +222,12 @@ def _stays_small(a: Any, b: Any) -> bool:
 
 def _product(a: Any, b: Any) -> Any:
     return (a * b.astype(a.dtype)).astype(a.dtype) if a.size > (1 << 20) else _rounded(a.astype(np.float64) * b, a)
+
+
+def _keeps_precision(array: Any) -> bool:
+    """Whether every element is finite and normal: a factor that is not would lose what the two steps kept."""
+    smallest = float(ml_dtypes.finfo(array.dtype).tiny)
+    return bool(np.isfinite(array).all() and (np.abs(array.astype(np.float64)) >= smallest).all())
 
 
 def _rounded(array: Any, like: Any) -> Any:

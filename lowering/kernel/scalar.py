@@ -99,8 +99,8 @@ class _Unary:
         return mul(mul(self.x, self.c(0.5)), add(mmath.TanhOp(inner).result, self.c(1.0)))
 
     def sign(self) -> Value:
-        positive = select(_compare(_OGT, self.x, self.c(0.0)), self.c(1.0), self.c(0.0))
-        return select(_compare(_OLT, self.x, self.c(0.0)), self.c(-1.0), positive)
+        negative = select(_compare(_OLT, self.x, self.c(0.0)), self.c(-1.0), self.x)  # zero and NaN stay
+        return select(_compare(_OGT, self.x, self.c(0.0)), self.c(1.0), negative)
 
     def is_infinite(self) -> Value:
         hits = [

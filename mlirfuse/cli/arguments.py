@@ -124,6 +124,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """A whole number of at least 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found '{text}'")
+    return int(text)
+
+
 def pair(value: Callable[[str], Any], example: str) -> Callable[[str], tuple[str, Any]]:
     """A type for NAME=VALUE; names may hold `=` if the value does not."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mlirfuse.cli import arguments
 from mlirfuse.cli.arguments import pair
 from mlirfuse.errors import MlirfuseError
 
@@ -18,7 +19,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         "--input", metavar="NAME=FILE.npy", dest="inputs", type=pair(str, "FILE.npy"), action="append", default=[],
         help="the array of an input; inputs that are not given are random",
     )  # fmt: skip
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the random inputs (default 0)")
+    parser.add_argument("--seed", metavar="N", type=arguments.seed, default=0, help="seed of random inputs (default 0)")
 
 
 def input_arrays(specs: Sequence[Any], args: argparse.Namespace) -> dict[str, Any]:

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE.onnx", help="where to write it (default: its name in this folder)"
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the random weights (default 0)")
+    parser.add_argument(
+        "--seed", metavar="N", type=arguments.seed, default=0, help="seed of random weights (default 0)"
+    )
     arguments.add_json(parser)
 
 

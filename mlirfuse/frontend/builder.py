@@ -22,6 +22,7 @@ __all__ = ["FOLD_ELEMENTS", "FOLD_FLOPS", "OpBuilder"]
 # A result is computed while importing if it is small, or no larger than what it is computed from, and cheap.
 FOLD_ELEMENTS = 1 << 16
 FOLD_FLOPS = 1 << 26
+CONCAT_OPERANDS = 24
 
 
 class OpBuilder:
@@ -166,7 +167,11 @@ class OpBuilder:
         return self.op("slice", [x], starts=starts, sizes=tuple(sizes), steps=steps)
 
     def concat(self, xs: Sequence[Tensor], axis: int) -> Tensor:
+        """The tensors one after the other; many of them as a tree, whose inner results are slices of the outer."""
         kept = [x for x in xs if x.dims[axis]] or list(xs[:1])
+        while len(kept) > CONCAT_OPERANDS:  # an op has room for so many changes of its operands' type
+            parts = [kept[i : i + CONCAT_OPERANDS] for i in range(0, len(kept), CONCAT_OPERANDS)]
+            kept = [self.concat(part, axis) for part in parts]
         return kept[0] if len(kept) == 1 else self.op("concat", kept, axis=axis)
 
     def pad(

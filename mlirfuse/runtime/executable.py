@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mlirfuse.artifact import Artifact, TensorSpec
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.runtime.executor import Executor, open_executor
@@ -77,6 +79,7 @@ class Executable:
         if outputs is None:
             outputs = [Slot(spec, "output").empty() for spec in self.outputs]
         taken = arrange(self.outputs, outputs, "output")
+        _refuse_overlaps(self.inputs, given, self.outputs, taken)
         call = self._executor.bind(given, taken)
         return BoundCall(call, _by_name(self.inputs, given), _by_name(self.outputs, taken))
 
@@ -118,6 +121,21 @@ class BoundCall:
 
     def __call__(self) -> None:
         self._call()
+
+
+def _refuse_overlaps(
+    inputs: Sequence[TensorSpec], given: Sequence[Any], outputs: Sequence[TensorSpec], taken: Sequence[Any]
+) -> None:
+    """Kernels are compiled for results that share memory with nothing else."""
+    buffers = [*zip(inputs, given, strict=True), *zip(outputs, taken, strict=True)]
+    for position, (spec, output) in enumerate(buffers[len(given) :], len(given)):
+        for other, buffer in buffers[:position]:
+            arrays = isinstance(output, np.ndarray) and isinstance(buffer, np.ndarray)
+            if arrays and output.size and buffer.size and np.may_share_memory(output, buffer):
+                raise MlirfuseError(
+                    f"The buffer bound to output '{spec.name}' shares memory with that of '{other.name}'; "
+                    f"give every output memory of its own."
+                )
 
 
 def _by_name(specs: Sequence[TensorSpec], values: Sequence[Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def random_inputs(specs: Sequence[TensorSpec], seed: int = 0) -> list[np.ndarray
     generator = np.random.default_rng(seed)
     made = []
     for spec in specs:
-        dtype, shape = numpy_dtype(spec.dtype), tuple(n or 1 for n in spec.shape)
+        dtype, shape = numpy_dtype(spec.dtype), tuple(1 if n is None else n for n in spec.shape)
         floating = "float" in spec.dtype or "complex" in spec.dtype
         values = generator.standard_normal(shape, np.float32) if floating else np.zeros(shape)
         made.append(values.astype(dtype))
