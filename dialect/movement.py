@@ -83,7 +83,7 @@ class TransposeOp(FusionOp, name="transpose"):
 
     @staticmethod
     def reference(node: Node, *arrays: Any) -> Any:
-        return np.ascontiguousarray(arrays[0].transpose(node.attrs["perm"]))
+        return np.asarray(arrays[0].transpose(node.attrs["perm"]), order="C")
 
 
 class SliceOp(FusionOp, name="slice"):
@@ -247,7 +247,7 @@ class ExpandOp(FusionOp, name="expand"):
 
     @staticmethod
     def reference(node: Node, *arrays: Any) -> Any:
-        return np.ascontiguousarray(np.broadcast_to(arrays[0], node.out.dims))
+        return np.array(np.broadcast_to(arrays[0], node.out.dims), order="C")
 
 
 class GatherOp(FusionOp, name="gather"):
