@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 from onnx_backend import Result, read_results
 from onnx_cases import KINDS
 
-__all__ = ["STATUSES", "SUMMARY", "summary"]
+__all__ = ["STATUSES", "SUMMARY", "merged", "summary"]
 
 SUMMARY = Path(__file__).with_name("onnx_backend.md")
 STATUSES = ("native", "parameters", "fallback", "differs", "fail", "excluded")
@@ -76,9 +76,13 @@ def _by_operator(found: Mapping[str, Result]) -> list[str]:
     ]
 
 
-def main(paths: Sequence[str]) -> None:
-    SUMMARY.write_text(summary({Path(p).stem: read_results(Path(p)) for p in paths}))
+def merged(folder: Path) -> dict[str, dict[str, Result]]:
+    """The results of all shards by target and name."""
+    found: dict[str, dict[str, Result]] = {}
+    for path in sorted(folder.glob("*-*.jsonl")):
+        found.setdefault(path.stem.rpartition("-")[0], {}).update(read_results(path))
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    SUMMARY.write_text(summary(merged(Path(*sys.argv[1:] or ["build/conformance"]))))
