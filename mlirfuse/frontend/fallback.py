@@ -99,10 +99,15 @@ def tensor_type(kinds: Sequence[onnx.TypeProto | None]) -> TensorType | None:
         if best is None:
             best = dims
         elif len(best) == len(dims):
-            best = [a if a is not None else b for a, b in zip(best, dims, strict=True)]
+            best = [_agreed(a, b) for a, b in zip(best, dims, strict=True)]
     if dtype not in REPRESENTABLE or best is None:
         return None
     return TensorType(tuple(best), dtype)
+
+
+def _agreed(a: int | None, b: int | None) -> int | None:
+    """One extent of two descriptions; none where they contradict each other, as onnx's inference and a model may."""
+    return b if a is None else a if b in (None, a) else None
 
 
 def encoded(island: Island, name: str, outputs: Sequence[str]) -> tuple[dict[str, Any], list[Tensor]]:
