@@ -66,7 +66,7 @@ def run_case(case: Case, target: str) -> Result:
             on_host |= _agrees(case, case.model, inputs, outputs, target)
         if not on_host:
             return result("native")
-        reason = _reasons(case.model)
+        reason = _reasons(case.model, _open(case.model, inputs))
         variants = [_agrees(case, model, inputs, outputs, target) for model, inputs, outputs in frozen(case)]
         return result("parameters" if variants and not any(variants) else "fallback", reason)
     except Exception as error:  # whatever goes wrong is this case's result
@@ -77,33 +77,38 @@ def run_case(case: Case, target: str) -> Result:
 
 def _agrees(case: Case, model: onnx.ModelProto, inputs: list[Any], outputs: list[Any], target: str) -> bool:
     """Run a model and compare; whether some of it ran on the host."""
-    names = [v.name for v in model.graph.input if v.name not in {i.name for i in model.graph.initializer}]
-    given = dict(zip(names, inputs, strict=False))
-    shapes = {name: np.shape(value) for name, value in given.items()}
-    artifact = compile_here(model, target, CompileOptions(cache_dir="", shapes=_open(model, shapes), workers=1))
+    options = CompileOptions(cache_dir="", shapes=_open(model, inputs), workers=1)
+    artifact = compile_here(model, target, options)
     executable = load(artifact, threads=1) if target == "cpu" else load(artifact)
     elements = sum(int(np.size(v)) for v in (*inputs, *outputs))
     if target != "cpu" and elements <= CHECKED_ELEMENTS:
         executable._executor.mode = "check"
+    given = _given(model, inputs)
     found = executable.run({spec.name: np.asarray(given[spec.name]) for spec in executable.inputs})
     with np.errstate(all="ignore"):
         Runner.assert_similar_outputs(outputs, list(found.values()), case.rtol, rounding(case, outputs))
     return bool(artifact.report["totals"]["fallback_nodes"])
 
 
-def _open(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def _given(model: onnx.ModelProto, inputs: list[Any]) -> dict[str, Any]:
+    """The inputs by name."""
+    constant = {i.name for i in model.graph.initializer}
+    return dict(zip([v.name for v in model.graph.input if v.name not in constant], inputs, strict=False))
+
+
+def _open(model: onnx.ModelProto, inputs: list[Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of those inputs that the model leaves open."""
-    found = {}
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if value.name in shapes and not all(d.HasField("dim_value") for d in dims):
-            found[value.name] = shapes[value.name]
-    return found
+    given = _given(model, inputs)
+    return {
+        value.name: np.shape(given[value.name])
+        for value in model.graph.input
+        if value.name in given and not all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
+    }
 
 
-def _reasons(model: onnx.ModelProto) -> str:
+def _reasons(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> str:
     """Why nodes of a model run on the host."""
-    found = {f"{s.op_type}: {s.reason}": None for s in check_model(model) if s.status == "fallback"}
+    found = {f"{s.op_type}: {s.reason}": None for s in check_model(model, shapes) if s.status == "fallback"}
     return "; ".join(found)
 
 
