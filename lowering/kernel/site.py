@@ -105,7 +105,7 @@ class Site:
         depends = any(
             evaluator.depends_on_lane(e.substitute(self.values))
             for access in self.indexing.operands
-            for e in access.index
+            for e in (*access.index, *(c.value for c in access.conditions))
         )
         return ir.VectorType.get([evaluator.width], scalar_type) if depends else scalar_type
 
