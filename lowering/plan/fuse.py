@@ -63,6 +63,32 @@ class Fuse:
 
     def __call__(self, module_op: ir.Operation) -> None:
         apply_greedily(module_op, patterns_in("fuse"))
+        if _in_several_groups(module_op):
+            apply_greedily(module_op, {GROUP: join_side_by_side})
+
+
+def join_side_by_side(op: Any, rewriter: Any) -> object:
+    """group {..}, group {..} of one block, no path between them  =>  one group that makes the results of both: split"""
+    plan = attribute_value(op, "plan")
+    for other in op.operation.parent.regions[0].blocks[0]:
+        if other.operation == op.operation or plan is None:
+            break
+        if other.operation.name == GROUP and attribute_value(other, "plan") == plan:
+            join_groups(other.operation, op.operation, rewriter)
+            return None
+    return no_match(op, "no group before it is of its block")
+
+
+def _in_several_groups(module_op: ir.Operation) -> bool:
+    """Whether some block of the plan is not one group, as no value passes between its parts."""
+    plans = [
+        attribute_value(op, "plan")
+        for function in module_op.regions[0].blocks[0]
+        for block in function.operation.regions[0]
+        for op in block
+        if op.operation.name == GROUP and "plan" in op.operation.attributes
+    ]
+    return len(set(plans)) < len(plans)
 
 
 def join_groups(first: ir.Operation, second: ir.Operation, rewriter: Any) -> None:
@@ -100,9 +126,10 @@ def mode_of(block: ir.Block) -> str:
     splits = any(len({_owner(use) for r in op.results for use in r.uses} & set(ops)) > 1 for op in ops)
     if len(ops) == 1:
         return "single"
+    pieces = sum(not any(v in made for v in op.operands) for op in ops) > 1 and not merges
     if merges and splits:
         return "mixed"
-    return "merge" if merges else "split" if splits else "straight"
+    return "merge" if merges else "split" if splits or pieces else "straight"
 
 
 def _joined_attributes(first: ir.Operation, second: ir.Operation) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mlirfuse.dialect import MappingType, semantics
 from mlirfuse.dialect.indexing import Expr, Var
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
+from mlirfuse.lowering.plan.verdict import Finding
 
 __all__ = ["Legality", "Limits", "is_epilogue_op", "is_expensive", "outputs_of"]
 
@@ -70,28 +71,28 @@ class Legality:
     graph: Graph
     limits: Limits = Limits()
 
-    def why_not(self, block: Iterable[int], node: int) -> str | None:
+    def why_not(self, block: Iterable[int], node: int) -> Finding | None:
         """Why `node` cannot be in one kernel with `block`, or None."""
         return self.complaint({*block, node})
 
-    def complaint(self, members: Collection[int]) -> str | None:
+    def complaint(self, members: Collection[int]) -> Finding | None:
         """Why these nodes cannot be one kernel, or None. Convexity is not looked at here."""
         nodes = [self.graph[m] for m in sorted(members)]
         for n in nodes:
             if n.boundary:
-                return f"{n.label} is outside of all groups: {n.boundary}"
+                return Finding(f"{n.label} is outside of all groups: {n.boundary}", {"bytes": n.bytes})
         anchors = [n for n in nodes if n.is_anchor]
         if len(anchors) > 1:
             first, second = (f"{a.label} ({a.node.op})" for a in anchors[:2])
-            return f"{first} and {second} would share a kernel"
+            return Finding(f"{first} and {second} would share a kernel", {"anchors": len(anchors), "limit": 1})
         if complaint := self._too_large(nodes, members):
             return complaint
-        complaint = self._after_anchor(anchors[0], nodes, members) if anchors else self._without_anchor(members)
+        complaint = self._after_anchor(anchors[0], nodes, members) if anchors else None
         return complaint or self._recomputation(nodes, members)
 
-    def _too_large(self, nodes: list[GraphNode], members: Collection[int]) -> str | None:
+    def _too_large(self, nodes: list[GraphNode], members: Collection[int]) -> Finding | None:
         if len(nodes) > self.limits.members:
-            return f"the kernel would have {len(nodes)} operations, more than {self.limits.members}"
+            return _beyond(f"have {len(nodes)} operations", operations=len(nodes), limit=self.limits.members)
         outside: set[tuple[int, int]] = set()
         for n in nodes:
             for i, producer in enumerate(n.producers):
@@ -100,40 +101,48 @@ class Legality:
                 elif producer not in members:
                     outside.add((-1, producer))
         if len(outside) > self.limits.operands:
-            return f"the kernel would read {len(outside)} tensors, more than {self.limits.operands}"
+            return _beyond(f"read {len(outside)} tensors", operands=len(outside), limit=self.limits.operands)
         stored = len(outputs_of(self.graph, members))
         if stored > self.limits.outputs:
-            return f"the kernel would store {stored} tensors, more than {self.limits.outputs}"
+            return _beyond(f"store {stored} tensors", outputs=stored, limit=self.limits.outputs)
         return None
 
-    def _without_anchor(self, members: Collection[int]) -> str | None:
+    def several_shapes(self, members: Collection[int]) -> Finding | None:
+        """Why a block without an anchor would make loops over several shapes: a kernel can, but it is two in one."""
+        if any(self.graph[m].is_anchor for m in members):
+            return None
         shapes = {self.graph[m].node.out.dims: m for m in reversed(outputs_of(self.graph, members))}
-        if len(shapes) > 1:
-            (a, m), (b, n) = list(shapes.items())[:2]
-            return f"the kernel would store {self.graph[m].label} of shape {a} and {self.graph[n].label} of shape {b}"
-        return None
+        if len(shapes) < 2:
+            return None
+        (a, m), (b, n) = list(shapes.items())[:2]
+        reason = f"the kernel would store {self.graph[m].label} of shape {a} and {self.graph[n].label} of shape {b}"
+        return Finding(reason, {"shapes": len(shapes), "elements": math.prod(a), "other_elements": math.prod(b)})
 
-    def _after_anchor(self, anchor: GraphNode, nodes: list[GraphNode], members: Collection[int]) -> str | None:
+    def _after_anchor(self, anchor: GraphNode, nodes: list[GraphNode], members: Collection[int]) -> Finding | None:
         """Ops that use the anchor's result can follow it, and nothing before the anchor is seen outside."""
         places: dict[int, Place] = {anchor.index: out_variables(anchor.node.out.dims)}
         for n in nodes:
             inherited = [(i, p) for i, p in enumerate(n.producers) if p is not None and p in places]
             if not inherited or n.is_anchor:
                 continue
+            elements = {"elements": n.elements, "elements_of_anchor": anchor.elements}
             if not is_epilogue_op(n):
-                return f"{n.label} ({n.node.op}) cannot follow {anchor.label} ({anchor.node.op}) in its kernel"
+                reason = f"{n.label} ({n.node.op}) cannot follow {anchor.label} ({anchor.node.op}) in its kernel"
+                return Finding(reason, elements)
             if n.elements != anchor.elements:
-                return (
-                    f"{n.label} has {n.elements} elements, and {anchor.label}, which it would follow, {anchor.elements}"
-                )
+                reason = f"{n.label} has {n.elements} elements, and {anchor.label}, which it would follow, "
+                return Finding(f"{reason}{anchor.elements}", elements)
             found = {self._place(n, i, places[p], self.graph[p]) for i, p in inherited}
             if len(found) > 1:
-                return f"{n.label} reads elements of {anchor.label} from two places"
+                reason = f"{n.label} reads elements of {anchor.label} from two places"
+                return Finding(reason, {**elements, "places": len(found)})
             places[n.index] = found.pop()
         for m in outputs_of(self.graph, members):
             if m not in places:
-                users = ", ".join(self.graph[u].label for u in self.graph[m].users if u not in members) or "the caller"
-                return f"{self.graph[m].label} is also read by {users}, but does not follow {anchor.label}"
+                outside = [self.graph[u].label for u in self.graph[m].users if u not in members]
+                reason = f"{self.graph[m].label} is also read by {', '.join(outside) or 'the caller'}"
+                numbers = {"other_readers": len(outside) + self.graph[m].returned, "bytes_stored": self.graph[m].bytes}
+                return Finding(f"{reason}, but does not follow {anchor.label}", numbers)
         return None
 
     @staticmethod
@@ -150,7 +159,7 @@ class Legality:
                 values[atom] = index
         return tuple(e.substitute(values) for e in place)
 
-    def _recomputation(self, nodes: list[GraphNode], members: Collection[int]) -> str | None:
+    def _recomputation(self, nodes: list[GraphNode], members: Collection[int]) -> Finding | None:
         """Expensive elements are not computed over and over, and index arithmetic does not multiply."""
         evaluations: dict[int, float] = {}
         paths: dict[int, int] = {}
@@ -169,11 +178,18 @@ class Legality:
             if evaluations[n.index] > self.limits.evaluations and is_expensive(n):
                 times = evaluations[n.index]
                 often = "for each use" if math.isinf(times) else f"{times:.3g} times"
-                return f"every element of {n.label} ({n.node.get('kind')}) would be computed {often}"
+                numbers = {"evaluations": often if math.isinf(times) else times, "limit": self.limits.evaluations}
+                return Finding(f"every element of {n.label} ({n.node.get('kind')}) would be computed {often}", numbers)
         total = sum(paths.values())
-        if total > max(self.limits.index_paths, 3 * len(nodes)):
-            return f"the kernel would evaluate its {len(nodes)} operations in {total} places"
+        limit = max(self.limits.index_paths, 3 * len(nodes))
+        if total > limit:
+            reason = f"the kernel would evaluate its {len(nodes)} operations in {total} places"
+            return Finding(reason, {"operations": len(nodes), "places": total, "limit": limit})
         return None
+
+
+def _beyond(what: str, limit: int, **numbers: int) -> Finding:
+    return Finding(f"the kernel would {what}, more than {limit}", {**numbers, "limit": limit})
 
 
 def _reads_in_place(user: GraphNode, entry: GraphNode) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import CONTRACTIONS, is_epilogue_op, is_expensive
 from mlirfuse.lowering.plan.reachability import Reachability
+from mlirfuse.lowering.plan.verdict import Finding
 
 __all__ = ["Placement"]
 
@@ -27,7 +28,7 @@ class Placement:
         for entry in graph:
             self.home[entry.index] = self._home(entry, forward)
 
-    def why_not(self, members: set[int]) -> str | None:
+    def why_not(self, members: set[int]) -> Finding | None:
         """Why these nodes had better not share a block, or None."""
         anchors = {m for m in members if self._graph[m].is_anchor}
         homes = {home for m in members if (home := self.home[m]) is not None} | anchors
@@ -35,12 +36,14 @@ class Placement:
             stray = next(m for m in sorted(members) if self.home[m] not in (None, *anchors) or not anchors)
             target = self.home[stray]
             where = self._graph[target].label if target is not None else "its own block"
-            return f"{self._graph[stray].label} is computed once in the epilogue of {where}"
+            reason = f"{self._graph[stray].label} is computed once in the epilogue of {where}"
+            return Finding(reason, {"elements": self._graph[stray].elements, "anchors": len(homes)})
         for m in sorted(members):
             anchor = self.follows[m]
             if anchor is not None and anchor != m and anchor in anchors and self.home[m] is None:
                 label, after = self._graph[m].label, self._graph[anchor].label
-                return f"after {after}, {label} would be one more tensor to store; its reader computes it"
+                reason = f"after {after}, {label} would be one more tensor to store; its reader computes it"
+                return Finding(reason, {"bytes_stored": self._graph[m].bytes})
         return None
 
     def _followed(self, entry: GraphNode, reachability: Reachability) -> int | None:

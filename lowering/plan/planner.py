@@ -3,7 +3,8 @@
 1. The seed is the unfused One-to-One op with the smallest result.
 2. The block grows over producers, then over consumers (the paper: consumers first), as far as every check allows.
 3. The block is closed and the next seed chosen, until every op is in a block.
-4. Blocks that may be joined as wholes are joined; every edge between the remaining blocks gets a verdict.
+4. Blocks that may be joined as wholes are joined; what is left without an anchor shares launches with its neighbours.
+5. Every edge between the remaining blocks gets a verdict.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from mlirfuse.lowering.plan.legality import Legality, Limits
 from mlirfuse.lowering.plan.placement import Placement
 from mlirfuse.lowering.plan.reachability import Reachability, bits
 from mlirfuse.lowering.plan.resources import Chooser, ResourceModel
-from mlirfuse.lowering.plan.verdict import Verdict, VerdictKind
+from mlirfuse.lowering.plan.verdict import Finding, Number, Verdict, VerdictKind
 
 __all__ = ["Plan", "PlanOptions", "plan_graph"]
 
 Fusion = Literal["full", "no-cross-layer", "epilogue", "none"]
 Order = Literal["predecessors", "successors"]
-Refusal = tuple[VerdictKind, str, dict[str, float | int | str]]
+Refusal = tuple[VerdictKind, str, dict[str, Number]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def plan_graph(graph: Graph, options: PlanOptions | None = None, chooser: Choose
     planner.force()
     planner.grow_from_seeds()
     planner.join_blocks()
+    planner.share_launches()
     return planner.plan()
 
 
@@ -76,10 +78,12 @@ class _Planner:
         self.graph = graph
         self.options = options
         self.chooser = chooser
+        self.model = chooser if isinstance(chooser, ResourceModel) else ResourceModel()
         self.legality = Legality(graph, options.limits)
         self.reachability = Reachability(graph)
         self.placement = Placement(graph, self.reachability)
         self.block_of: list[_Block | None] = [None] * len(graph)
+        self.sharing = False  # whether blocks may store results of several shapes, or be in several pieces
         known = {name for n in graph for name in n.onnx_nodes}
         if strangers := [name for name in options.no_fuse if name not in known]:
             raise MlirfuseError(
@@ -102,7 +106,7 @@ class _Planner:
             if not _connected(self.graph, members):
                 raise _cannot_force(names, "no value passes between them")
             if complaint := self.legality.complaint(members):
-                raise _cannot_force(names, complaint)
+                raise _cannot_force(names, complaint.reason)
             self._close(_Block(members, most_complex(tuple(self.graph[m].mapping for m in members))))
 
     def _named(self, names: tuple[str, ...]) -> set[int]:
@@ -179,6 +183,43 @@ class _Planner:
                 joined = True
                 self._close(_Block(first.members | second.members, combine(first.mapping, second.mapping).mapping))
 
+    def share_launches(self) -> None:
+        """Join blocks without anchors that feed each other, read the same or are read by the same.
+
+        Growing has given every op its place by then: a launch is all that is left to save.
+        """
+        if self.options.order == "successors" or self.options.fusion not in ("full", "no-cross-layer"):
+            return
+        self.sharing = True
+        joined = True
+        while joined:
+            joined = False
+            for first, second in self._neighbouring_blocks():
+                if self.refusal(first, second) is None:
+                    mapping = most_complex((first.mapping, second.mapping))
+                    self._close(_Block(first.members | second.members, mapping))
+                    joined = True
+                    break
+
+    def _neighbouring_blocks(self) -> list[tuple[_Block, _Block]]:
+        """Pairs of blocks without anchors, in order, that an edge joins or that have a reader or producer in common."""
+        found: dict[tuple[int, int], tuple[_Block, _Block]] = {}
+        for entry in self.graph:
+            around = sorted((*entry.inputs, entry.index, *entry.users))
+            near = [b for n in around if (b := self.block_of[n]) is not None and not self._has_anchor(b)]
+            blocks = list({id(b): b for b in near}.values())
+            for i, first in enumerate(blocks):
+                for second in blocks[i + 1 :]:
+                    pair = (second, first) if self._feeds(second, first) else (first, second)
+                    found.setdefault((id(pair[0]), id(pair[1])), pair)
+        return list(found.values())
+
+    def _has_anchor(self, block: _Block) -> bool:
+        return any(self.graph[m].is_anchor for m in block.members)
+
+    def _feeds(self, first: _Block, second: _Block) -> bool:
+        return any(p in first.members for m in second.members for p in self.graph[m].inputs)
+
     def refusal(self, first: _Block, second: _Block) -> Refusal | None:
         """The first check that forbids one block of two, where `first` feeds `second`; None if they may join."""
         members = first.members | second.members
@@ -187,6 +228,7 @@ class _Planner:
             or self._by_legality(members)
             or self._by_convexity(members)
             or self._by_placement(members)
+            or self._by_shape(members)
             or self._by_table(first, second)
         )
 
@@ -202,8 +244,7 @@ class _Planner:
         return None
 
     def _by_legality(self, members: set[int]) -> Refusal | None:
-        complaint = self.legality.complaint(members)
-        return ("legality", complaint, {}) if complaint else None
+        return _refusal("legality", self.legality.complaint(members))
 
     def _by_convexity(self, members: set[int]) -> Refusal | None:
         between = bits(self.reachability.between(members))
@@ -215,22 +256,23 @@ class _Planner:
     def _by_placement(self, members: set[int]) -> Refusal | None:
         if self.options.order == "successors":
             return None
-        complaint = self.placement.why_not(members)
-        return ("placement", complaint, {}) if complaint else None
+        return _refusal("placement", self.placement.why_not(members))
+
+    def _by_shape(self, members: set[int]) -> Refusal | None:
+        return None if self.sharing else _refusal("placement", self.legality.several_shapes(members))
 
     def _by_table(self, first: _Block, second: _Block) -> Refusal | None:
         cell = combine(first.mapping, second.mapping)
-        if cell.judgement == "fuse":
-            return None
-        if cell.judgement == "profit":
-            finding = self.chooser.why_separate(self.graph, first.members, second.members)
-            return ("cost", finding.reason, dict(finding.numbers)) if finding else None
-        proven = first.mapping != MappingType.MANY_TO_MANY and self.chooser.why_together(
-            self.graph, first.members, second.members
-        )
-        if proven:
-            return None
-        return "table", f"{first.mapping} into {second.mapping}", {"first": first.mapping, "second": second.mapping}
+        if cell.judgement == "refuse":
+            proven = first.mapping != MappingType.MANY_TO_MANY and self.chooser.why_together(
+                self.graph, first.members, second.members
+            )
+            if not proven:
+                numbers: dict[str, Number] = {"first": first.mapping, "second": second.mapping}
+                return "table", f"{first.mapping} into {second.mapping}", numbers
+        # What the table decides is checked against the model alone: a measurement would only add its noise.
+        asked = self.chooser if cell.judgement == "profit" else self.model
+        return _refusal("cost", asked.why_separate(self.graph, first.members, second.members))
 
     # --- the result ------------------------------------------------------------------------------
 
@@ -255,7 +297,7 @@ class _Planner:
 
     def _verdict(self, producer: int, consumer: int) -> Verdict:
         p, c = self.graph[producer], self.graph[consumer]
-        numbers: dict[str, float | int | str] = {"bytes": p.bytes}
+        numbers: dict[str, Number] = {"bytes": p.bytes}
         kind: VerdictKind = "boundary"
         if p.boundary or c.boundary:
             outside = p if p.boundary else c
@@ -266,6 +308,10 @@ class _Planner:
             kind, reason, more = self.refusal(first, second) or ("placement", "the blocks grew apart", {})
             numbers |= {"cell": combine(first.mapping, second.mapping).judgement, **more}
         return Verdict(p.onnx_nodes or (p.label,), c.onnx_nodes or (c.label,), kind, reason, numbers)
+
+
+def _refusal(kind: VerdictKind, finding: Finding | None) -> Refusal | None:
+    return None if finding is None else (kind, finding.reason, dict(finding.numbers))
 
 
 def _cannot_force(names: tuple[str, ...], reason: str) -> MlirfuseError:

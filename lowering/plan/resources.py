@@ -6,25 +6,18 @@ cost for each launch. A database of measurements can take its place.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.plan.graph import Graph
 from mlirfuse.lowering.plan.legality import CONTRACTIONS, is_expensive, outputs_of
+from mlirfuse.lowering.plan.verdict import Finding
 
-__all__ = ["Chooser", "Finding", "ResourceModel", "bytes_read", "bytes_written"]
+__all__ = ["Chooser", "ResourceModel", "bytes_read", "bytes_written"]
 
 Members = Collection[int]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a chooser found, and from which numbers."""
-
-    reason: str
-    numbers: Mapping[str, float | int | str]
 
 
 class Chooser(Protocol):

@@ -5,12 +5,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Verdict", "VerdictKind"]
+__all__ = ["Finding", "Number", "Verdict", "VerdictKind"]
+
+Number = float | int | str
 
 # The first check that refused: what the user asked for, the side of the graph that lies outside of groups,
 # a constraint of kernels, a path that would leave the kernel and enter it again, DNNFusion's table,
 # the resource model, or a better place for the op.
 VerdictKind = Literal["option", "boundary", "legality", "convexity", "table", "cost", "placement"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, and from which numbers."""
+
+    reason: str
+    numbers: Mapping[str, Number]
 
 
 @dataclass(frozen=True)
@@ -21,7 +31,7 @@ class Verdict:
     consumer: tuple[str, ...]
     kind: VerdictKind
     reason: str
-    numbers: Mapping[str, float | int | str] = field(default_factory=dict)
+    numbers: Mapping[str, Number] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON, as the IR stores it."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from mlirfuse.device import Device
-from mlirfuse.dialect import semantics
+from mlirfuse.dialect import TensorType, semantics
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.simt import (
@@ -25,12 +25,14 @@ __all__ = ["candidates", "choose_schedule", "weight_layouts"]
 
 
 def _vector_of(group: Group) -> int:
-    """Four where an element-wise group's outputs and work are wide enough, else one."""
-    out = group.types[group.outputs[0]]
+    """Four where every output of an element-wise group is wide enough, else one."""
+    return 4 if all(_is_wide(group.types[output]) for output in group.outputs) else 1
+
+
+def _is_wide(out: TensorType) -> bool:
     order = out.layout or tuple(range(out.rank))
     innermost = out.dims[order[-1]] if out.rank else 1
-    wide = out.size >= 1 << 16 and innermost % 4 == 0
-    return 4 if wide and all(group.types[o].dtype == "float32" for o in group.outputs) else 1
+    return out.dtype == "float32" and out.size >= 1 << 16 and innermost % 4 == 0
 
 
 def candidates(group: Group, device: Device) -> list[Schedule]:

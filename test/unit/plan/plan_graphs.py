@@ -4,6 +4,7 @@ import dataclasses
 
 from mlirfuse.dialect import Node, TensorType, semantics
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
+from mlirfuse.lowering.plan.resources import ResourceModel
 
 
 class GraphBuilder:
@@ -87,3 +88,20 @@ def check_plan(graph, plan):
     assert {(p, c) for p, c, _ in plan.verdicts} == cut
     assert all(v.reason for _, _, v in plan.verdicts)
     return [tuple(block) for block in plan.blocks]
+
+
+def check_profit(graph, plan, model=None):
+    """No block takes longer, by the model, than its operations would one by one."""
+    model = model or ResourceModel()
+    for block in plan.blocks:
+        apart = sum(model.seconds(graph, (m,)) for m in block)
+        assert model.seconds(graph, block) <= apart * (1 + 1e-9), f"{block} takes longer than its parts: {apart}"
+
+
+def is_quantified(verdict):
+    """Whether a verdict names the numbers that decided, or the cell of the table.
+
+    What an edge moves is enough where one side is outside of all groups: nothing else was asked.
+    """
+    deciding = [v for name, v in verdict.numbers.items() if name != "bytes" or verdict.kind == "boundary"]
+    return bool(deciding) and all(v == v for v in deciding)

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from plan_graphs import check_plan, check_profit, is_quantified
 
 from mlirfuse.dialect import WeightStore, type_from_mlir
 from mlirfuse.frontend import import_model, interpret
 from mlirfuse.lowering.passes import PassPipeline
 from mlirfuse.lowering.plan.buffers import read_places, read_program, write_places
 from mlirfuse.lowering.plan.check_arena import check_arena
-from mlirfuse.lowering.plan.graph import main_function
+from mlirfuse.lowering.plan.graph import main_function, read_graph
+from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
 from mlirfuse.lowering.plan.summary import summarize_plan
 from mlirfuse.mlir import context, ir
 from mlirfuse.zoo import build
@@ -72,10 +74,32 @@ def test_launches_memory_and_verdicts(network):
     assert summary.fallback_nodes == 0
     assert summary.intermediate_bytes < summary.intermediate_bytes_unfused
     assert sum(len(row.verdicts) for row in summary.groups) >= summary.launches - 1 - summary.elided_concats
-    assert all(v.reason and v.kind for row in summary.groups for v in row.verdicts)
+    assert all(v.reason and v.kind and is_quantified(v) for row in summary.groups for v in row.verdicts)
     assert not any("grew apart" in v.reason for row in summary.groups for v in row.verdicts)
     json.dumps(summary.to_dict(), default=str)
     assert check_arena(main_function(module)) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet-b0", "mobilenetv1-ssd", "tinybert-s128-fine", "shufflenetv2", "yolov4-320", "maskrcnn"]
+)
+@pytest.mark.parametrize("order", ["predecessors", "successors"])
+def test_groups_are_no_worse_than_their_parts_and_edges_have_numbers(name, order):
+    graph = frozen(name)
+    plan = plan_graph(graph, PlanOptions(order=order))
+    check_plan(graph, plan)
+    check_profit(graph, plan)
+    assert [v for _, _, v in plan.verdicts if not is_quantified(v)] == []
+
+
+@functools.cache
+def frozen(name):
+    """The graph of a network of the zoo as the planner sees it."""
+    store = WeightStore()
+    with context(), store.active():
+        module = import_model(build(name), store)
+        PassPipeline.of((*REWRITING, *PLANNING[: PLANNING.index("fusion-plan")])).run(module)
+        return read_graph(main_function(module.operation))
 
 
 @pytest.mark.parametrize("network_name", [name for name, (alone, joined, _) in LAUNCHES.items() if joined < alone])

@@ -5,7 +5,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plan_graphs import GraphBuilder, check_plan, image, vector
+from plan_graphs import GraphBuilder, check_plan, check_profit, image, is_quantified, vector
 
 from mlirfuse.dialect import MappingType, TensorType
 from mlirfuse.errors import MlirfuseError
@@ -13,8 +13,7 @@ from mlirfuse.lowering.classify.table import combine
 from mlirfuse.lowering.plan.legality import Legality, Limits
 from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
 from mlirfuse.lowering.plan.reachability import Reachability
-from mlirfuse.lowering.plan.resources import Finding
-from mlirfuse.lowering.plan.verdict import Verdict
+from mlirfuse.lowering.plan.verdict import Finding, Verdict
 
 
 def blocks(builder, **options):
@@ -30,9 +29,8 @@ def verdicts(builder, **options):
 def paper_example():
     """Gemm -> Add -> Conv -> {Relu, Mul} -> Sub (DNNFusion, figure 4)."""
     g = GraphBuilder()
-    gemm = g.op("contract", TensorType((8, 64)), TensorType((64, 256)), equation="mk,kn->mn", name="Gemm")
-    image_ = g.op("reshape", gemm, shape=(1, 8, 16, 16))
-    add = g.binary("add", image_, vector(), constant=(1,), name="Add")
+    gemm = g.op("contract", TensorType((1, 8, 16, 64)), TensorType((64, 16)), equation="nchk,kw->nchw", name="Gemm")
+    add = g.binary("add", gemm, vector(), constant=(1,), name="Add")
     conv = g.conv(add, name="Conv")
     relu = g.unary("relu", conv, name="Relu")
     mul = g.binary("mul", conv, vector(), constant=(1,), name="Mul")
@@ -42,14 +40,20 @@ def paper_example():
 
 def test_the_papers_example_in_the_papers_order():
     g, gemm, rest = paper_example()
-    found = blocks(g, order="successors")
-    assert any(set(rest) <= set(block) for block in found)
-    assert (gemm,) in found or all(not set(rest) & set(b) for b in found if gemm in b)
+    assert blocks(g, order="successors") == [(gemm,), rest]
+    found = verdicts(g, order="successors")
+    assert list(found) == [(gemm, rest[0])]
+    verdict = found[gemm, rest[0]]
+    assert (verdict.producer, verdict.consumer, verdict.kind) == (("Gemm",), ("Add",), "legality")
+    assert "Gemm (contract) and Conv (conv) would share a kernel" in verdict.reason
+    assert dict(verdict.numbers) == {"bytes": 8192, "cell": "refuse", "anchors": 2, "limit": 1}
 
 
 def test_what_ends_a_contraction_is_computed_there_by_default():
+    """Two launches as well, but the addition ends the Gemm, whose result is in registers: the Conv would repeat it."""
     g, gemm, (add, conv, relu, mul, sub) = paper_example()
-    assert blocks(g) == [(gemm, gemm + 1, add), (conv, relu, mul, sub)]
+    assert blocks(g) == [(gemm, add), (conv, relu, mul, sub)]
+    assert list(verdicts(g)) == [(add, conv)]
 
 
 def test_a_chain_of_layers_has_one_block_for_each_convolution():
@@ -223,7 +227,7 @@ def test_limits_bound_what_a_kernel_holds():
     for _ in range(10):
         x = g.unary("neg", x)
     assert len(blocks(g, limits=Limits(members=4))) == 3
-    assert "more than 4" in Legality(g.graph(), Limits(members=4)).why_not(range(4), 4)
+    assert "more than 4" in Legality(g.graph(), Limits(members=4)).why_not(range(4), 4).reason
 
 
 def test_index_arithmetic_does_not_multiply():
@@ -282,6 +286,39 @@ def test_any_plan_is_a_legal_acyclic_partition(graph, order, fusion):
     legality = Legality(graph, options.limits)
     assert [legality.complaint(block) for block in plan.blocks] == [None] * len(plan.blocks)
     assert plan == plan_graph(graph, options)
+    assert all(is_quantified(v) for _, _, v in plan.verdicts)
+    check_profit(graph, plan)
+
+
+def test_what_has_no_anchor_shares_a_launch_with_its_neighbours():
+    """The two halves of what a contraction makes, of different shapes, are one kernel."""
+    g = GraphBuilder()
+    c = g.op("contract", TensorType((8, 4)), TensorType((4, 8)), equation="mk,kn->mn")
+    one = g.op("slice", c, starts=(0, 0), sizes=(8, 3), steps=(1, 1))
+    other = g.op("reshape", g.op("slice", c, starts=(0, 3), sizes=(8, 5), steps=(1, 1)), shape=(40,))
+    assert blocks(g) == [(c,), (one, one + 1, other)]
+    assert blocks(g, no_fuse=()) == blocks(g)
+    assert blocks(g, order="successors") == [(c,), (one,), (one + 1, other)]
+
+
+def test_strangers_do_not_share_a_launch():
+    g = GraphBuilder()
+    g.unary("neg", TensorType((8,)))
+    g.unary("exp", TensorType((8,)))
+    assert blocks(g) == [(0,), (1,)]
+
+
+def test_one_kernel_that_takes_longer_than_two_is_not_made():
+    """The table always fuses One-to-One into Many-to-Many, but not where the model finds that it repeats too much."""
+    g = GraphBuilder()
+    x = TensorType((1, 2048, 64, 64))
+    for _ in range(20):
+        x = g.unary("neg", x)
+    g.conv(x, channels=4096, kernel=1)
+    assert blocks(g) == [tuple(range(20)), (20,)]
+    verdict = verdicts(g)[19, 20]
+    assert verdict.kind == "cost"
+    assert verdict.numbers["seconds_together"] > verdict.numbers["seconds_apart"]
 
 
 def test_seven_hundred_nodes_take_less_than_a_second():
