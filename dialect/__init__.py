@@ -21,6 +21,7 @@ from mlirfuse.dialect.node import (
     type_to_mlir,
 )
 from mlirfuse.dialect.reduction import NormalizeOp, ReduceOp, SoftmaxOp, WindowOp
+from mlirfuse.dialect.sorting import MergeOp, SortOp
 from mlirfuse.dialect.structure import FallbackOp, GroupOp, HostCallOp, SplatOp, WeightOp, YieldOp
 from mlirfuse.dialect.weights import WeightStore, active_store
 
@@ -41,6 +42,7 @@ __all__ = [
     "HostCallOp",
     "Indexing",
     "MappingType",
+    "MergeOp",
     "Node",
     "NormalizeOp",
     "PadOp",
@@ -49,6 +51,7 @@ __all__ = [
     "SelectOp",
     "SliceOp",
     "SoftmaxOp",
+    "SortOp",
     "SplatOp",
     "TensorType",
     "TransposeOp",

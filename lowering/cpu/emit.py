@@ -9,6 +9,7 @@ from mlirfuse.lowering.cpu.contract_stage import emit_contract
 from mlirfuse.lowering.cpu.frame import Strides, kernel_frame
 from mlirfuse.lowering.cpu.map_stage import emit_map
 from mlirfuse.lowering.cpu.row_stage import emit_rows
+from mlirfuse.lowering.cpu.sort_stage import emit_sort
 from mlirfuse.lowering.schedule.host import weight_packings
 from mlirfuse.lowering.schedule.program import TileProgram
 from mlirfuse.mlir import func
@@ -38,4 +39,5 @@ def emit_kernel(
     return function
 
 
-_STAGES: dict[str, Any] = {"MapLoops": emit_map, "ContractTiles": emit_contract, "RowLoops": emit_rows}
+_STAGES: dict[str, Any] = {"MapLoops": emit_map, "ContractTiles": emit_contract, "RowLoops": emit_rows,
+                           "SortLoops": emit_sort}  # fmt: skip

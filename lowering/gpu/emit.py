@@ -8,9 +8,11 @@ from mlirfuse.lowering.gpu.contract_stage import emit_contract
 from mlirfuse.lowering.gpu.frame import Storage, kernel_frame
 from mlirfuse.lowering.gpu.map_stage import emit_map
 from mlirfuse.lowering.gpu.row_stage import emit_row
+from mlirfuse.lowering.gpu.sort_stage import emit_sort
 from mlirfuse.lowering.gpu.team_stage import emit_team
 from mlirfuse.lowering.schedule.program import TileProgram
 from mlirfuse.lowering.schedule.simt import BUFFERS, WARP, ContractTiles, MapTiles, RowTiles, TeamTiles, row_length
+from mlirfuse.lowering.schedule.sorting import SortPlan, SortTiles, key_bytes
 from mlirfuse.mlir import ir, passmanager
 
 __all__ = ["emit_kernel"]
@@ -38,18 +40,25 @@ def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage]
                 emit_team(frame, schedule)
             case RowTiles():
                 emit_row(frame, schedule)
+            case SortTiles():
+                emit_sort(frame, schedule)
             case ContractTiles():
                 emit_contract(frame, schedule)
     passmanager.PassManager.parse(_CLEAN_UP).run(module.operation)
     return module
 
 
-def _shared_shapes(program: TileProgram) -> tuple[tuple[int, int], ...]:
-    """Rows and columns of each shared array of float32."""
+def _shared_shapes(program: TileProgram) -> tuple[tuple[int, int] | tuple[int, int, str], ...]:
+    """Rows and columns of each shared array, and its element type where that is not f32."""
     match program.schedule:
         case ContractTiles() as s:
             operands = (BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)
             return (*operands, (s.block_n, s.block_m)) if s.result_in_shared(program.group) else operands
+        case SortTiles():
+            assert program.group.anchor is not None
+            plan = SortPlan(program.group.anchor.node)
+            key = f"i{8 * key_bytes(plan.node.inputs[0].dtype)}"
+            return (1, plan.length, key), (1, plan.length, "i32")
         case RowTiles() as s:
             assert program.group.anchor is not None
             scratch = (1, s.threads // WARP)

@@ -108,7 +108,7 @@ def kernel_frame(
     *,
     threads: int,
     grid: Sequence[int],
-    shared_shapes: Sequence[tuple[int, int]] = (),
+    shared_shapes: Sequence[tuple[int, int] | tuple[int, int, str]] = (),
     registers: int | None = None,
 ) -> Iterator[tuple[ir.Module, Frame]]:
     """A module with one gpu.func `name`; inside the context, the insertion point is before its return.
@@ -132,8 +132,8 @@ def kernel_frame(
         attributes = f"{{llvm.noalias{readonly}, llvm.align = {align} : i64}}"
         arguments.append(f"%a{len(arguments)}: memref<{storage.span}x{element}, {GLOBAL}> {attributes}")
     workgroup = ", ".join(
-        f"%s{i}: memref<{rows}x{columns}xf32, {WORKGROUP}> {{llvm.align = 16 : i64}}"
-        for i, (rows, columns) in enumerate(shared_shapes)
+        f"%s{i}: memref<{rows}x{columns}x{element[0] if element else 'f32'}, {WORKGROUP}> {{llvm.align = 16 : i64}}"
+        for i, (rows, columns, *element) in enumerate(shared_shapes)
     )
     padded_grid = (*grid, *(1 for _ in range(3 - len(grid))))
     limit = f", nvvm.maxnreg = {registers} : i32" if registers else ""

@@ -21,6 +21,7 @@ from mlirfuse.lowering.kernel import (
     pointwise_rules,  # noqa: F401  it registers its rules
     reduction_rules,  # noqa: F401
     scalar,
+    sorting,  # noqa: F401
 )
 from mlirfuse.lowering.kernel.builder import Builder, compute_type, memory_type
 from mlirfuse.lowering.kernel.site import RULES, Site

@@ -7,13 +7,23 @@ from dataclasses import asdict
 from typing import Any
 
 from mlirfuse.device import Device
+from mlirfuse.dialect import semantics
 from mlirfuse.lowering.schedule.choose_contract import choose_contract
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
-from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections, map_weight_layouts
+from mlirfuse.lowering.schedule.host_map import (
+    MapLoops,
+    choose_map,
+    cycles_per_second,
+    even_tiles,
+    map_sections,
+    map_weight_layouts,
+    tile_target,
+)
 from mlirfuse.lowering.schedule.host_rows import RowLoops, RowPlan, choose_rows
 from mlirfuse.lowering.schedule.packing import Packing
 from mlirfuse.lowering.schedule.program import Box, Stage, TileProgram
+from mlirfuse.lowering.schedule.sorting import SortLoops, SortPlan
 
 __all__ = [
     "HostSchedule",
@@ -25,8 +35,10 @@ __all__ = [
     "weight_packings",
 ]
 
-HostSchedule = MapLoops | ContractTiles | RowLoops
-_KINDS: dict[str, type[HostSchedule]] = {"map": MapLoops, "contract": ContractTiles, "row": RowLoops}
+CYCLES_PER_COMPARATOR = 8.0
+HostSchedule = MapLoops | ContractTiles | RowLoops | SortLoops
+_KINDS: dict[str, type[HostSchedule]] = {"map": MapLoops, "contract": ContractTiles, "row": RowLoops,
+                                        "sort": SortLoops}  # fmt: skip
 
 
 def host_schedule_to_dict(schedule: HostSchedule) -> dict[str, Any]:
@@ -42,7 +54,17 @@ def host_schedule_from_dict(data: dict[str, Any]) -> HostSchedule:
 
 def choose_host_schedule(group: Group, device: Device) -> HostSchedule:
     """The schedule of a group on a CPU; every group has one, since any value can be computed point by point."""
+    if group.anchor is not None and group.anchor.node.op == "sort":
+        return choose_sort(group, device)
     return choose_contract(group, device) or choose_rows(group, device) or choose_map(group, device)
+
+
+def choose_sort(group: Group, device: Device) -> SortLoops:
+    """A sort's runs shared out by the time that its network takes."""
+    assert group.anchor is not None
+    node = group.anchor.node
+    seconds = semantics(node.op).flops(node) * CYCLES_PER_COMPARATOR / cycles_per_second(device)
+    return SortLoops(even_tiles(SortPlan(node).units, tile_target(seconds, device)))
 
 
 def host_weight_layouts(group: Group, schedule: HostSchedule) -> Mapping[int, tuple[int, ...]]:
@@ -65,6 +87,8 @@ def host_program(group: Group, schedule: HostSchedule) -> TileProgram:
         return _contract_program(group, schedule, boxes)
     if isinstance(schedule, RowLoops):
         return _row_program(group, schedule, boxes)
+    if isinstance(schedule, SortLoops):
+        return _sort_program(group, schedule, boxes)
     tiles = sum(section.tiles for section in map_sections(group, schedule))
     stages = tuple(Stage("map", v, "vector") for v in group.outputs)
     return TileProgram(group, schedule, (max(1, tiles),), 1, boxes, stages)
@@ -80,6 +104,14 @@ def _contract_program(group: Group, schedule: ContractTiles, boxes: tuple[Box, .
         boxes = (*boxes, Box(plan.a_value, plan.box, "shared", plan.scratch_bytes))
         stages.insert(0, Stage("copy_in", plan.a_value, "vector"))
     return TileProgram(group, schedule, plan.tiles, 1, boxes, tuple(stages), plan.scratch_bytes)
+
+
+def _sort_program(group: Group, schedule: SortLoops, boxes: tuple[Box, ...]) -> TileProgram:
+    assert group.anchor is not None
+    plan, anchor = SortPlan(group.anchor.node), group.anchor
+    run = Box(anchor.operands[0], (plan.length,), "shared", plan.scratch_bytes)
+    stages = (Stage("sort", anchor.result, "bitonic network"), *(Stage("copy_out", v, "scalar") for v in group.outputs))
+    return TileProgram(group, schedule, (schedule.tiles,), 1, (*boxes, run), stages, plan.scratch_bytes)
 
 
 def _row_program(group: Group, schedule: RowLoops, boxes: tuple[Box, ...]) -> TileProgram:

@@ -32,7 +32,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a tile: `kind` is copy_in, map, contract, reduce, row or copy_out; `value` is what it makes."""
+    """One step of a tile: `kind` is copy_in, map, contract, reduce, row, sort or copy_out; `value` is what it makes."""
 
     kind: str
     value: int

@@ -16,6 +16,7 @@ from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.problem import contract_problem
+from mlirfuse.lowering.schedule.sorting import SortTiles
 
 __all__ = [
     "ContractTiles",
@@ -161,8 +162,9 @@ class ContractTiles:
         return _epilogue_problem(group)
 
 
-Schedule = MapTiles | TeamTiles | RowTiles | ContractTiles
-_KINDS: dict[str, type[Schedule]] = {"map": MapTiles, "team": TeamTiles, "row": RowTiles, "contract": ContractTiles}
+Schedule = MapTiles | TeamTiles | RowTiles | ContractTiles | SortTiles
+_KINDS: dict[str, type[Schedule]] = {"map": MapTiles, "team": TeamTiles, "row": RowTiles, "contract": ContractTiles,
+                                    "sort": SortTiles}  # fmt: skip
 
 
 def schedule_to_dict(schedule: Schedule) -> dict[str, Any]:

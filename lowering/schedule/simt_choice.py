@@ -20,6 +20,7 @@ from mlirfuse.lowering.schedule.simt import (
     reduction_length,
     row_length,
 )
+from mlirfuse.lowering.schedule.sorting import SortTiles, sort_threads
 
 __all__ = ["candidates", "choose_schedule", "weight_layouts"]
 
@@ -41,6 +42,8 @@ def candidates(group: Group, device: Device) -> list[Schedule]:
     found: list[Schedule] = []
     if anchor is not None:
         op, out = anchor.node.op, anchor.node.out
+        if op == "sort":
+            return [SortTiles(sort_threads(anchor.node))]
         floating = out.dtype in ("float32", "float64")
         if op in ("softmax", "normalize") and out.dtype == "float32":
             length = row_length(anchor)

@@ -20,6 +20,7 @@ from mlirfuse.lowering.schedule.simt import (
     schedule_to_dict,
 )
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
+from mlirfuse.lowering.schedule.sorting import SortPlan, SortTiles
 
 __all__ = ["SIMT", "tile_program"]
 
@@ -69,6 +70,24 @@ def tile_program(group: Group, schedule: Schedule) -> TileProgram:
                 (row, *_global_boxes(group)),
                 stages,
                 schedule.shared_bytes(group),
+            )
+        case SortTiles():
+            assert anchor is not None
+            plan = SortPlan(anchor.node)
+            run = Box(anchor.operands[0], (plan.length,), "shared", plan.scratch_bytes)
+            stages = (
+                Stage("copy_in", anchor.operands[0], "shared run"),
+                Stage("sort", anchor.result, "bitonic network"),
+                *_copy_out(group),
+            )
+            return TileProgram(
+                group,
+                schedule,
+                (plan.units, 1, 1),
+                schedule.threads,
+                (run, *_global_boxes(group)),
+                stages,
+                plan.scratch_bytes,
             )
         case ContractTiles():
             assert anchor is not None

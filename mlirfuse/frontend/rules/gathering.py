@@ -10,7 +10,7 @@ from mlirfuse.frontend.registry import InvalidNode, NoRule, importer
 from mlirfuse.frontend.rules.reduction import positions
 from mlirfuse.frontend.tensor import Tensor
 
-__all__: list[str] = []
+__all__ = ["along_axis"]
 
 TABLE_LIMIT = 1 << 22  # elements of a constant index table that a rule may make
 
@@ -45,14 +45,21 @@ def gather_elements(b: OpBuilder, node: NodeCall) -> Tensor:
     axis = node.axis(0, x.rank)
     if x.known and indices.known:
         return b.constant(np.take_along_axis(x.array, _front(indices.array, x.dims[axis]), axis)[_cut(indices, axis)])
-    if indices.type.size > TABLE_LIMIT:
-        raise NoRule(f"chooses {indices.type.size} elements, more than a table should hold")
+    return along_axis(b, x, wrapped(b, indices, x.dims[axis]), axis)
+
+
+def along_axis(b: OpBuilder, x: Tensor, places: Tensor, axis: int) -> Tensor:
+    """result[i, j] = x[places[i, j], j] for places that count from the front (int64)."""
+    if x.rank == 1:
+        return b.gather(x, places, 0)
+    if places.type.size > TABLE_LIMIT:
+        raise NoRule(f"chooses {places.type.size} elements, more than a table should hold")
     strides = x.type.strides()
-    offset = np.zeros(indices.dims, np.int64)
-    for i, size in enumerate(indices.dims):
+    offset = np.zeros(places.dims, np.int64)
+    for i, size in enumerate(places.dims):
         if i != axis:
             offset += (np.arange(size) * strides[i]).reshape([size if j == i else 1 for j in range(x.rank)])
-    place = b.binary("mul", wrapped(b, indices, x.dims[axis]), strides[axis])
+    place = b.binary("mul", places, strides[axis]) if strides[axis] != 1 else places
     return b.gather(b.reshape(x, (x.type.size,)), b.binary("add", place, b.constant(offset)), 0)
 
 

@@ -36,3 +36,14 @@ func.func @softmax(%x: tensor<4x1000xf32>) -> tensor<4x1000xf32> {
   %y = "fusion.softmax"(%x) {axes = array<i64: 1>, log = false} : (tensor<4x1000xf32>) -> tensor<4x1000xf32>
   return %y : tensor<4x1000xf32>
 }
+
+// -----
+
+// A sort is a network over one run: a block of threads and shared memory, or a tile with its scratch.
+// CHECK-LABEL: func.func @sort
+// SIMT:         kind = "sort", threads = 512
+// HOST:         kind = "sort", tiles = {{[0-9]+}}
+func.func @sort(%x: tensor<4x1000xf32>) -> tensor<4x10xi64> {
+  %y = "fusion.sort"(%x) {axis = 1 : i64, run = 2048 : i64, keep = 10 : i64, largest = true} : (tensor<4x1000xf32>) -> tensor<4x10xi64>
+  return %y : tensor<4x10xi64>
+}

@@ -100,6 +100,24 @@ def _concat(node: Node, rows: list[Any], place: tuple[int, ...]) -> Any:
     return value
 
 
+def _sort(node: Node, rows: list[Any], place: tuple[int, ...]) -> int:
+    """The positions of a run's elements, in order; which of them is the place in the result's run."""
+    axis, keep = node.attrs["axis"], node.attrs["keep"]
+    number, rank = divmod(place[axis], keep)
+    values = [value for [(inside, value)] in rows if inside]
+    return number * node.attrs["run"] + _ranked(node, values, range(len(values)))[rank]
+
+
+def _merge(node: Node, rows: list[Any], place: tuple[int, ...]) -> int:
+    pairs = [(value, position) for (inside, value), (_, position) in rows if inside]
+    return _ranked(node, *zip(*pairs, strict=True))[place[node.attrs["axis"]] % node.attrs["keep"]]
+
+
+def _ranked(node: Node, values: Any, positions: Any) -> list[int]:
+    sign = -1 if node.attrs["largest"] else 1
+    return [p for _, p in sorted((sign * v, p) for v, p in zip(values, positions, strict=True))]
+
+
 COMBINE: dict[str, Callable[[Node, list[Any], tuple[int, ...]], Any]] = {
     "binary": _elementwise,
     "cast": _elementwise,
@@ -108,6 +126,7 @@ COMBINE: dict[str, Callable[[Node, list[Any], tuple[int, ...]], Any]] = {
     "conv": _sum_of_products,
     "expand": lambda node, rows, place: _only(node, rows, place)[0],
     "gather": lambda node, rows, place: _only(node, rows, place)[0],
+    "merge": _merge,
     "normalize": _row,
     "pad": lambda node, rows, place: _only(node, rows, place)[0],
     "reduce": _reduce,
@@ -115,6 +134,7 @@ COMBINE: dict[str, Callable[[Node, list[Any], tuple[int, ...]], Any]] = {
     "select": _elementwise,
     "slice": lambda node, rows, place: _only(node, rows, place)[0],
     "softmax": _row,
+    "sort": _sort,
     "transpose": lambda node, rows, place: _only(node, rows, place)[0],
     "unary": _elementwise,
     "window": _window,
@@ -294,9 +314,23 @@ def gather(rng: Any) -> Case:
     return "gather", {"axis": axis}, [x, rng.integers(-size, size, shape(rng, int(rng.integers(0, 3))))]
 
 
+def sort(rng: Any) -> Case:
+    x = np.round(floats(rng, shape(rng, None, 1, 9)) * 2) / 2
+    run = int(rng.integers(1, 9))
+    attrs = {"run": run, "keep": int(rng.integers(1, run + 1)), "largest": bool(rng.integers(2))}
+    return "sort", {"axis": int(rng.integers(x.ndim)), **attrs}, [x]
+
+
+def merge(rng: Any) -> Case:
+    _, attrs, [x] = sort(rng)
+    order = semantics("sort").reference(Node("sort", attrs), x)
+    longer = int(rng.integers(1, 2 * attrs["keep"] + 1))
+    return "merge", {**attrs, "run": attrs["keep"], "keep": longer}, [x, order]
+
+
 GENERATORS = (
     unary, binary, select, cast, conv, contract, reduce, window, softmax, normalize, reshape, transpose, slice_, concat,
-    pad, expand, gather,
+    pad, expand, gather, sort, merge,
 )  # fmt: skip
 
 

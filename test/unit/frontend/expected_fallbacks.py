@@ -53,7 +53,6 @@ FALLBACK = {
     "SplitToSequence": "there is no rule",
     "TensorScatter": "there is no rule",
     "TfIdfVectorizer": "there is no rule",
-    "TopK": "there is no rule",
     "TreeEnsemble": "there is no rule",
     "Unique": "there is no rule",
 }
