@@ -1,22 +1,25 @@
-"""The table of what a full run found, for people: `onnx_backend.md` beside this file.
+"""What a full run found: a table for people, `onnx_backend.md`, and for the tests each case that is not native,
+`onnx_backend.json`, both beside this file.
 
-python test/conformance/onnx_coverage.py build/conformance/cpu.jsonl build/conformance/simulator.jsonl
+python test/conformance/onnx_coverage.py [build/conformance]
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import onnx
 from onnx_backend import Result, read_results
 from onnx_cases import KINDS
 
-__all__ = ["STATUSES", "SUMMARY", "merged", "summary"]
+__all__ = ["NOT_NATIVE", "STATUSES", "SUMMARY", "fell_back", "merged", "not_native", "summary"]
 
 SUMMARY = Path(__file__).with_name("onnx_backend.md")
+NOT_NATIVE = SUMMARY.with_suffix(".json")
 STATUSES = ("native", "parameters", "fallback", "differs", "fail", "excluded")
 LEGEND = """\
 Every backend case of the onnx package: its model compiled, run on its inputs and compared with its outputs by its own
@@ -84,5 +87,28 @@ def merged(folder: Path) -> dict[str, dict[str, Result]]:
     return found
 
 
+def not_native(results: Mapping[str, Mapping[str, Result]]) -> dict[str, str]:
+    """The worst status of each case that is not native on every target, by name."""
+    worst: dict[str, str] = {}
+    for found in results.values():
+        for r in found.values():
+            if STATUSES.index(r.status) > STATUSES.index(worst.get(r.name, "native")):
+                worst[r.name] = r.status
+    return dict(sorted(worst.items()))
+
+
+def fell_back(results: Iterable[Result]) -> list[Result]:
+    """Those that do worse than `onnx_backend.json` says."""
+    committed = json.loads(NOT_NATIVE.read_text())
+    return [r for r in results if STATUSES.index(r.status) > STATUSES.index(committed.get(r.name, "native"))]
+
+
+def main(folder: Path) -> None:
+    """Write both files from the shards in `folder`."""
+    results = merged(folder)
+    SUMMARY.write_text(summary(results))
+    NOT_NATIVE.write_text(json.dumps(not_native(results), indent=0) + "\n")
+
+
 if __name__ == "__main__":
-    SUMMARY.write_text(summary(merged(Path(*sys.argv[1:] or ["build/conformance"]))))
+    main(Path(*sys.argv[1:] or ["build/conformance"]))
