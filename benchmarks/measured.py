@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -21,6 +22,7 @@ __all__ = [
     "Measured",
     "machine",
     "markdown_row",
+    "source_digest",
     "today",
     "versions",
     "write_block",
@@ -74,6 +76,16 @@ def write_block(readme: Path, script: str, text: str) -> None:
 def markdown_row(cells: Iterable[object]) -> str:
     """| a | b |"""
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def source_digest() -> str:
+    """What the compiler is: a digest of its sources, so that results of other sources can be told."""
+    home, digest = Path(mlirfuse.__file__).parent, hashlib.sha256()
+    for folder in ("mlirfuse", "dialect", "lowering", "zoo"):
+        root = home.parent / folder if (home.parent / folder).is_dir() else home / folder
+        for path in sorted(root.rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def machine() -> dict[str, Any]:

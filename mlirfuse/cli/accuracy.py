@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LIMITS", "Comparison", "compare", "relative_error"]
+__all__ = ["LIMITS", "Comparison", "compare", "relative_error", "row_errors"]
 
 # The largest difference allowed, relative to the largest magnitude in the expected output.
 LIMITS = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
@@ -66,3 +66,48 @@ def relative_error(found: Any, wanted: Any) -> tuple[float, str]:
         a, b = np.where(strange, 0.0, a), np.where(strange, 0.0, b)
     largest = float(np.abs(b).max())
     return float(np.abs(a - b).max()) / (largest or 1.0), ""
+
+
+def row_errors(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, float]:
+    """`relative_error` of outputs that list regions, [regions, ...] or [1, regions, ...], in any order of the regions.
+
+    A region is its row of every output of that length together, each scaled to its output's largest element; its
+    partner is the nearest row. Every row of both sides needs one, so a region that is missing or made up counts.
+    """
+    lists: dict[int, list[str]] = {}
+    errors: dict[str, float] = {}
+    for name, wanted in expected.items():
+        errors[name], note = relative_error(found.get(name), wanted)
+        if not note and np.ndim(wanted) and np.size(wanted):
+            lists.setdefault(_regions(wanted), []).append(name)
+    for names in lists.values():
+        if not any(errors[name] for name in names):
+            continue
+        scales = {name: float(np.abs(np.asarray(expected[name], np.float64)).max()) or 1.0 for name in names}
+        a = [_rows(found[name], scales[name]) for name in names]
+        b = [_rows(expected[name], scales[name]) for name in names]
+        forth, back = _partners(np.hstack(a), np.hstack(b)), _partners(np.hstack(b), np.hstack(a))
+        for name, x, y in zip(names, a, b, strict=True):
+            errors[name] = float(max(np.abs(x - y[forth]).max(), np.abs(y - x[back]).max()))
+    return errors
+
+
+def _regions(array: Any) -> int:
+    """How many rows an output has: its first extent, or its second where the first is a batch of one."""
+    return int(array.shape[1] if array.ndim > 1 and array.shape[0] == 1 else array.shape[0])
+
+
+def _rows(array: Any, scale: float) -> np.ndarray[Any, Any]:
+    return np.asarray(array, np.float64).reshape(_regions(array), -1) / scale
+
+
+def _partners(rows: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """For every row the index of the nearest of the others, by their largest difference."""
+    same = len(rows) == len(others)
+    chosen = np.empty(len(rows), np.int64)
+    for index, row in enumerate(rows):
+        distances = np.abs(others - row).max(axis=1)
+        nearest = int(distances.argmin())
+        # the row at the same place wins where it is as near
+        chosen[index] = index if same and distances[index] <= distances[nearest] else nearest
+    return chosen

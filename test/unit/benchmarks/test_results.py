@@ -9,6 +9,7 @@ import gpu
 import gpu_prepare
 import gpu_tasks
 import launches
+import networks
 import numpy as np
 import pytest
 from measured import LIGHT_NETWORKS, README, Measured, write_block
@@ -147,3 +148,36 @@ def test_ncu_rows_are_read() -> None:
     assert gpu_tasks._ncu_row(first, ["a.sum"]) == {"kernel": "k0", "a.sum": 1024.0}
     table = ['"Kernel Name","a.sum"', f'"{units["Kernel Name"]}","{units["a.sum"]}"', '"k0","1,024"']
     assert gpu_tasks._units(table, ["a.sum"]) == ["byte"]
+
+
+def test_networks_are_checked_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--networks", "lenet5", "--results", str(tmp_path / "networks.json")]
+    assert networks.main(argv) == 0
+    entry = json.loads((tmp_path / "networks.json").read_text())["entries"]["lenet5"]
+    assert entry["passed"] and 0 < entry["error"] < 1e-5 and entry["fallback_nodes"] == 0
+    capsys.readouterr()
+    assert networks.main(argv) == 0
+    assert "lenet5" not in capsys.readouterr().out
+
+
+def test_networks_that_fail_are_told_and_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = tmp_path / "networks.json"
+    entry = {"passed": False, "failed": "no such luck"}
+    monkeypatch.setattr(networks, "_in_process", lambda network, timeout: entry)
+    assert networks.main(["--networks", "lenet5", "--results", str(results)]) == 1
+    monkeypatch.setattr(networks, "_in_process", lambda network, timeout: {**entry, "passed": True})
+    assert networks.main(["--networks", "lenet5", "--results", str(results), "--unpassed"]) == 0
+
+
+def test_only_what_follows_the_suppression_may_run_on_the_host() -> None:
+    model = build("mobilenetv1-ssd-nms")
+    allowed = networks.may_fall_back(model)
+    tail = [node.name for node in model.graph.node if node.name in allowed]
+    assert [node.op_type for node in model.graph.node if node.name == tail[0]] == ["NonMaxSuppression"]
+    assert tail == [node.name for node in model.graph.node][-len(tail) :] and len(tail) < 12
+
+
+def test_inputs_are_valid_for_tables_and_masks() -> None:
+    made = networks.inputs_of(build("tinybert-s128"))
+    assert made["input_ids"].max() > 1000 and made["input_ids"].min() >= 0
+    assert set(made["attention_mask"].ravel()) == {0, 1} and made["attention_mask"][0, 0] == 1

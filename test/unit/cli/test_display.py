@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlirfuse.cli.accuracy import compare, relative_error
+from mlirfuse.cli.accuracy import compare, relative_error, row_errors
 from mlirfuse.cli.arrays import pack_arrays, read_arrays
 from mlirfuse.cli.display import amount, count, milliseconds, size, write_file
 from mlirfuse.cli.race import geometric_mean
@@ -24,6 +24,18 @@ def test_error_is_relative_to_the_largest_element() -> None:
     wanted = np.array([1.0, -100.0], np.float32)
     assert relative_error(wanted + np.float32(0.5), wanted)[0] == pytest.approx(0.005)
     assert relative_error(np.zeros(2, np.float32), np.zeros(2, np.float32)) == (0.0, "")
+
+
+def test_rows_are_compared_with_their_nearest_partner() -> None:
+    boxes, scores = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([0.9, 0.9, 0.1], np.float32)
+    swapped = {"boxes": boxes[[1, 0, 2]], "scores": scores[[1, 0, 2]]}
+    assert row_errors(swapped, {"boxes": boxes, "scores": scores}) == {"boxes": 0.0, "scores": 0.0}
+    assert row_errors({"boxes": boxes[None, [1, 0, 2]]}, {"boxes": boxes[None]}) == {"boxes": 0.0}
+    # a row that is there twice leaves another without a partner; a row of mixed partners is near neither
+    assert row_errors({"boxes": boxes[[0, 0, 2]]}, {"boxes": boxes})["boxes"] == pytest.approx(4 / 11)
+    mixed = row_errors({"boxes": boxes[[2, 1, 0]], "scores": scores}, {"boxes": boxes, "scores": scores})
+    assert max(mixed.values()) > 0.5
+    assert row_errors({"boxes": boxes[:2]}, {"boxes": boxes}) == {"boxes": math.inf}
 
 
 @pytest.mark.parametrize(
