@@ -123,7 +123,8 @@ def _to_stage(compilation: Compilation, stage_options: Any, stage: str, store: A
         compilation.unfused_bytes = intermediate_bytes(module)
     for name in STAGES[1 : STAGES.index(stage) + 1]:
         with compilation.stage(name):
-            run_pipeline(module, pipeline_for(name, stage_options))
+            # Verified once a stage: between passes it takes as long as the passes (mlirfuse-opt does it there too).
+            run_pipeline(module, pipeline_for(name, stage_options), verify="end")
     return module, imported
 
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.passes.diagnostics import collect_diagnostics
@@ -22,6 +23,7 @@ from mlirfuse.mlir import ir, passmanager
 __all__ = ["PassPipeline", "Step", "run_pipeline"]
 
 ROOT = "builtin.module"
+Verify = Literal["each", "end", "never"]
 _PARENTS = {"gpu.func": ("gpu.module",), "llvm.func": (), "func.func": ()}
 _RESTRICTED = re.compile(r"restricted to '([\w.]+)'")
 
@@ -80,9 +82,9 @@ class PassPipeline:
                 _upstream([step])
 
     def run(
-        self, module: ir.Module | ir.Operation, *, verify_each: bool = True, observers: Sequence[Observer] = ()
+        self, module: ir.Module | ir.Operation, *, verify: Verify = "each", observers: Sequence[Observer] = ()
     ) -> None:
-        """Run on `module` in place.
+        """Run on `module` in place, verified after each pass, after the last one ("end") or never.
 
         Errors of upstream passes and of the verifier go to the context's diagnostic handlers, then PassFailure is
         raised. With observers, every pass runs on its own.
@@ -96,17 +98,19 @@ class PassPipeline:
                 for observer in observers:
                     observer.before(batch[0], root)
                 start = time.perf_counter()
-                _run_batch(batch, root, verify_each)
+                _run_batch(batch, root, verify == "each")
                 seconds = time.perf_counter() - start
                 for observer in observers:
                     observer.after(batch[0], root, seconds)
+            if verify == "end" and not _is_valid(root):
+                raise PassFailure(f"the IR is invalid after one of the passes {self}; mlirfuse-opt tells which")
 
 
 def run_pipeline(
     module: ir.Module | ir.Operation,
     pipeline: str | PassPipeline | Iterable[Pass | str],
     *,
-    verify_each: bool = True,
+    verify: Verify = "each",
     observers: Sequence[Observer] = (),
 ) -> None:
     """Run a pipeline on `module` in place: its text, or passes in order (instances or `name{options}`).
@@ -119,7 +123,7 @@ def run_pipeline(
         elif not isinstance(pipeline, PassPipeline):
             pipeline = PassPipeline.of(pipeline)
         try:
-            pipeline.run(module, verify_each=verify_each, observers=observers)
+            pipeline.run(module, verify=verify, observers=observers)
         except PassFailure as failure:
             failure.diagnostics += tuple(errors)
             raise
@@ -203,8 +207,8 @@ def _run_batch(steps: Sequence[Step], root: ir.Operation, verify_each: bool) -> 
         return
     for op in _targets(root, steps[0].anchors[1:]):
         _run_own(steps[0].work, op)  # type: ignore[arg-type]
-        if verify_each:
-            _verify(steps[0], op)
+        if verify_each and not _is_valid(op):
+            raise PassFailure(f"the IR is invalid after pass '{steps[0]}'")
 
 
 def _targets(op: ir.Operation, anchors: tuple[str, ...]) -> list[ir.Operation]:
@@ -225,10 +229,8 @@ def _run_own(pass_: Pass, op: ir.Operation) -> None:
         raise PassFailure(f"pass '{pass_.name}' failed on an internal error") from error
 
 
-def _verify(step: Step, op: ir.Operation) -> None:
+def _is_valid(op: ir.Operation) -> bool:
     try:
-        valid = op.verify()
+        return op.verify()
     except ir.MLIRError:
-        valid = False
-    if not valid:
-        raise PassFailure(f"the IR is invalid after pass '{step}'")
+        return False

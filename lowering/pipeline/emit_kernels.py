@@ -67,6 +67,8 @@ class _Writer:
     def __init__(self, function: Any, family: Family, backend: Backend) -> None:
         self.function, self.family, self.backend = function.operation, family, backend
         self.where = locate_values(function)
+        slices = (w for w in self.where.values() if w.space == "arena")
+        self.arena_bytes = max((w.offset + w.span * w.element_bytes for w in slices), default=0)
         self.kernels: dict[str, str] = {}
         self.known: dict[Hashable, str] = {}
         self.lines: list[str] = []
@@ -86,8 +88,8 @@ class _Writer:
                     outputs = list(op.operation.operands)
         signature = [self._signature("input", i, v) for i, v in enumerate(block.arguments)]
         signature += [self._signature("output", i, v) for i, v in enumerate(outputs)]
-        arena = max((w.offset + w.span * w.element_bytes for w in self.where.values() if w.space == "arena"), default=0)
-        head = [f"%arena = memref.alloc() {{alignment = 256 : i64}} : {self._memref(arena, 'i8')}"] if arena else []
+        arena = self._memref(self.arena_bytes, "i8")
+        head = [f"%arena = memref.alloc() {{alignment = 256 : i64}} : {arena}"] if self.arena_bytes else []
         head += [f"%n{size} = arith.constant {size} : index" for size in sorted(self.sizes)]
         names = {
             k: str(self.function.attributes[k])
@@ -137,7 +139,7 @@ class _Writer:
         self.lines.append(line)
 
     def _kernel(self, group: Group, schedule: Any, program: Any, storages: dict[int, Storage]) -> str:
-        key = (_structure(group), schedule, tuple(sorted(storages.items())))
+        key = (group.structure, schedule, tuple(sorted(storages.items())))
         if key not in self.known:
             anchor = group.anchor or group.members[-1]
             name = f"k{len(self.known)}_{anchor.node.op}"
@@ -190,11 +192,9 @@ class _Writer:
             )
             self.lines.append(f"{name} = {_weight_text(location, packing)} : () -> {mlir_type}")
         elif location.space == "arena":
-            arena = max(w.offset + w.span * w.element_bytes for w in self.where.values() if w.space == "arena")
+            arena = self._memref(self.arena_bytes, "i8")
             self.lines.append(f"%o{self.counter} = arith.constant {location.offset} : index")
-            self.lines.append(
-                f"{name} = memref.view %arena[%o{self.counter}][] : {self._memref(arena, 'i8')} to {mlir_type}"
-            )
+            self.lines.append(f"{name} = memref.view %arena[%o{self.counter}][] : {arena} to {mlir_type}")
         else:
             raise PassFailure(f"a kernel cannot use a {location.space} value at byte {location.offset}")
         return name, mlir_type
@@ -250,22 +250,6 @@ def _weight_text(location: Location, packing: Packing | None) -> str:
     )
     attributes = {"key": location.key, "shape": shape, **({"steps": json.dumps(steps)} if steps else {})}
     return f'"fusion.weight"() {ir.DictAttr.get({k: to_attribute(v) for k, v in attributes.items()})}'
-
-
-def _structure(group: Group) -> Hashable:
-    """The group without what does not change its kernel: names, and which operands are constant."""
-    members = tuple(
-        (
-            m.node.op,
-            tuple(sorted((k, str(v)) for k, v in m.node.attrs.items())),
-            m.node.inputs,
-            m.node.outputs,
-            m.operands,
-            m.result,
-        )
-        for m in group.members
-    )
-    return group.types, group.inputs, members, group.outputs, group.immediates
 
 
 def _function_text(module: ir.Module) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,11 +34,15 @@ class AssignSchedules:
     def __call__(self, op: ir.Operation, /) -> None:
         device = host_device() if self.device == "host" else device_for(self.device)
         family = family_of(device)
+        chosen: dict[Hashable, Any] = {}  # equal groups are scheduled once
         for group in _groups(op):
             data = group_of(group)
             schedule = read_schedule(group, family)
             if schedule is None:
-                schedule = family.choose(data, device)
+                key = data.structure, tuple(m.node.constant for m in data.members)
+                if key not in chosen:
+                    chosen[key] = family.choose(data, device)
+                schedule = chosen[key]
                 group.attributes["schedule"] = _to_dictionary(family.to_dict(schedule))
             for operand, layout in family.weight_layouts(data, schedule).items():
                 _use_layout(group, data.inputs.index(operand), layout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -66,6 +67,22 @@ class Group:
     def anchor(self) -> Member | None:
         """The only Many-to-Many member, if there is one."""
         return self.anchors[0] if len(self.anchors) == 1 else None
+
+    @cached_property
+    def structure(self) -> Hashable:
+        """The group without what does not change its kernel: names, and which operands are constant."""
+        members = tuple(
+            (
+                m.node.op,
+                tuple(sorted((k, str(v)) for k, v in m.node.attrs.items())),
+                m.node.inputs,
+                m.node.outputs,
+                m.operands,
+                m.result,
+            )
+            for m in self.members
+        )
+        return self.types, self.inputs, members, self.outputs, self.immediates
 
     def upstream(self, value: int) -> frozenset[int]:
         """Every value that `value` is computed from, itself included."""

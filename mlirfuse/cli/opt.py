@@ -120,7 +120,7 @@ def _process(
             start = time.perf_counter()
             module = ir.Module.parse(part.text)
             timing.add("Parser", time.perf_counter() - start)
-            pipeline.run(module, verify_each=args.verify_each, observers=observers)
+            pipeline.run(module, verify="each" if args.verify_each else "never", observers=observers)
             if args.weights_out:
                 store.save(args.weights_out)
             return module.operation.get_asm(**asm), diagnostics

@@ -74,13 +74,23 @@ class Refuse:
         raise PassFailure("one function is refused")
 
 
+@dataclass(frozen=True)
+class Spoil:
+    """Leave the function without its return."""
+
+    name: ClassVar[str] = "test-spoil"
+
+    def __call__(self, module_op: ir.Operation) -> None:
+        list(module_op.regions[0].blocks[0].operations[0].regions[0].blocks[0])[-1].operation.erase()
+
+
 calls: list[Any] = []
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     calls.clear()
-    for cls in (Everything, Count, Refuse):
+    for cls in (Everything, Count, Refuse, Spoil):
         monkeypatch.setitem(PASSES, cls.name, cls)
 
 
@@ -171,6 +181,13 @@ def test_failure_holds_what_was_reported(module: ir.Module) -> None:
     (diagnostic,) = caught.value.diagnostics
     assert (diagnostic.severity, diagnostic.message, diagnostic.line) == ("error", "is refused", 2)
     assert "error: is refused" in str(caught.value)
+
+
+@pytest.mark.parametrize(("verify", "runs"), [("each", 0), ("end", 1)])
+def test_broken_ir_is_noticed(module: ir.Module, verify: Literal["each", "end"], runs: int) -> None:
+    with pytest.raises(PassFailure, match=r"the IR is invalid after .*test-spoil") as failure:
+        run_pipeline(module, [Spoil(), Everything()], verify=verify)
+    assert len(calls) == runs and failure.value.diagnostics
 
 
 def test_project_errors_pass_through(module: ir.Module) -> None:
