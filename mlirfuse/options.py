@@ -4,8 +4,6 @@
 the project that reads environment variables.
 """
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,8 +71,8 @@ class CompileOptions:
     rewrite     "reassociating" may reorder floating-point sums, "exact" may not; "all" may also
                 approximate, which nothing does yet.
     layout      "auto" is what the target's kernels read best: channels last on CPUs, row-major on GPUs.
-    tuning      None, the path of a tuning database, or a hashable object that chooses schedules; nothing
-                reads it yet.
+    tuning      None, or the path of a profile database (`mlirfuse tune`): planning takes measured times from it,
+                where it has them for this machine and compiler.
     strict      refuse a model with nodes that would run on the host instead of compiling.
     no_fuse     names of ONNX nodes that stay in groups of their own.
     force_fuse  sets of ONNX node names that must share a group: ("conv1,relu1",) or (("conv1", "relu1"),).
@@ -87,7 +85,7 @@ class CompileOptions:
     fusion: str = "full"
     rewrite: str = "reassociating"
     layout: str = "auto"
-    tuning: Any = None
+    tuning: str | os.PathLike[str] | None = None
     strict: bool = False
     no_fuse: Sequence[str] = ()
     force_fuse: Sequence[str | Sequence[str]] = ()
@@ -104,10 +102,9 @@ class CompileOptions:
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise MlirfuseError(f"CompileOptions.workers must be at least 1, or None; found {self.workers!r}.")
         tuning = os.fspath(self.tuning) if isinstance(self.tuning, os.PathLike) else self.tuning
-        if tuning is not None and type(tuning).__hash__ is None:
+        if tuning is not None and (not isinstance(tuning, str) or not tuning):
             raise MlirfuseError(
-                f"CompileOptions.tuning must be None, the path of a tuning database, or a hashable object that "
-                f"chooses schedules; found a {type(tuning).__name__}."
+                f"CompileOptions.tuning must be None or the path of a profile database; found {self.tuning!r}."
             )
         canonical = {
             "shapes": Shapes(self.shapes),
@@ -120,13 +117,11 @@ class CompileOptions:
             object.__setattr__(self, name, value)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: tuples become lists, and a tuning object becomes its `name`, or its class's."""
+        """JSON-ready: tuples become lists."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["shapes"] = {name: list(shape) for name, shape in self.shapes.items()}
         data["no_fuse"] = list(self.no_fuse)
         data["force_fuse"] = [list(group) for group in self.force_fuse]
-        if not isinstance(self.tuning, (str, type(None))):
-            data["tuning"] = str(getattr(self.tuning, "name", type(self.tuning).__name__))
         return data
 
     @classmethod
@@ -137,12 +132,6 @@ class CompileOptions:
         if unknown:
             raise MlirfuseError(f"CompileOptions has no option {', '.join(unknown)}; known are {', '.join(known)}.")
         return cls(**data)
-
-    def key(self) -> str:
-        """A digest of the options that change what is compiled (not where it is cached, or by how many workers)."""
-        data = self.to_dict()
-        del data["workers"], data["cache_dir"]
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -15,14 +15,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["KernelCache", "cache_key", "default_cache_directory"]
+__all__ = ["KernelCache", "cache_key"]
 
 _DIGEST_BYTES = 32
-
-
-def default_cache_directory() -> Path:
-    """~/.cache/mlirfuse; options may name another."""
-    return Path.home() / ".cache" / "mlirfuse"
 
 
 def cache_key(*parts: str) -> str:

@@ -17,7 +17,8 @@ class StageOptions:
     """What the passes need to know of a compilation.
 
     `device` is the chip that schedules are for (or host), `layout` the memory order of spatial tensors (nchw, nhwc,
-    chwn).
+    chwn). `database` is a profile database that planning reads ("" for none), `threads` the CPU threads that its
+    measurements are looked up for (0: every core).
     """
 
     device: str = "host"
@@ -26,6 +27,8 @@ class StageOptions:
     rewrite: str = "reassociating"
     no_fuse: tuple[str, ...] = ()
     force_fuse: tuple[tuple[str, ...], ...] = ()
+    database: str = ""
+    threads: int = 0
 
 
 def pipeline_for(stage: str, options: StageOptions) -> str:
@@ -44,7 +47,9 @@ def _rewriting(options: StageOptions) -> list[str]:
 
 
 def _planning(options: StageOptions) -> list[str]:
-    plan = _options(fusion=options.fusion, no_fuse=_json(options.no_fuse), force_fuse=_json(options.force_fuse))
+    plan = _options(
+        fusion=options.fusion, no_fuse=_json(options.no_fuse), force_fuse=_json(options.force_fuse), **_measured(options)
+    )
     return [
         *_rewriting(options),
         "fusion-classify",
@@ -77,11 +82,21 @@ def _json(names: Sequence[Any]) -> str | None:
     return json.dumps(names) if names else None
 
 
+def _measured(options: StageOptions) -> dict[str, str | None]:
+    """Where planning finds measurements, and which of them hold."""
+    if not options.database:
+        return {}
+    threads = str(options.threads) if options.threads else None
+    return {"database": options.database, "device": options.device, "threads": threads, "layout": options.layout}
+
+
 def _options(**given: str | None) -> str:
     """Pass options as pipelines spell them; what is None is left out."""
-    pairs = [
-        f"{name.replace('_', '-')}={value if ' ' not in value and value[0] not in '[{' else chr(39) + value + chr(39)}"
-        for name, value in given.items()
-        if value
-    ]
+    pairs = [f"{name.replace('_', '-')}={_quoted(value)}" for name, value in given.items() if value]
     return f"{{{' '.join(pairs)}}}" if pairs else ""
+
+
+def _quoted(value: str) -> str:
+    if not any(c.isspace() or c in "[]{},()'\"" for c in value):
+        return value
+    return f'"{value}"' if "'" in value and '"' not in value else f"'{value}'"

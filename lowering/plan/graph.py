@@ -7,7 +7,7 @@ Elided concats and fall-back nodes are nodes that no block may hold (`boundary` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,8 @@ class GraphNode:
     """One operation at its place in the graph.
 
     `producers[i]` is the index of the node that makes operand i, or None where nothing computed does.
-    `users` are the indices of the nodes that read the result, each once, in order.
+    `users` are the indices of the nodes that read the result, each once, in order. `sources[i]` tells what operand i is
+    where no node makes it ("argument 0", "weight KEY", "splat 0.5"; else empty), so that it is seen to be read twice.
     """
 
     index: int
@@ -34,6 +35,7 @@ class GraphNode:
     onnx_nodes: tuple[str, ...] = ()
     boundary: str = ""
     returned: bool = False
+    sources: tuple[str, ...] = ()
 
     @cached_property
     def is_anchor(self) -> bool:
@@ -96,9 +98,7 @@ class Graph:
 
 
 def _with_users(entry: GraphNode, users: tuple[int, ...]) -> GraphNode:
-    return GraphNode(
-        entry.index, entry.node, entry.mapping, entry.producers, users, entry.onnx_nodes, entry.boundary, entry.returned
-    )
+    return replace(entry, users=users)
 
 
 def main_function(module_op: ir.Operation) -> ir.Operation:
@@ -137,9 +137,19 @@ def read_graph(function: ir.Operation) -> Graph:
                 onnx_nodes=attribute_value(op, "onnx_nodes", ()),
                 boundary=_boundary(op),
                 returned=any(r in returned for r in op.results),
+                sources=tuple("" if v in numbers else _source(v) for v in op.operands),
             )
         )
     return Graph.of(entries)
+
+
+def _source(value: ir.Value) -> str:
+    if isinstance(value.owner, ir.Block):
+        return f"argument {ir.BlockArgument(value).arg_number}"
+    constant = value.owner.operation
+    if constant.name == "fusion.splat":
+        return f"splat {attribute_value(constant, 'value')}"
+    return f"weight {attribute_value(constant, 'key')}"
 
 
 def _boundary(op: ir.Operation) -> str:

@@ -2,13 +2,17 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
+from mlirfuse.device import device_for, host_device
 from mlirfuse.dialect import to_attribute
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.graph import main_function, nodes_of, read_graph
+from mlirfuse.lowering.plan.measured import MeasuredModel
 from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
-from mlirfuse.lowering.plan.resources import Chooser
+from mlirfuse.lowering.plan.resources import Chooser, ResourceModel
+from mlirfuse.lowering.profile import ProfileDatabase, compiler_version, device_identity
 from mlirfuse.mlir import ir
 
 __all__ = ["PlanFusion"]
@@ -21,7 +25,9 @@ class PlanFusion:
 
     Blocks are numbered in an order in which they can run. `no-fuse` names ONNX nodes that stay alone, `force-fuse`
     sets of nodes that share a kernel: `a,b` or JSON, [["a", "b"], ["c", "d"]]. `chooser` (from Python) decides where
-    the table leaves it open; the default is the analytic model.
+    the table leaves it open; the default is the analytic model. With a profile `database`, what it measured on
+    `device` (a chip, or host with `threads`; 0 is every core) in `layout` decides before the model does, and the module
+    says in `fusion.profile` which content was read.
     """
 
     name: ClassVar[str] = "fusion-plan"
@@ -29,13 +35,20 @@ class PlanFusion:
     order: Literal["predecessors", "successors"] = "predecessors"
     no_fuse: str = ""
     force_fuse: str = ""
+    database: str = ""
+    device: str = "host"
+    threads: int = 0
+    layout: str = "nhwc"
     chooser: Chooser | None = None
 
     def __call__(self, module_op: ir.Operation) -> None:
         function = main_function(module_op)
         ops = nodes_of(function)
         options = PlanOptions(self.fusion, self.order, _names(self.no_fuse), _sets(self.force_fuse))
-        plan = plan_graph(read_graph(function), options, self.chooser)
+        measured = self.measured_model()
+        if measured is not None:
+            module_op.attributes["fusion.profile"] = to_attribute(measured.profile.digest)
+        plan = plan_graph(read_graph(function), options, self.chooser or measured)
         for number, block in enumerate(plan.blocks):
             for member in block:
                 ops[member].attributes["plan"] = to_attribute(number)
@@ -44,6 +57,16 @@ class PlanFusion:
             verdicts.setdefault(consumer, []).append(verdict.to_json())
         for consumer, lines in verdicts.items():
             ops[consumer].attributes["verdicts"] = to_attribute(lines)
+
+
+    def measured_model(self) -> MeasuredModel | None:
+        """The chooser that reads the database; None where none is named."""
+        if not self.database:
+            return None
+        device = host_device() if self.device == "host" else device_for(self.device)
+        database = ProfileDatabase(Path(self.database))
+        profile = database.profile(device_identity(device, self.threads), compiler_version())
+        return MeasuredModel(profile, ResourceModel(), self.layout)
 
 
 def _names(text: str) -> tuple[str, ...]:

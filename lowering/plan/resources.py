@@ -1,7 +1,7 @@
 """An analytic model of what one kernel costs, and the choices that follow from it.
 
 The planner asks a chooser where DNNFusion's table does not decide. This is the default one: a roofline with a fixed
-cost for each launch. A database of measurements can take its place.
+cost for each launch. A database of measurements can take its place (`measured.MeasuredModel`).
 """
 
 from __future__ import annotations

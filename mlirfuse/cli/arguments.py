@@ -32,6 +32,7 @@ _FIELDS = {
     "--strict": "strict",
     "--no-fuse": "no_fuse",
     "--force-fuse": "force_fuse",
+    "--tuning": "tuning",
 }
 
 
@@ -89,6 +90,7 @@ def add_compile_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="put these ONNX nodes in one group; may be repeated",
     )
+    group.add_argument("--tuning", metavar="FILE", help="a profile database of `mlirfuse tune` that planning reads")
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from mlirfuse.errors import MlirfuseError
 __all__ = ["main"]
 
 # Each verb is a module of this package with HELP, add_arguments(parser) and execute(args) -> exit status.
-VERBS = ("run", "compile", "explain", "report", "bench", "check", "diff", "zoo")
+VERBS = ("run", "compile", "explain", "report", "bench", "check", "diff", "tune", "zoo")
 EPILOG = "MODEL is an .onnx file, an .mlirfuse artifact, or zoo:NAME (`mlirfuse zoo` lists the names)."
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # as a shell reports a program that SIGPIPE ended

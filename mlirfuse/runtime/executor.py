@@ -23,6 +23,13 @@ class Executor(Protocol):
     def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
         """Load code and weights; UnsupportedTarget if this machine cannot run the artifact."""
 
+    @classmethod
+    def chip_here(cls) -> str:
+        """The chip that times measured on this machine hold for, as schedules name it (host, sm_90).
+
+        UnsupportedTarget if there is none, or its times say nothing.
+        """
+
     def run(self, values: Sequence[Any]) -> list[Any]:
         """Check `values`, run once, and return fresh outputs."""
 

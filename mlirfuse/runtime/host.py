@@ -20,6 +20,7 @@ __all__ = ["HostExecutor"]
 
 Array = np.ndarray[Any, Any]
 Segment = tuple[int, int]  # native steps [begin, end)
+_CLOCK_STEP = 1e-9  # seconds; no kernel takes less
 
 
 class HostExecutor:
@@ -53,6 +54,10 @@ class HostExecutor:
         with self._lock:
             self._library.threads = self._host.threads = count
 
+    @classmethod
+    def chip_here(cls) -> str:
+        return "host"
+
     def run(self, values: Sequence[Any]) -> list[Any]:
         inputs = [slot.read(value) for slot, value in zip(self._slots, values, strict=True)]
         outputs = [slot.empty() if slot.is_static else None for slot in self._results]
@@ -75,7 +80,10 @@ class HostExecutor:
         return call
 
     def measure(self, values: Sequence[Any], runs: int, warmup: int) -> Timing:
-        """`device` is a bound call; each kernel is timed by itself, so what runs side by side does not show."""
+        """`device` is a bound call; each kernel is timed by itself, so what runs side by side does not show.
+
+        A kernel's time is what its step adds to an empty call of the native code: Python's part is not the kernel's.
+        """
         copies = Spread.of(sample_calls(lambda: self.run(values), runs, warmup))
         inputs = [slot.read(value) for slot, value in zip(self._slots, values, strict=True)]
         frame = self._frame(inputs, [slot.empty() if slot.is_static else None for slot in self._results])
@@ -134,6 +142,7 @@ class HostExecutor:
         samples: list[list[float]] = [[] for _ in native]
         bases: Any = self._bases_of(frame)
         with self._lock:
+            empty = Spread.of(sample_calls(lambda: self._library.run_segment(bases, 0, 0), runs, 1)).median
             for _ in range(runs + 1):
                 for part in self._segments:
                     if not isinstance(part, tuple):
@@ -143,7 +152,7 @@ class HostExecutor:
                     for number in range(*part):
                         start = time.perf_counter()
                         self._library.run_segment(bases, number, number + 1)
-                        samples[number].append(time.perf_counter() - start)
+                        samples[number].append(max(time.perf_counter() - start - empty, _CLOCK_STEP))
         times = zip(native, samples, strict=True)
         return [(step.kernel, Spread.of(taken[1:])) for step, taken in times if isinstance(step, Parallel)]
 

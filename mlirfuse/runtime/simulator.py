@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Plan
-from mlirfuse.errors import ArtifactError
+from mlirfuse.errors import ArtifactError, UnsupportedTarget
 from mlirfuse.runtime.buffers import Frame, HostNodes, aligned_bytes, program_weights
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
@@ -44,6 +44,13 @@ class SimulatorExecutor:
         self._arena = aligned_bytes(self._plan.program.arena_bytes, "the arena")
         self._host = HostNodes(threads=1)
         self._lock = threading.Lock()
+
+    @classmethod
+    def chip_here(cls) -> str:
+        raise UnsupportedTarget(
+            "The simulator's seconds say nothing about a GPU, so nothing can be measured on it; "
+            "measure with --target cpu, or --target cuda on a machine with a GPU."
+        )
 
     def run(self, values: Sequence[Any]) -> list[Any]:
         inputs = [slot.read(value) for slot, value in zip(self._slots, values, strict=True)]

@@ -25,7 +25,14 @@ def _stage_options(target: Target, options: CompileOptions) -> StageOptions:
     """Kernels vectorise over channels: spatial tensors are channels-last unless asked otherwise."""
     layout = "nhwc" if options.layout == "auto" else options.layout
     return StageOptions(
-        "host", layout, options.fusion, options.rewrite, tuple(options.no_fuse), tuple(map(tuple, options.force_fuse))
+        "host",
+        layout,
+        options.fusion,
+        options.rewrite,
+        tuple(options.no_fuse),
+        tuple(map(tuple, options.force_fuse)),
+        options.tuning or "",
+        environment().threads or 0,
     )
 
 
@@ -49,7 +56,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         {ARCHITECTURE: host_plan(program, code)},
         weights_of(module, store),
         report,
-        recorded_options(options),
+        recorded_options(options, module),
     )
 
 

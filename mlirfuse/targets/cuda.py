@@ -26,7 +26,13 @@ def stage_options(target: Target, options: CompileOptions) -> StageOptions:
     layout = "nchw" if options.layout == "auto" else options.layout
     chip = target.chip or DEFAULT_CHIP
     return StageOptions(
-        chip, layout, options.fusion, options.rewrite, tuple(options.no_fuse), tuple(map(tuple, options.force_fuse))
+        chip,
+        layout,
+        options.fusion,
+        options.rewrite,
+        tuple(options.no_fuse),
+        tuple(map(tuple, options.force_fuse)),
+        options.tuning or "",
     )
 
 
@@ -60,7 +66,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         plans,
         weights_of(module, store),
         report,
-        recorded_options(compilation.options),
+        recorded_options(compilation.options, module),
     )
 
 

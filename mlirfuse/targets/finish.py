@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.artifact import Recipe
+from mlirfuse.dialect import attribute_value
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.pipeline.host_program import packed_weights
@@ -31,9 +32,13 @@ def precision_of(options: CompileOptions) -> str:
     return "fp32"
 
 
-def recorded_options(options: CompileOptions) -> dict[str, Any]:
-    """The options that an artifact tells of: those that change what was compiled."""
-    return {k: v for k, v in options.to_dict().items() if k not in ("workers", "cache_dir")}
+def recorded_options(options: CompileOptions, module: Any) -> dict[str, Any]:
+    """The options that an artifact tells of: those that change what was compiled.
+
+    A tuning database is told by the digest of what planning read (`fusion.profile` of the module), not by its path.
+    """
+    kept = {k: v for k, v in options.to_dict().items() if k not in ("workers", "cache_dir")}
+    return {**kept, "tuning": attribute_value(module.operation, "fusion.profile")}
 
 
 def weights_of(module: Any, store: Any) -> dict[str, Any]:

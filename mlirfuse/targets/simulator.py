@@ -32,7 +32,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         {chip: plan},
         weights_of(module, store),
         report,
-        recorded_options(compilation.options),
+        recorded_options(compilation.options, module),
     )
 
 

@@ -25,9 +25,10 @@ LAYERS = [
     ["frontend", "simulator", "lowering"],
     ["artifact"],
     ["runtime"],
-    ["tuning", "report", "explain"],
+    ["report", "explain"],
     ["targets"],
     ["compiler worker"],
+    ["tuning"],
     ["cli __main__"],
 ]
 LOWERING = [
@@ -35,6 +36,7 @@ LOWERING = [
     ["patterns"],
     ["graph"],
     ["classify"],
+    ["profile"],
     ["plan"],
     ["schedule"],
     ["kernel"],

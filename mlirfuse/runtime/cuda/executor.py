@@ -60,6 +60,11 @@ class CudaExecutor:
             self._input_slots = [DeviceBuffer(self.context, spec.nbytes) for spec in artifact.inputs]
             self._output_slots = [DeviceBuffer(self.context, spec.nbytes) for spec in artifact.outputs]
 
+    @classmethod
+    def chip_here(cls) -> str:
+        major, minor = _context(0).capability
+        return f"sm_{major}{minor}"
+
     # --- running ----------------------------------------------------------------------------------
 
     def run(self, values: Sequence[Any]) -> list[Any]:

@@ -1,0 +1,216 @@
+"""The profile database: measured seconds of groups in one SQLite file.
+
+Every measurement is one transaction: an interrupted writer loses nothing that was said to be stored, several processes
+may read while one writes, and a file that is damaged or of another kind is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from mlirfuse.errors import MlirfuseError
+
+__all__ = ["Measurement", "Profile", "ProfileDatabase"]
+
+_APPLICATION_ID = 0x6D6C6670  # "mlfp", which `file` and every SQLite tool show
+_FORMAT = 1
+_MAGIC = b"SQLite format 3\0"
+_BUSY_SECONDS = 30.0
+_COLUMNS = "key, device, compiler, seconds, p10, p90, runs, date, tool, structure"
+_SCHEMA = """
+create table if not exists measurements (
+    key text not null,
+    device text not null,
+    compiler text not null,
+    seconds real not null check (seconds > 0),
+    p10 real not null check (p10 > 0),
+    p90 real not null check (p90 > 0),
+    runs integer not null check (runs > 0),
+    date text not null,
+    tool text not null,
+    structure text not null,
+    primary key (key, device, compiler)
+) without rowid
+"""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How long one group takes.
+
+    key        of the group's structure (`structure_key`); `structure` is its text.
+    device     what it ran on (`device_identity`); `compiler` what made its kernel (`compiler_version`).
+    seconds    the median of `runs`; `p10` and `p90` the 10th and 90th percentile.
+    date       when, in UTC, as ISO 8601; `tool` is the release that measured.
+    """
+
+    key: str
+    device: str
+    compiler: str
+    seconds: float
+    p10: float
+    p90: float
+    runs: int
+    date: str
+    tool: str
+    structure: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a database knows of one device and compiler, read at one moment: seconds by the key of a structure.
+
+    `digest` names the content of the whole database at that moment.
+    """
+
+    device: str
+    compiler: str
+    seconds: Mapping[str, float]
+    digest: str
+
+
+@dataclass(frozen=True)
+class ProfileDatabase:
+    """A database by its path; the file need not exist until something is stored. Every method opens it anew.
+
+    A method raises MlirfuseError if there is a file that is no profile database, is damaged, or cannot be read.
+    """
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def profile(self, device: str, compiler: str) -> Profile:
+        """Everything measured on `device` with `compiler`; the database must exist."""
+        rows = self.measurements()
+        known = {m.key: m.seconds for m in rows if (m.device, m.compiler) == (device, compiler)}
+        return Profile(device, compiler, known, _digest(rows))
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """Every measurement, by key, device and compiler; the database must exist."""
+        with self._reading() as connection:
+            rows = connection.execute(f"select {_COLUMNS} from measurements order by key, device, compiler").fetchall()
+        found = tuple(Measurement(*row) for row in rows)
+        for m in found:
+            if complaint := _complaint(m):
+                raise MlirfuseError(f"The profile database {self.path} is damaged: {complaint}. {_ANOTHER}")
+        return found
+
+    def digest(self) -> str:
+        """A hash of what planning could read; equal for equal measurements, whenever they were made."""
+        return _digest(self.measurements())
+
+    def store(self, *measurements: Measurement) -> None:
+        """Add measurements, replacing those of the same group, device and compiler: all of them or none."""
+        for m in measurements:
+            if complaint := _complaint(m):
+                raise ValueError(complaint)
+        with self._writing() as connection:
+            marks = ", ".join("?" for _ in fields(Measurement))
+            connection.executemany(
+                f"insert or replace into measurements ({_COLUMNS}) values ({marks})", [astuple(m) for m in measurements]
+            )
+
+    def merge(self, other: ProfileDatabase) -> int:
+        """Take what `other` has and this lacks, and what `other` measured later; how many measurements came."""
+        mine = {(m.key, m.device, m.compiler): m for m in self.measurements()} if self.path.exists() else {}
+        coming = []
+        for m in other.measurements():
+            known = mine.get((m.key, m.device, m.compiler))
+            if known is None or (known.date, known.seconds) < (m.date, m.seconds):
+                coming.append(m)
+        self.store(*coming)
+        return len(coming)
+
+    # --- the file ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        if not self.path.is_file():
+            what = "is a folder" if self.path.is_dir() else "does not exist"
+            raise MlirfuseError(
+                f"The profile database {self.path} {what}; `mlirfuse tune --profile MODEL --database FILE` makes one."
+            )
+        self._check_magic()
+        with self._open("ro") as connection:
+            self._check(connection)
+            yield connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        empty = not self.path.exists() or (self.path.is_file() and self.path.stat().st_size == 0)
+        if not empty:
+            self._check_magic()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open("rwc") as connection:
+            connection.execute("begin immediate")  # of two processes that make the file, one waits for the other
+            if connection.execute("select count(*) from sqlite_master").fetchone()[0] == 0 and empty:
+                connection.execute(_SCHEMA)
+                connection.execute(f"pragma application_id = {_APPLICATION_ID}")
+                connection.execute(f"pragma user_version = {_FORMAT}")
+            self._check(connection)
+            yield connection
+            connection.execute("commit")
+
+    @contextlib.contextmanager
+    def _open(self, mode: str) -> Iterator[sqlite3.Connection]:
+        """A connection in which nothing is committed but by command; what SQLite refuses is explained."""
+        connection = None
+        try:
+            connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode={mode}", timeout=_BUSY_SECONDS, uri=True, isolation_level=None
+            )
+            yield connection
+        except sqlite3.OperationalError as error:
+            raise MlirfuseError(f"The profile database {self.path} cannot be used: {error}.") from None
+        except sqlite3.DatabaseError as error:
+            raise MlirfuseError(f"The profile database {self.path} is damaged: {error}. {_ANOTHER}") from None
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _check_magic(self) -> None:
+        with self.path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise MlirfuseError(f"{self.path} is no profile database, but some other file. {_ANOTHER}")
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        if connection.execute("pragma application_id").fetchone()[0] != _APPLICATION_ID:
+            raise MlirfuseError(f"{self.path} is a database of another program, not a profile of mlirfuse. {_ANOTHER}")
+        found = connection.execute("pragma user_version").fetchone()[0]
+        if found != _FORMAT:
+            raise MlirfuseError(
+                f"The profile database {self.path} has format {found}, this release reads {_FORMAT}. {_ANOTHER}"
+            )
+        if (said := connection.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
+            raise MlirfuseError(f"The profile database {self.path} is damaged: {said}. {_ANOTHER}")
+
+
+_ANOTHER = "Name another file, or delete this one and measure again."
+
+
+def _digest(measurements: tuple[Measurement, ...]) -> str:
+    """Of what decides: the date and the spread of a measurement do not."""
+    read = [(m.key, m.device, m.compiler, m.seconds) for m in measurements]
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()
+
+
+def _complaint(m: Measurement) -> str | None:
+    """Why a measurement is none, or None."""
+    for name in ("seconds", "p10", "p90"):
+        value = getattr(m, name)
+        if not isinstance(value, float) or not math.isfinite(value) or value <= 0:
+            return f"the {name} of {m.key!r} is {value!r}"
+    if not isinstance(m.runs, int) or m.runs < 1:
+        return f"the runs of {m.key!r} are {m.runs!r}"
+    texts = [f.name for f in fields(Measurement) if f.type == "str" and not isinstance(getattr(m, f.name), str)]
+    return f"{texts[0]} of {m.key!r} is no text" if texts else None

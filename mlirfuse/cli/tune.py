@@ -1,0 +1,127 @@
+"""`mlirfuse tune`: measure what planning asks, into a database that compiling reads; list and merge databases."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from mlirfuse.cli import arguments
+from mlirfuse.cli.display import Display, count
+from mlirfuse.cli.model import model_of
+from mlirfuse.cli.progress import step_progress
+from mlirfuse.errors import MlirfuseError
+from mlirfuse.options import environment
+
+HELP = "measure fusion's open questions on this machine, into a database"
+FILE = "profile.db"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", nargs="?", help=".onnx file or zoo:NAME")
+    parser.add_argument("--profile", action="store_true", help="measure whether groups pay together or apart")
+    parser.add_argument(
+        "--database", metavar="FILE", help=f"the profile database (default: {FILE} in the cache folder)"
+    )
+    parser.add_argument(
+        "--budget", metavar="SECONDS", type=seconds, help="start no measurement after this (default: measure all)"
+    )
+    parser.add_argument(
+        "--merge", metavar="OTHER", action="append", default=[], help="take the measurements of another database"
+    )
+    parser.add_argument("--list", action="store_true", dest="listing", help="show what the database holds")
+    arguments.add_compile_options(parser)
+    arguments.add_threads(parser)
+    arguments.add_json(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    from mlirfuse.lowering.profile import ProfileDatabase
+
+    if not (args.profile or args.merge or args.listing):
+        raise MlirfuseError(
+            "tune needs to know what to do: --profile MODEL measures, --merge OTHER joins databases, --list shows one."
+        )
+    if args.profile != (args.model is not None):
+        raise MlirfuseError("--profile measures for a MODEL: give both, or none with --merge and --list.")
+    database = ProfileDatabase(Path(args.database) if args.database else environment().cache_dir / FILE)
+    display = Display(args.json)
+    result: dict[str, Any] = {"database": str(database.path)}
+    for other in args.merge:
+        came = database.merge(ProfileDatabase(Path(other)))
+        display.line(f"{count(came, 'measurement')} from {other} into {database.path}")
+        result.setdefault("merged", {})[other] = came
+    if args.profile:
+        result |= _profile(args, database, display)
+    if args.listing:
+        result |= _list(database, display)
+    display.result(result)
+    return 0
+
+
+def _profile(args: argparse.Namespace, database: Any, display: Display) -> dict[str, Any]:
+    from mlirfuse.options import parse_target
+    from mlirfuse.tuning import tune_profile
+
+    if args.threads:  # as every verb that compiles would be told: planning looks measurements up by it
+        os.environ["MLIRFUSE_THREADS"] = str(args.threads)
+    target = args.target or arguments.DEFAULT_TARGET
+    parse_target(target)
+    model = model_of(args.model)
+    options = arguments.compile_options(args)
+    with step_progress(f"tuning {model.name}") as progress:
+        summary = tune_profile(
+            model.source, target, options, database, budget=args.budget, threads=args.threads, progress=progress
+        )
+    display.line(
+        f"{model.name} for {target}: {count(summary.measured, 'group')} measured in {summary.seconds:.1f} s, "
+        f"{summary.answered} of {count(summary.questions, 'question')} of planning answered by {database.path}"
+    )
+    for label, why in summary.failed.items():
+        display.line(f"not measured: {label}: {why}")
+    if not summary.complete:
+        display.line("The budget is spent; the same command goes on where this one ended.")
+    return {"model": model.name, "target": target, **summary.to_dict()}
+
+
+def _list(database: Any, display: Display) -> dict[str, Any]:
+    import json
+
+    rows = database.measurements()
+    digest = database.digest()
+    display.line(f"{database.path}: {count(len(rows), 'measurement')}, digest {digest[:16]}", style="bold")
+    cells = []
+    for m in rows:
+        ops = " ".join(_operator(text) for text, *_ in json.loads(m.structure)["ops"])
+        spread = (m.p90 - m.p10) / m.seconds
+        cells.append(
+            [m.key[:12], ops, f"{m.seconds * 1e6:.1f} us", f"{spread:.0%}", m.runs, m.device, m.compiler, m.date]
+        )
+    if cells:
+        display.table(
+            ["group", "operators", "median", "spread", "runs", "device", "compiler", "measured"],
+            cells,
+            left=("operators", "device", "compiler", "measured"),
+        )
+    names = ("key", "device", "compiler", "seconds", "p10", "p90", "runs", "date", "tool")
+    return {"digest": digest, "measurements": [{name: getattr(m, name) for name in names} for m in rows]}
+
+
+def _operator(text: list[Any]) -> str:
+    """binary.add 8x16x16: the op, its kind and the shape of its result."""
+    op, attributes, _, result = text
+    kind = attributes.get("kind")
+    return f"{op}{f'.{kind}' if isinstance(kind, str) else ''}:{result}"
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, found '{text}'")
+    return value
