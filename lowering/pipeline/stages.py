@@ -47,9 +47,8 @@ def _rewriting(options: StageOptions) -> list[str]:
 
 
 def _planning(options: StageOptions) -> list[str]:
-    plan = _options(
-        fusion=options.fusion, no_fuse=_json(options.no_fuse), force_fuse=_json(options.force_fuse), **_measured(options)
-    )
+    given = {"fusion": options.fusion, "no_fuse": _json(options.no_fuse), "force_fuse": _json(options.force_fuse)}
+    plan = _options(**given, **_measured(options))
     return [
         *_rewriting(options),
         "fusion-classify",

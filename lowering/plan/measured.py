@@ -38,8 +38,8 @@ class MeasuredModel:
         apart = alone + after
         if both <= apart:
             return None
-        numbers = {"source": "measured", "seconds_together": both, "seconds_apart": apart}
-        numbers |= {"seconds_first": alone, "seconds_second": after}
+        numbers: dict[str, float | int | str] = {"source": "measured", "seconds_together": both}
+        numbers |= {"seconds_apart": apart, "seconds_first": alone, "seconds_second": after}
         return Finding(f"one kernel takes {both * 1e6:.1f} us, two take {apart * 1e6:.1f} us, as measured", numbers)
 
     def why_together(self, graph: Graph, first: Members, second: Members) -> Finding | None:

@@ -58,7 +58,6 @@ class PlanFusion:
         for consumer, lines in verdicts.items():
             ops[consumer].attributes["verdicts"] = to_attribute(lines)
 
-
     def measured_model(self) -> MeasuredModel | None:
         """The chooser that reads the database; None where none is named."""
         if not self.database:

@@ -32,7 +32,7 @@ def stage_options(target: Target, options: CompileOptions) -> StageOptions:
         options.rewrite,
         tuple(options.no_fuse),
         tuple(map(tuple, options.force_fuse)),
-        options.tuning or "",
+        os.fspath(options.tuning or ""),
     )
 
 

@@ -91,7 +91,7 @@ def measure_candidate(job: Job) -> Measured:
     from mlirfuse.runtime import load
 
     executable = load(Path(job.folder) / f"{job.key}.mlirfuse", threads=job.threads)
-    rounds = []
+    rounds: list[tuple[float, Any]] = []
     start = time.perf_counter()
     while len(rounds) < _MIN_ROUNDS or (len(rounds) < _MAX_ROUNDS and time.perf_counter() - start < _ROUND_SECONDS):
         timing = executable.benchmark(_ROUND_RUNS, warmup=3)

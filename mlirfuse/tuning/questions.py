@@ -109,9 +109,7 @@ def find_questions(request: Request) -> Found:
             _write(Path(request.folder), key, text, members, recorder.graph, function, store)
             for key, (text, members) in blocks.items()
         ]
-        return Found(
-            len(recorder.asked), answered, model.profile.device, model.profile.compiler, tuple(candidates)
-        )
+        return Found(len(recorder.asked), answered, model.profile.device, model.profile.compiler, tuple(candidates))
 
 
 def _split_at_plan(pipeline: str) -> tuple[Any, Any]:
