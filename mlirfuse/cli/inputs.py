@@ -43,6 +43,10 @@ def _load(name: str, file: str) -> Any:
     if not Path(file).is_file():
         raise MlirfuseError(f"The file {file} for the input '{name}' does not exist.")
     try:
-        return np.load(file, allow_pickle=False)
+        found = np.load(file, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            found.close()
+            raise ValueError("it is an archive of several arrays")
+        return found
     except (ValueError, EOFError, OSError) as error:
         raise MlirfuseError(f"The file {file} for the input '{name}' is not a NumPy array (.npy): {error}.") from error

@@ -16,6 +16,8 @@ from mlirfuse.runtime.values import Slot, arrange
 
 __all__ = ["BoundCall", "Executable", "load"]
 
+MOST_THREADS = 1024  # more is a slip of the finger, and would exhaust what a process may start
+
 
 class Executable:
     """A compiled network on the machine that runs it.
@@ -143,8 +145,8 @@ def _by_name(specs: Sequence[TensorSpec], values: Sequence[Any]) -> dict[str, An
 
 
 def _positive(threads: Any) -> int:
-    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-        raise MlirfuseError(f"The number of threads must be a whole number of at least 1; found {threads!r}.")
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= MOST_THREADS:
+        raise MlirfuseError(f"The number of threads must be a whole number from 1 to {MOST_THREADS}; found {threads!r}.")
     return threads
 
 
@@ -164,6 +166,10 @@ def load(
             artifact = path
         case bytes() | bytearray() | memoryview():
             artifact = Artifact.from_bytes(bytes(path))
-        case _:
+        case str() | os.PathLike():
             artifact = Artifact.load(path)
+        case _:
+            raise MlirfuseError(
+                f"load takes the path of an artifact, its bytes, or an Artifact; found a {type(path).__name__}."
+            )
     return Executable(artifact, open_executor(artifact, threads, device))

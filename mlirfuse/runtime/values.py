@@ -27,6 +27,8 @@ def arrange(specs: Sequence[TensorSpec], values: Any, what: str) -> list[Any]:
             faults += [f"{', '.join(map(repr, unknown))} unknown"] if unknown else []
             raise MlirfuseError(f"The {what}s do not match the network: {'; '.join(faults)}. {_expected(specs, what)}")
         return [values[spec.name] for spec in specs]
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        raise MlirfuseError(f"Found a {type(values).__name__} as the {what}s. {_expected(specs, what)}")
     if len(values) != len(specs):
         raise MlirfuseError(f"Found {len(values)} {what}s. {_expected(specs, what)}")
     return list(values)

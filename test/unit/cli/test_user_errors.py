@@ -110,6 +110,8 @@ def test_wrong_inputs(capfd: pytest.CaptureFixture[str], compiled: str, tmp_path
     assert "no input 'z'" in complaint(capfd, "run", compiled, "--input", "z=short.npy")
     assert "shape [3]" in complaint(capfd, "run", compiled, "--input", "x=short.npy")
     assert "not a NumPy array" in complaint(capfd, "run", compiled, "--input", "x=text.npy")
+    np.savez(tmp_path / "several.npz", x=np.zeros(3, np.float32))
+    assert "archive of several" in complaint(capfd, "run", compiled, "--input", "x=several.npz")
     assert "does not exist" in complaint(capfd, "run", compiled, "--input", "x=nowhere.npy")
 
 

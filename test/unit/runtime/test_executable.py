@@ -208,3 +208,12 @@ def test_arrange_takes_no_inputs() -> None:
     assert arrange((), {}, "input") == []
     with pytest.raises(MlirfuseError, match="The network has 0 inputs: none"):
         arrange((), [X], "input")
+
+
+def test_misuse_is_explained(executable: Executable) -> None:
+    with pytest.raises(MlirfuseError, match="load takes the path of an artifact, its bytes, or an Artifact; found a int"):
+        mlirfuse.load(5)  # type: ignore[arg-type]
+    with pytest.raises(MlirfuseError, match="Found a int as the inputs"):
+        executable.bind(5)  # type: ignore[arg-type]
+    with pytest.raises(MlirfuseError, match="from 1 to 1024; found 100000"):
+        mlirfuse.load(executable.artifact, threads=100000)
