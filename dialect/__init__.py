@@ -21,6 +21,7 @@ from mlirfuse.dialect.node import (
     type_to_mlir,
 )
 from mlirfuse.dialect.reduction import NormalizeOp, ReduceOp, SoftmaxOp, WindowOp
+from mlirfuse.dialect.sampling import GridSampleOp, RoiAlignOp
 from mlirfuse.dialect.sorting import MergeOp, SortOp
 from mlirfuse.dialect.structure import FallbackOp, GroupOp, HostCallOp, SplatOp, WeightOp, YieldOp
 from mlirfuse.dialect.weights import WeightStore, active_store
@@ -38,6 +39,7 @@ __all__ = [
     "Fusion",
     "FusionOp",
     "GatherOp",
+    "GridSampleOp",
     "GroupOp",
     "HostCallOp",
     "Indexing",
@@ -48,6 +50,7 @@ __all__ = [
     "PadOp",
     "ReduceOp",
     "ReshapeOp",
+    "RoiAlignOp",
     "SelectOp",
     "SliceOp",
     "SoftmaxOp",

@@ -20,6 +20,7 @@ from mlirfuse.dialect.indexing import Condition, Expr, Var, as_expr
 from mlirfuse.lowering.kernel import (
     pointwise_rules,  # noqa: F401  it registers its rules
     reduction_rules,  # noqa: F401
+    sampling_rules,  # noqa: F401
     scalar,
     sorting,  # noqa: F401
 )

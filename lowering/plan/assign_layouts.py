@@ -21,10 +21,10 @@ _MAKERS = ("fusion.group", "fusion.concat")
 class AssignLayouts:
     """Give spatial values between groups the memory order `layout`: nchw (row-major), nhwc or chwn.
 
-    Spatial are the values that convolutions and windows over the trailing dimensions read and make, and all values
-    that a group reads or makes together with one of the same shape. Arguments, results and constants of the network
-    and what host nodes touch stay row-major; the parts of an elided concat have its order. Ops in bodies see logical
-    shapes as before.
+    Spatial are the values that convolutions, windows over the trailing dimensions and sampling read and make, and all
+    values that a group reads or makes together with one of the same shape. Arguments, results and constants of the
+    network and what host nodes touch stay row-major; the parts of an elided concat have its order. Ops in bodies see
+    logical shapes as before.
     """
 
     name: ClassVar[str] = "fusion-assign-layouts"
@@ -118,9 +118,9 @@ class _Classes:
 
 
 def _spatial_rank(group: ir.Operation) -> int | None:
-    """The rank of what a group's convolution or trailing window works on."""
+    """The rank of what a group's convolution, trailing window or sampling works on."""
     for op in group.regions[0].blocks[0]:
-        if op.operation.name == "fusion.conv":
+        if op.operation.name in ("fusion.conv", "fusion.roi_align", "fusion.grid_sample"):
             return type_from_mlir(op.operation.operands[0].type).rank
         if op.operation.name == "fusion.window":
             rank = type_from_mlir(op.operation.operands[0].type).rank

@@ -113,6 +113,29 @@ def _merge(node: Node, rows: list[Any], place: tuple[int, ...]) -> int:
     return _ranked(node, *zip(*pairs, strict=True))[place[node.attrs["axis"]] % node.attrs["keep"]]
 
 
+def _roi_align(node: Node, rows: list[Any], place: tuple[int, ...]) -> float:
+    """One bin of one channel of one region, from its plane and its region."""
+    h, w = node.inputs[0].dims[2:]
+    plane = np.array([x for (_, x), _, _ in rows[::4]], np.float32).reshape(1, 1, h, w)
+    roi = np.array([[value for _, (_, value), _ in rows[:4]]], np.float32)
+    one = Node("roi_align", node.attrs, (_type(plane), _type(roi), TensorType((1,))))
+    result = semantics("roi_align").reference(one, plane, roi, np.zeros(1, np.int64))
+    return result[0, 0][place[2:]]
+
+
+def _grid_sample(node: Node, rows: list[Any], place: tuple[int, ...]) -> float:
+    """One place of one channel, from its plane and its coordinates."""
+    spatial = node.inputs[0].dims[2:]
+    plane = np.array([x for (_, x), _ in rows[:: len(spatial)]], np.float32).reshape(1, 1, *spatial)
+    grid = np.array([value for _, (_, value) in rows[: len(spatial)]], np.float32)
+    result = semantics("grid_sample").reference(node, plane, grid.reshape(1, *(1,) * len(spatial), len(spatial)))
+    return result.reshape(-1)[0]
+
+
+def _type(array: Any) -> TensorType:
+    return TensorType(array.shape, array.dtype.name)
+
+
 def _ranked(node: Node, values: Any, positions: Any) -> list[int]:
     sign = -1 if node.attrs["largest"] else 1
     return [p for _, p in sorted((sign * v, p) for v, p in zip(values, positions, strict=True))]
@@ -126,11 +149,13 @@ COMBINE: dict[str, Callable[[Node, list[Any], tuple[int, ...]], Any]] = {
     "conv": _sum_of_products,
     "expand": lambda node, rows, place: _only(node, rows, place)[0],
     "gather": lambda node, rows, place: _only(node, rows, place)[0],
+    "grid_sample": _grid_sample,
     "merge": _merge,
     "normalize": _row,
     "pad": lambda node, rows, place: _only(node, rows, place)[0],
     "reduce": _reduce,
     "reshape": lambda node, rows, place: _only(node, rows, place)[0],
+    "roi_align": _roi_align,
     "select": _elementwise,
     "slice": lambda node, rows, place: _only(node, rows, place)[0],
     "softmax": _row,
@@ -328,9 +353,34 @@ def merge(rng: Any) -> Case:
     return "merge", {**attrs, "run": attrs["keep"], "keep": longer}, [x, order]
 
 
+def roi_align(rng: Any) -> Case:
+    x = floats(rng, (2, int(rng.integers(1, 3)), *shape(rng, 2, 1, 6)))
+    corners = rng.uniform(-2, 6, (int(rng.integers(1, 4)), 4)).astype(np.float32)
+    attrs = {
+        "kind": str(rng.choice(["mean", "max"])),
+        "sizes": shape(rng, 2, 1, 4),
+        "samples": int(rng.integers(0, 3)),
+        "scale": float(rng.choice([1.0, 0.5])),
+        "half_pixel": bool(rng.integers(2)),
+    }
+    return "roi_align", attrs, [x, corners, rng.integers(0, 2, len(corners))]
+
+
+def grid_sample(rng: Any) -> Case:
+    rank = int(rng.integers(1, 3))
+    x = floats(rng, (2, int(rng.integers(1, 3)), *shape(rng, rank, 1, 6)))
+    attrs = {
+        "mode": str(rng.choice(["nearest", "linear", "cubic"])),
+        "padding": str(rng.choice(["zeros", "border", "reflection"])),
+        "align_corners": bool(rng.integers(2)),
+    }
+    return "grid_sample", attrs, [x, rng.uniform(-2, 2, (2, *shape(rng, rank, 1, 4), rank)).astype(np.float32)]
+
+
 GENERATORS = (
     unary, binary, select, cast, conv, contract, reduce, window, softmax, normalize, reshape, transpose, slice_, concat,
-    pad, expand, gather, sort, merge,
+    pad, expand, gather, sort, merge, roi_align,
+    grid_sample,
 )  # fmt: skip
 
 
