@@ -146,7 +146,8 @@ def _by_name(specs: Sequence[TensorSpec], values: Sequence[Any]) -> dict[str, An
 
 def _positive(threads: Any) -> int:
     if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= MOST_THREADS:
-        raise MlirfuseError(f"The number of threads must be a whole number from 1 to {MOST_THREADS}; found {threads!r}.")
+        limits = f"from 1 to {MOST_THREADS}"
+        raise MlirfuseError(f"The number of threads must be a whole number {limits}; found {threads!r}.")
     return threads
 
 

@@ -211,7 +211,7 @@ def test_arrange_takes_no_inputs() -> None:
 
 
 def test_misuse_is_explained(executable: Executable) -> None:
-    with pytest.raises(MlirfuseError, match="load takes the path of an artifact, its bytes, or an Artifact; found a int"):
+    with pytest.raises(MlirfuseError, match="load takes the path of an artifact, .*; found a int"):
         mlirfuse.load(5)  # type: ignore[arg-type]
     with pytest.raises(MlirfuseError, match="Found a int as the inputs"):
         executable.bind(5)  # type: ignore[arg-type]
