@@ -189,7 +189,7 @@ def test_a_benchmark_has_a_spread(executable: Executable) -> None:
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
 def test_threads_are_a_positive_number(artifact: Artifact, threads: Any) -> None:
-    with pytest.raises(MlirfuseError, match="at least 1"):
+    with pytest.raises(MlirfuseError, match="from 1 to 1024"):
         load(artifact, threads=threads)
 
 
@@ -211,7 +211,7 @@ def test_arrange_takes_no_inputs() -> None:
 
 
 def test_misuse_is_explained(executable: Executable) -> None:
-    with pytest.raises(MlirfuseError, match="load takes the path of an artifact, .*; found a int"):
+    with pytest.raises(MlirfuseError, match="found a int"):
         mlirfuse.load(5)  # type: ignore[arg-type]
     with pytest.raises(MlirfuseError, match="Found a int as the inputs"):
         executable.bind(5)  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ def test_threads_can_be_changed(plain: Artifact) -> None:
         executable.threads = threads
         assert executable.threads == threads
         np.testing.assert_array_equal(executable.run(X)["y"], networks.expected_plain(X))
-    with pytest.raises(MlirfuseError, match="at least 1"):
+    with pytest.raises(MlirfuseError, match="from 1 to 1024"):
         executable.threads = 0
 
 
