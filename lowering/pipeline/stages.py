@@ -46,11 +46,19 @@ def _rewriting(options: StageOptions) -> list[str]:
     return [*folding, *(reassociating if options.rewrite != "exact" else []), "fusion-move-past-concats", *clean]
 
 
+def _joining(options: StageOptions) -> list[str]:
+    """What reads one value alike is computed at once, where anything is rewritten and fused at all."""
+    if options.rewrite == "none" or options.fusion == "none":
+        return []
+    return [f"fusion-join-siblings{_options(no_fuse=_json(options.no_fuse))}", "canonicalize"]
+
+
 def _planning(options: StageOptions) -> list[str]:
     given = {"fusion": options.fusion, "no_fuse": _json(options.no_fuse), "force_fuse": _json(options.force_fuse)}
     plan = _options(**given, **_measured(options))
     return [
         *_rewriting(options),
+        *_joining(options),
         "fusion-classify",
         "fusion-materialize-outputs",
         "fusion-elide-concats",

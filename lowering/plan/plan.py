@@ -15,7 +15,7 @@ from mlirfuse.lowering.plan.resources import Chooser, ResourceModel
 from mlirfuse.lowering.profile import ProfileDatabase, compiler_version, device_identity
 from mlirfuse.mlir import ir
 
-__all__ = ["PlanFusion"]
+__all__ = ["PlanFusion", "node_names"]
 
 
 @register_pass
@@ -44,7 +44,7 @@ class PlanFusion:
     def __call__(self, module_op: ir.Operation) -> None:
         function = main_function(module_op)
         ops = nodes_of(function)
-        options = PlanOptions(self.fusion, self.order, _names(self.no_fuse), _sets(self.force_fuse))
+        options = PlanOptions(self.fusion, self.order, node_names(self.no_fuse), _sets(self.force_fuse))
         measured = self.measured_model()
         if measured is not None:
             module_op.attributes["fusion.profile"] = to_attribute(measured.profile.digest)
@@ -68,7 +68,8 @@ class PlanFusion:
         return MeasuredModel(profile, ResourceModel(), self.layout)
 
 
-def _names(text: str) -> tuple[str, ...]:
+def node_names(text: str) -> tuple[str, ...]:
+    """The names in an option: `a,b` or a JSON list."""
     if text.startswith("["):
         return tuple(json.loads(text))
     return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -77,4 +78,4 @@ def _names(text: str) -> tuple[str, ...]:
 def _sets(text: str) -> tuple[tuple[str, ...], ...]:
     if text.startswith("["):
         return tuple(tuple(names) for names in json.loads(text))
-    return (_names(text),) if text else ()
+    return (node_names(text),) if text else ()

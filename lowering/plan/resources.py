@@ -53,6 +53,10 @@ class ResourceModel:
         """Time of one kernel that holds `members`."""
         traffic = bytes_read(graph, members) + bytes_written(graph, members)
         work = sum(graph[m].flops for m in members) + self._recomputed(graph, members)
+        return self.kernel_seconds(traffic, work)
+
+    def kernel_seconds(self, traffic: float, work: float) -> float:
+        """Time of one kernel that moves `traffic` bytes and does `work` operations."""
         return self.launch + max(traffic / self.bandwidth, work / self.flops)
 
     def why_separate(self, graph: Graph, first: Members, second: Members) -> Finding | None:

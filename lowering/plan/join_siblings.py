@@ -11,12 +11,15 @@ import numpy as np
 from mlirfuse.dialect import attribute_value, build, node_of, onnx_nodes, type_from_mlir
 from mlirfuse.lowering.graph.constants import constant_array, make_constant
 from mlirfuse.lowering.passes import register_pass
+from mlirfuse.lowering.plan.duplicate_movement import MOVEMENT
+from mlirfuse.lowering.plan.graph import Graph, main_function, nodes_of, read_graph
+from mlirfuse.lowering.plan.placement import Placement
+from mlirfuse.lowering.plan.plan import node_names
+from mlirfuse.lowering.plan.reachability import Reachability
+from mlirfuse.lowering.plan.resources import ResourceModel, bytes_read, bytes_written
 from mlirfuse.mlir import ir
 
 __all__ = ["JoinSiblings"]
-
-# Readers that would need the part of a sibling in memory by itself.
-STORING = ("func.return", "fusion.fallback", "fusion.concat")
 
 
 @register_pass
@@ -25,24 +28,33 @@ class JoinSiblings:
     """conv(x, v), conv(x, w)  =>  slices of conv(x, [v; w]), and the same for contractions with constant operands.
 
     What follows each of them alike (constant terms and factors, activations) follows them together. The slices are
-    index arithmetic of those who read them, so siblings whose result must lie in memory by itself are left out, and so
-    are convolutions of more than `max_channels` channels, which fill a device alone. Needs the bytes of the weights.
+    index arithmetic of those who read them: a sibling is left out where its result must lie in memory by itself, or
+    where something ends its kernel that could end no joined one. The others are joined where the model finds one launch
+    faster than several; not convolutions of more than `max_channels` channels, which fill a device alone, nor nodes
+    that `no-fuse` names. Needs the bytes of the weights.
     """
 
     name: ClassVar[str] = "fusion-join-siblings"
     max_channels: int = 512
+    no_fuse: str = ""
 
     def __call__(self, module_op: ir.Operation) -> None:
-        for function in module_op.regions[0].blocks[0]:
-            if function.operation.name == "func.func":
-                families: dict[Hashable, list[_Sibling]] = {}
-                for op in function.operation.regions[0].blocks[0]:
-                    sibling = self._sibling(op.operation)
-                    if sibling is not None:
-                        families.setdefault(sibling.key, []).append(sibling)
-                for family in families.values():
-                    if len(family) > 1:
-                        _join(family)
+        function = main_function(module_op)
+        graph = read_graph(function)
+        numbers = {op: index for index, op in enumerate(nodes_of(function))}
+        placement = Placement(graph, Reachability(graph))
+        alone = set(node_names(self.no_fuse))
+        families: dict[Hashable, list[_Sibling]] = {}
+        for op in numbers:
+            sibling = self._sibling(op)
+            if sibling is None or any(alone.intersection(onnx_nodes(member)) for member in sibling.tail):
+                continue
+            sibling.members = tuple(numbers[member] for member in sibling.tail)
+            if _readers_take_slices(graph, placement, sibling.members[0], sibling.members[-1]):
+                families.setdefault(sibling.key, []).append(sibling)
+        for family in families.values():
+            if len(family) > 1 and _pays(graph, [sibling.members for sibling in family]):
+                _join(family)
 
     def _sibling(self, op: ir.Operation) -> _Sibling | None:
         if op.name not in ("fusion.conv", "fusion.contract"):
@@ -56,13 +68,36 @@ class JoinSiblings:
         if op.name == "fusion.conv" and weight.shape[0] > self.max_channels:
             return None
         tail = _tail(op, axes[1])
-        if any(use.owner.operation.name in STORING for use in tail[-1].results[0].uses):
-            return None
         node = node_of(op)
         shape = tuple(n for i, n in enumerate(weight.shape) if i != axes[0])
         steps = tuple(_step(member, axes[1]) for member in tail[1:])
         key = (op.name, op.operands[0], tuple(sorted(node.attrs.items())), shape, str(weight.dtype), steps)
         return _Sibling(key, tail, weight, *axes)
+
+
+def _readers_take_slices(graph: Graph, placement: Placement, anchor: int, value: int) -> bool:
+    """Whether all readers of `value` can find its elements in a larger tensor, and none would lose its kernel."""
+    if graph[value].returned:
+        return False
+    for user in map(graph.__getitem__, graph[value].users):
+        if user.boundary or user.node.op == "concat":
+            return False
+        moves = user.node.op in MOVEMENT
+        if moves and not _readers_take_slices(graph, placement, anchor, user.index):
+            return False
+        if not moves and not user.is_anchor and placement.home[user.index] == anchor:
+            return False
+    return True
+
+
+def _pays(graph: Graph, parts: list[tuple[int, ...]]) -> bool:
+    """Whether one kernel, which reads what all read once, is faster than one for each of `parts`."""
+    model = ResourceModel()
+    common = graph[parts[0][0]].node.inputs[0]
+    traffic = sum(bytes_read(graph, part) + bytes_written(graph, part) for part in parts)
+    work = sum(graph[m].flops for part in parts for m in part)
+    together = model.kernel_seconds(traffic - (len(parts) - 1) * (common.bytes if common.static else 0), work)
+    return together < sum(model.seconds(graph, part) for part in parts)
 
 
 @dataclass
@@ -74,6 +109,7 @@ class _Sibling:
     weight: Any
     weight_axis: int
     axis: int
+    members: tuple[int, ...] = ()  # the numbers of the tail's ops in the graph
 
 
 def _free_letter(op: ir.Operation) -> tuple[int, int] | None:

@@ -1,4 +1,5 @@
 // RUN: mlirfuse-opt %s --split-input-file --fusion-join-siblings --canonicalize | filecheck %s
+// RUN: mlirfuse-opt %s --split-input-file --fusion-join-siblings="no-fuse=a" | filecheck %s --check-prefix=ALONE
 
 // Two convolutions of one image, with their bias and activation, become one of 12 channels and two slices.
 // CHECK-LABEL: func.func @convolutions
@@ -9,6 +10,9 @@
 // CHECK: %[[Y:.*]] = "fusion.slice"(%[[R]]) {{.*}}starts = array<i64: 0, 8, 0, 0>{{.*}} -> tensor<1x4x8x8xf32>
 // CHECK: "fusion.softmax"(%[[X]])
 // CHECK: "fusion.softmax"(%[[Y]])
+// What is to stay alone is in no family.
+// ALONE-LABEL: func.func @convolutions
+// ALONE-NOT: fusion.slice
 func.func @convolutions(%x: tensor<1x16x8x8xf32>) -> (tensor<1x8x8x8xf32>, tensor<1x4x8x8xf32>) {
   %v = "fusion.splat"() {value = 1.0 : f64} : () -> tensor<8x16x1x1xf32>
   %w = "fusion.splat"() {value = 2.0 : f64} : () -> tensor<4x16x1x1xf32>
@@ -29,6 +33,7 @@ func.func @convolutions(%x: tensor<1x16x8x8xf32>) -> (tensor<1x8x8x8xf32>, tenso
 
 // The kernels are of different size, and one activation is not the other.
 // CHECK-LABEL: func.func @different
+// ALONE-LABEL: func.func @different
 // CHECK-NOT: fusion.slice
 func.func @different(%x: tensor<1x16x8x8xf32>) -> (tensor<1x8x8x8xf32>, tensor<1x8x8x8xf32>, tensor<1x8x6x6xf32>) {
   %v = "fusion.splat"() {value = 1.0 : f64} : () -> tensor<8x16x1x1xf32>
@@ -90,4 +95,19 @@ func.func @unknown(%x: tensor<4x16xf32>) -> tensor<4x4xf32> {
   %b = "fusion.contract"(%x, %k) {equation = "sk,kn->sn"} : (tensor<4x16xf32>, tensor<16x8xf32>) -> tensor<4x8xf32>
   %d = "fusion.contract"(%a, %b) {equation = "sk,tk->st"} : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x4xf32>
   return %d : tensor<4x4xf32>
+}
+
+// -----
+
+// The addition of another tensor ends the kernel of the second one: it could not end the joined one's.
+// CHECK-LABEL: func.func @residual
+// CHECK-NOT: fusion.slice
+func.func @residual(%x: tensor<1x16x8x8xf32>, %y: tensor<1x4x8x8xf32>) -> (tensor<1x4x8x8xf32>, tensor<1x4x8x8xf32>) {
+  %v = "fusion.splat"() {value = 1.0 : f64} : () -> tensor<4x16x1x1xf32>
+  %w = "fusion.splat"() {value = 2.0 : f64} : () -> tensor<4x16x1x1xf32>
+  %a = "fusion.conv"(%x, %v) {strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x16x8x8xf32>, tensor<4x16x1x1xf32>) -> tensor<1x4x8x8xf32>
+  %b = "fusion.conv"(%x, %w) {strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x16x8x8xf32>, tensor<4x16x1x1xf32>) -> tensor<1x4x8x8xf32>
+  %s = "fusion.softmax"(%a) {axes = array<i64: 1>, log = false} : (tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32>
+  %t = "fusion.binary"(%b, %y) {kind = "add"} : (tensor<1x4x8x8xf32>, tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32>
+  return %s, %t : tensor<1x4x8x8xf32>, tensor<1x4x8x8xf32>
 }
