@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from mlirfuse.lowering.plan.graph import Graph
 from mlirfuse.lowering.plan.legality import outputs_of
-from mlirfuse.lowering.plan.resources import Chooser, Finding
+from mlirfuse.lowering.plan.resources import Chooser
+from mlirfuse.lowering.plan.verdict import Finding
 from mlirfuse.lowering.profile import Operation, Profile, structure_key, structure_of
 
 __all__ = ["MeasuredModel", "block_structure"]
