@@ -135,7 +135,9 @@ def emit(model: Any, target: str, options: CompileOptions, stage: str) -> tuple[
     return emit_in_worker(model, target, options, stage)
 
 
-def emit_here(model: Any, target: str, options: CompileOptions, stage: str) -> tuple[str | bytes, Any]:
+def emit_here(
+    model: Any, target: str, options: CompileOptions, stage: str, progress: Progress | None = None
+) -> tuple[str | bytes, Any]:
     """As `emit`, in this process: what the worker runs."""
     from mlirfuse.dialect import WeightStore
     from mlirfuse.mlir import context
@@ -143,7 +145,7 @@ def emit_here(model: Any, target: str, options: CompileOptions, stage: str) -> t
 
     if stage not in EMITTED:
         raise MlirfuseError(f"There is no stage '{stage}' to emit; there are {', '.join(EMITTED)}.")
-    compilation = Compilation(model, parse_target(target), options)
+    compilation = Compilation(model, parse_target(target), options, progress or (lambda stage, done: None))
     backend = backend_for(compilation.target)
     store = WeightStore()
     with context(), store.active():

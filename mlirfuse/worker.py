@@ -12,6 +12,8 @@ import dataclasses
 import faulthandler
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,9 @@ __all__ = ["compile_in_worker", "emit_in_worker"]
 # What a job leaves in its folder.
 ARTIFACT, SECONDS, FAILURE = "made.mlirfuse", "seconds.json", "error.json"
 TEXT, BYTES, WEIGHTS, MODEL = "stage.mlir", "stage.bin", "weights.safetensors", "model.onnx"
+PIPELINE = "pipeline.txt"
+
+_SHOWN_LINES = 12  # of standard error, in the message of a crash
 
 Progress = Callable[[str, float], None]
 
@@ -57,8 +62,11 @@ def _job(model: Any, job: dict[str, Any], progress: Progress | None) -> Iterator
     """Run a job to its end; the folder with its results. What failed there is raised here."""
     with tempfile.TemporaryDirectory(prefix="mlirfuse-") as name:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps({"model": _model_file(model, folder), **job}))
-        last = _run(name, progress)
+        job = {"model": _model_file(model, folder), **job}
+        (folder / "job.json").write_text(json.dumps(job))
+        last, complaint = _run(name, progress)
+        if complaint:
+            raise _crash(job, last, complaint)
         failure = folder / FAILURE
         if failure.exists():
             told = json.loads(failure.read_text())
@@ -89,8 +97,8 @@ def _model_file(model: Any, folder: Path) -> str:
     return str(path)
 
 
-def _run(folder: str, progress: Progress | None) -> str:
-    """Run the child to its end; the last stage that it reported. CompilerCrash if it died."""
+def _run(folder: str, progress: Progress | None) -> tuple[str, str]:
+    """Run the child to its end; the last stage that it reported, and how it died, if it did."""
     log = Path(folder) / "stderr.txt"
     last = "starting"
     with (
@@ -117,14 +125,45 @@ def _run(folder: str, progress: Progress | None) -> str:
         except BaseException:
             child.kill()
             raise
-    if status != 0:
-        tail = log.read_text(errors="replace").strip().splitlines()[-12:]
-        raise errors.CompilerCrash(
-            f"The compiler stopped in stage '{last}' with exit status {status}. "
-            "This is a defect of mlirfuse: please report it with the model. "
-            f"What it last said: {' | '.join(tail) if tail else 'nothing'}"
-        )
-    return last
+    if status == 0:
+        return last, ""
+    said = _last_words(log.read_text(errors="replace").strip().splitlines())
+    ending = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+    return last, f"{ending}. What it last said: {said or 'nothing'}."
+
+
+def _last_words(lines: list[str]) -> str:
+    """The end of what the child wrote; of Python's report of a signal, its beginning."""
+    fatal = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    shown = lines[-_SHOWN_LINES:] if fatal is None else lines[fatal : fatal + _SHOWN_LINES]
+    return " | ".join(line.strip() for line in shown if line.strip())
+
+
+def _crash(job: dict[str, Any], last: str, ending: str) -> errors.CompilerCrash:
+    """The error that tells of a dead child, and where the module is that it died of."""
+    from mlirfuse.lowering.codegen.reproducer import write_reproducer
+
+    what = f"The compiler stopped in stage '{last}' {ending}"
+    how = f"It compiled {job['model']} for {job['target']} with {json.dumps(job['options'], sort_keys=True)}."
+    text, pipeline = _before_the_crash(job, last)
+    if pipeline:
+        how += f"\nSee it again: mlirfuse-opt FILE --pass-pipeline={shlex.quote(pipeline)}"
+    path = write_reproducer(f"{Path(job['model']).stem} {last}", what, text, how)
+    saved = (
+        f"; what it worked on was saved to {path}: please report it with that file" if path else ": please report it"
+    )
+    return errors.CompilerCrash(f"{what} This is a defect of mlirfuse{saved} and the model.")
+
+
+def _before_the_crash(job: dict[str, Any], last: str) -> tuple[str, str]:
+    """The module as it was before stage `last`, and that stage's pipeline; compiling once more, up to there."""
+    with tempfile.TemporaryDirectory(prefix="mlirfuse-") as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps({**job, "stage": "", "crashed": last}))
+        _, complaint = _run(name, None)
+        if complaint or not (folder / TEXT).exists():
+            return "", ""
+        return (folder / TEXT).read_text(), (folder / PIPELINE).read_text()
 
 
 def _environment() -> dict[str, str]:
@@ -141,7 +180,9 @@ def main() -> None:
     job = json.loads((folder / "job.json").read_text())
     options = CompileOptions.from_dict(job["options"])
     try:
-        if "stage" in job:
+        if "crashed" in job:
+            _reproduce(folder, job, options)
+        elif "stage" in job:
             _emit(folder, job, options)
         else:
             _compile(folder, job, options)
@@ -149,13 +190,14 @@ def main() -> None:
         (folder / FAILURE).write_text(json.dumps({"kind": type(error).__name__, "message": str(error)}))
 
 
+def _tell(stage: str, done: float) -> None:
+    print(json.dumps({"stage": stage, "done": done}), flush=True)
+
+
 def _compile(folder: Path, job: dict[str, Any], options: CompileOptions) -> None:
     from mlirfuse.compiler import compile_here
 
-    def tell(stage: str, done: float) -> None:
-        print(json.dumps({"stage": stage, "done": done}), flush=True)
-
-    artifact = compile_here(job["model"], job["target"], options, tell)
+    artifact = compile_here(job["model"], job["target"], options, _tell)
     (folder / SECONDS).write_text(json.dumps(artifact.report["compile_seconds"]))
     artifact.save(folder / ARTIFACT)
 
@@ -163,12 +205,30 @@ def _compile(folder: Path, job: dict[str, Any], options: CompileOptions) -> None
 def _emit(folder: Path, job: dict[str, Any], options: CompileOptions) -> None:
     from mlirfuse.compiler import emit_here
 
-    content, store = emit_here(job["model"], job["target"], options, job["stage"])
+    content, store = emit_here(job["model"], job["target"], options, job["stage"], _tell)
     store.save(folder / WEIGHTS)
     if isinstance(content, str):
         (folder / TEXT).write_text(content)
     else:
         (folder / BYTES).write_bytes(content)
+
+
+def _reproduce(folder: Path, job: dict[str, Any], options: CompileOptions) -> None:
+    """The module before the stage that crashed, and the passes of that stage (none for a target's own stages)."""
+    from mlirfuse.compiler import emit_here
+    from mlirfuse.lowering.pipeline.stages import STAGES, pipeline_for
+    from mlirfuse.options import parse_target
+    from mlirfuse.targets import backend_for
+
+    crashed, target = job["crashed"], parse_target(job["target"])
+    if crashed in ("starting", "import", STAGES[0]):
+        return
+    own = crashed in STAGES
+    before = STAGES[STAGES.index(crashed) - 1] if own else STAGES[-1]
+    text, _ = emit_here(job["model"], job["target"], options, before)
+    pipeline = pipeline_for(crashed, backend_for(target).stage_options(target, options)) if own else ""
+    (folder / PIPELINE).write_text(pipeline)
+    (folder / TEXT).write_text(str(text))
 
 
 if __name__ == "__main__":

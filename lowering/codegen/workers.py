@@ -14,7 +14,6 @@ import io
 import os
 import pickle
 import queue
-import re
 import signal
 import struct
 import subprocess
@@ -25,6 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from mlirfuse.errors import CompilerCrash
+from mlirfuse.lowering.codegen.reproducer import write_reproducer
 
 __all__ = ["WorkerPool"]
 
@@ -112,7 +112,7 @@ class WorkerPool:
 
         `function` is defined at the top level of an importable module; payloads and results can be
         pickled. An exception of a job is raised here (of the first such job, in order). A child that
-        dies raises CompilerCrash naming the job, whose payload has been saved to a file.
+        dies raises CompilerCrash naming the job, whose payload has been saved to a file ($MLIRFUSE_CRASH_DIR).
         """
         results: dict[str, Any] = {}
         failures: dict[str, BaseException] = {}
@@ -131,7 +131,7 @@ class WorkerPool:
                 try:
                     succeeded, value = child.call(where, jobs[name])
                 except EOFError:
-                    failures[name] = _crash(name, jobs[name], child.last_words())
+                    failures[name] = _crash(name, where, jobs[name], child.last_words())
                     child.close()
                     return
                 (results if succeeded else failures)[name] = value
@@ -148,15 +148,12 @@ class WorkerPool:
         return {name: results[name] for name in jobs}
 
 
-def _crash(name: str, payload: Any, ending: str) -> CompilerCrash:
-    stem = re.sub(r"\W+", "_", name)[:60]
-    file, path = tempfile.mkstemp(prefix=f"mlirfuse-crash-{stem}-", suffix=".txt")
-    with os.fdopen(file, "w") as out:
-        out.write(payload if isinstance(payload, str) else "\n".join(map(str, _flat(payload))))
-    return CompilerCrash(
-        f"The compiler process died while it compiled {name} ({ending}). Its input was saved to {path}; "
-        "please report it together with that file."
-    )
+def _crash(name: str, function: tuple[str, str], payload: Any, ending: str) -> CompilerCrash:
+    text = payload if isinstance(payload, str) else "\n".join(map(str, _flat(payload)))
+    what = f"The compiler process died while it compiled {name} ({ending})."
+    path = write_reproducer(name, what, text, f"This is the input of {'.'.join(function)}.")
+    saved = f"Its input was saved to {path}; please report it together with that file."
+    return CompilerCrash(f"{what} {saved if path else 'Its input could not be saved; please report it.'}")
 
 
 def _flat(payload: Any) -> list[Any]:

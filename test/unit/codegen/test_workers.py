@@ -3,7 +3,6 @@
 import ctypes
 import math
 import os
-import tempfile
 
 import pytest
 
@@ -31,7 +30,7 @@ def test_an_exception_keeps_its_type(pool):
 
 
 def test_a_crash_names_its_job_and_the_pool_goes_on(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("MLIRFUSE_CRASH_DIR", str(tmp_path))
     with pytest.raises(CompilerCrash, match=r"compiled bad \(signal SIGSEGV") as raised:
         pool.run(ctypes.string_at, {"bad": 0})
     assert "saved to " + str(tmp_path) in str(raised.value)

@@ -1,6 +1,5 @@
 """Kernels to PTX: what ptxas says of them, the cache, and crashes."""
 
-import tempfile
 
 import gpu_kernels
 import pytest
@@ -83,7 +82,7 @@ def test_a_damaged_cache_entry_is_ignored(tmp_path):
 
 def test_a_native_crash_names_the_kernel_and_keeps_its_input(tmp_path, monkeypatch):
     """LLVM aborts when it cannot select an instruction, here one of another machine."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("MLIRFUSE_CRASH_DIR", str(tmp_path))
     body = 'llvm.call_intrinsic "llvm.x86.sse2.pause"() : () -> ()'
     text = KERNELS["k1_gelu"].replace("gpu.return", body + "\n      gpu.return").replace("@k1_gelu", "@bad")
     with pytest.raises(CompilerCrash, match=r"compiled bad .*saved to (\S+);") as raised:
