@@ -28,7 +28,8 @@ __all__ = ["CONSTANTS", "OPS", "Fusion", "FusionOp", "MappingType", "build", "is
 
 # Attributes that passes attach and that say nothing about what an op computes.
 ANNOTATIONS = frozenset(
-    {"onnx_nodes", "mapping", "plan", "verdicts", "elided", "buffers", "operandSegmentSizes", "resultSegmentSizes"}
+    {"onnx_nodes", "mapping", "plan", "verdicts", "proofs", "elided", "buffers"}
+    | {"operandSegmentSizes", "resultSegmentSizes"}
 )
 CONSTANTS = ("fusion.weight", "fusion.splat")
 

@@ -26,7 +26,7 @@ __all__ = ["emit_contract"]
 
 def emit_contract(frame: Frame, schedule: ContractTiles) -> None:
     """Emit the body of a contraction kernel."""
-    strides = {v: b.strides for v, b in frame.operands.items()}
+    strides = {v: b.strides for v, b in frame.operands.items() if isinstance(b, Buffer)}
     plan = ContractPlan(frame.group, schedule, strides)
     stage = _Stage(frame, plan)
     batch_tile, *m_tiles, panel_tile = delinearize(frame.tile, plan.tiles)
@@ -96,7 +96,8 @@ class _Stage:
                 self.w_memory = self.frame.operands[plan.w_value].memory
                 values = self.b_values | values_of((product.n,), (self.n0,))
                 values |= values_of(product.k, tuple(Expr(0) for _ in product.k))
-                self.w_base = address_of([e.substitute(values) for e in product.w_at], plan.strides(plan.w_value))
+                start = address_of([e.substitute(values) for e in product.w_at], plan.strides(plan.w_value))
+                self.w_base = start + self.frame.operands[plan.w_value].offset
             case _:
                 self.w_memory, self.w_base = self.panel_scratch, Expr(0)
                 self._gather_panel()
@@ -155,7 +156,8 @@ class _Stage:
         values = values_of(product.k, tuple(Expr(0) for _ in product.k))
         if self.scratch is None:
             values |= self.b_values | m_values
-            return address_of([e.substitute(values) for e in product.a_at], plan.strides(plan.a_value))
+            start = address_of([e.substitute(values) for e in product.a_at], plan.strides(plan.a_value))
+            return start + self.frame.operands[plan.a_value].offset
         values |= values_of(product.b, tuple(Expr(0) for _ in product.b))
         cut, *inner = delinearize(q, (self.schedule.block, *plan.m_shape[plan.split + 1 :]))
         local = (*(Expr(0) for _ in self.origin[:-1]), cut, *inner)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlirfuse.lowering.cpu.contract_stage import emit_contract
+from mlirfuse.lowering.cpu.deep_stage import emit_deep
 from mlirfuse.lowering.cpu.frame import Strides, kernel_frame
 from mlirfuse.lowering.cpu.map_stage import emit_map
 from mlirfuse.lowering.cpu.row_stage import emit_rows
@@ -40,4 +41,4 @@ def emit_kernel(
 
 
 _STAGES: dict[str, Any] = {"MapLoops": emit_map, "ContractTiles": emit_contract, "RowLoops": emit_rows,
-                           "SortLoops": emit_sort}  # fmt: skip
+                           "SortLoops": emit_sort, "DeepLoops": emit_deep}  # fmt: skip

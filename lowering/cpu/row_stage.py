@@ -15,7 +15,7 @@ from mlirfuse.dialect.indexing import Expr, Var, delinearize, minimum
 from mlirfuse.lowering.cpu.frame import Frame
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import Builder
-from mlirfuse.lowering.kernel.point import Buffer, Registers
+from mlirfuse.lowering.kernel.point import Buffer, Registers, Scratch
 from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.lowering.schedule.host_rows import RowLoops, RowPlan
 from mlirfuse.mlir import ir, vector
@@ -28,7 +28,8 @@ WIDE = 4  # vectors at a time, to hide the latency of one accumulator
 def emit_rows(frame: Frame, schedule: RowLoops) -> None:
     """Emit the body of a row kernel."""
     plan = RowPlan(frame.group, schedule)
-    scratch = frame.scratch(plan.scratch_elements, "float32") if schedule.kept else None
+    in_place = isinstance(frame.operands.get(plan.operand), Scratch)
+    scratch = frame.scratch(plan.scratch_elements, "float32") if schedule.kept and not in_place else None
     chunk = -(-plan.units // schedule.tiles)
     start = frame.tile * chunk
     emit = {"softmax": _softmax, "normalize": _normalize, "reduce": _reduce}[plan.anchor.node.op]
@@ -44,6 +45,10 @@ class _Rows:
 
     def __init__(self, frame: Frame, plan: RowPlan, scratch: Any, unit: Expr) -> None:
         self.frame, self.plan, self.builder = frame, plan, frame.builder
+        place = frame.operands.get(plan.operand)
+        self.own = place if isinstance(place, Scratch) else None  # the row is in scratch and may change there
+        if self.own is not None:
+            scratch = self.own.memory
         self.kept = Buffer(scratch, (1,), "float32", Expr(0), 0) if scratch is not None else None
         self.rows = self._rows(unit)
 
@@ -52,6 +57,12 @@ class _Rows:
 
     def _kept_at(self, position: Expr) -> Expr:
         raise NotImplementedError
+
+    def kept_at(self, position: Expr) -> Expr:
+        """Where an element is kept."""
+        if self.own is not None:
+            return self.own.address(self.plan.index(self.rows, position))
+        return self._kept_at(position)
 
     def operand(self, position: Expr, lane: Expr | None, width: int) -> Any:
         """x at a position (a vector where there are lanes)."""
@@ -64,11 +75,18 @@ class _Rows:
         if self.kept is None:
             return self.operand(position, lane, width)
         # loaded here and now: the evaluator would remember what an earlier pass kept
-        return self.frame.evaluator(lane=lane, width=width).load(self.kept.memory, self._kept_at(position))
+        return self.frame.evaluator(lane=lane, width=width).load(self.kept.memory, self.kept_at(position), 0)
+
+    def hold(self, position: Expr, lane: Expr | None, width: int) -> Any:
+        """Read x for the first time, and keep it for the passes to come."""
+        x = self.operand(position, lane, width)
+        if self.own is None:
+            self.keep(position, lane, width, x)
+        return x
 
     def keep(self, position: Expr, lane: Expr | None, width: int, value: Any) -> None:
         if self.kept is not None:
-            self.kept.store(self.frame.evaluator(lane=lane, width=width), (self._kept_at(position),), value)
+            self.kept.store(self.frame.evaluator(lane=lane, width=width), (self.kept_at(position),), value)
 
     def reduce(self, kind: str, body: Callable[[Expr, Expr | None, int], Any]) -> Any:
         """The reduction of body(position, lane, width) over the row: a scalar, or a vector across rows."""
@@ -127,7 +145,9 @@ class _Along(_Rows):
     def write(self, body: Callable[[Expr, Expr | None, int], Any]) -> None:
         lanes, length = self.plan.schedule.lanes, self.plan.length
         width = next((w for w in (2 * lanes, lanes) if length % w == 0), lanes if length >= lanes else 1)
-        self.frame.row(length, width, lambda p, lane, w: self.put(p, lane, w, body(p, lane, w)), overlap=True)
+        # what is overwritten in place may not be done twice
+        overlap = self.own is None
+        self.frame.row(length, width, lambda p, lane, w: self.put(p, lane, w, body(p, lane, w)), overlap=overlap)
 
 
 class _Across(_Rows):
@@ -182,12 +202,7 @@ def _fold(builder: Builder, kind: str, value: Any, width: int) -> Any:
 def _softmax(row: _Rows) -> None:
     builder, log = row.builder, row.plan.anchor.node.attrs["log"]
 
-    def read(position: Expr, lane: Expr | None, width: int) -> Any:
-        x = row.operand(position, lane, width)
-        row.keep(position, lane, width, x)
-        return x
-
-    top = row.reduce("max", read)
+    top = row.reduce("max", row.hold)
 
     def exponential(position: Expr, lane: Expr | None, width: int) -> Any:
         shifted = scalar.sub(row.element(position, lane, width), row.spread(top, width))
@@ -215,15 +230,10 @@ def _softmax(row: _Rows) -> None:
 def _normalize(row: _Rows) -> None:
     builder = row.builder
 
-    def read(position: Expr, lane: Expr | None, width: int) -> Any:
-        x = row.operand(position, lane, width)
-        row.keep(position, lane, width, x)
-        return x
-
     def over_length(total: Any) -> Any:
         return scalar.mul(total, builder.constant(1.0 / row.plan.length, total.type))
 
-    mean = over_length(row.reduce("sum", read))
+    mean = over_length(row.reduce("sum", row.hold))
 
     def centred(position: Expr, lane: Expr | None, width: int) -> Any:
         return scalar.sub(row.element(position, lane, width), row.spread(mean, width))

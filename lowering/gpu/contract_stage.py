@@ -22,6 +22,7 @@ from mlirfuse.dialect.indexing import Condition, Expr, Var
 from mlirfuse.lowering.gpu.frame import Frame
 from mlirfuse.lowering.gpu.team_stage import store_from_registers
 from mlirfuse.lowering.kernel import scalar
+from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.schedule.problem import ContractProblem, contract_problem
 from mlirfuse.lowering.schedule.simt import VECTOR as QUAD
 from mlirfuse.lowering.schedule.simt import ContractTiles
@@ -139,7 +140,9 @@ class _Tile:
         """Whether four neighbouring n lie side by side in the second operand, aligned."""
         operand = self.anchor.operands[1]
         buffer = self.frame.buffers.get(operand)
-        if buffer is None or self.problem.n % QUAD or buffer.aligned % QUAD or self.problem.b_operand.conditions:
+        if not isinstance(buffer, Buffer) or self.problem.n % QUAD or buffer.aligned % QUAD:
+            return False
+        if self.problem.b_operand.conditions:
             return False
         n = self.problem.variables[2]
         if n.is_constant:

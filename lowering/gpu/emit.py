@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlirfuse.lowering.gpu.contract_stage import emit_contract
-from mlirfuse.lowering.gpu.frame import Storage, kernel_frame
+from mlirfuse.lowering.gpu.deep_stage import emit_deep
+from mlirfuse.lowering.gpu.frame import SharedShape, Storage, kernel_frame
 from mlirfuse.lowering.gpu.map_stage import emit_map
 from mlirfuse.lowering.gpu.row_stage import emit_row
 from mlirfuse.lowering.gpu.sort_stage import emit_sort
 from mlirfuse.lowering.gpu.team_stage import emit_team
 from mlirfuse.lowering.schedule.program import TileProgram
 from mlirfuse.lowering.schedule.simt import BUFFERS, WARP, ContractTiles, MapTiles, RowTiles, TeamTiles, row_length
+from mlirfuse.lowering.schedule.simt_deep import DeepTiles, SimtDeepPlan
+from mlirfuse.lowering.schedule.simt_forms import SimtSchedule
 from mlirfuse.lowering.schedule.sorting import SortPlan, SortTiles, key_bytes
 from mlirfuse.mlir import ir, passmanager
 
@@ -28,7 +31,7 @@ def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage]
     group, schedule = program.group, program.schedule
     where = {v: Storage(group.types[v].strides(), max(1, group.types[v].size)) for v in (*group.inputs, *group.outputs)}
     where.update(storages or {})
-    registers = schedule.registers if isinstance(schedule, ContractTiles) else None
+    registers = _registers(schedule)
     shapes = _shared_shapes(program)
     with kernel_frame(
         name, group, where, threads=program.workers, grid=program.tiles, shared_shapes=shapes, registers=registers
@@ -44,12 +47,21 @@ def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage]
                 emit_sort(frame, schedule)
             case ContractTiles():
                 emit_contract(frame, schedule)
+            case DeepTiles():
+                emit_deep(frame, schedule)
     passmanager.PassManager.parse(_CLEAN_UP).run(module.operation)
     return module
 
 
-def _shared_shapes(program: TileProgram) -> tuple[tuple[int, int] | tuple[int, int, str], ...]:
-    """Rows and columns of each shared array, and its element type where that is not f32."""
+def _registers(schedule: SimtSchedule) -> int | None:
+    """How many registers a thread may have, if its schedule says."""
+    if isinstance(schedule, DeepTiles):
+        return max((r for r in map(_registers, schedule.stages) if r), default=None)
+    return schedule.registers if isinstance(schedule, ContractTiles) else None
+
+
+def _shared_shapes(program: TileProgram) -> tuple[SharedShape, ...]:
+    """Rows and columns of each shared array, and its element type where that is not f32; or the size of a flat one."""
     match program.schedule:
         case ContractTiles() as s:
             operands = (BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)
@@ -65,4 +77,6 @@ def _shared_shapes(program: TileProgram) -> tuple[tuple[int, int] | tuple[int, i
             return (scratch, (s.threads // s.team, row_length(program.group.anchor))) if s.resident else (scratch,)
         case TeamTiles() as s:
             return ((1, s.threads // WARP),) if s.team > WARP else ()
+        case DeepTiles() as s:
+            return ((SimtDeepPlan(program.group, s).shared_elements,),)
     return ()

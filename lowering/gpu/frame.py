@@ -15,11 +15,13 @@ from mlirfuse.lowering.kernel.point import Buffer, Evaluator
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.mlir import affine, gpu, ir
 
-__all__ = ["Frame", "Storage", "kernel_frame"]
+__all__ = ["Frame", "SharedPart", "SharedShape", "Storage", "kernel_frame"]
 
 GLOBAL = "#gpu.address_space<global>"
 INDEX_LIMIT = (1 << 31) - 1  # kernels compute addresses in signed 32-bit integers
 WORKGROUP = "#gpu.address_space<workgroup>"
+# Rows and columns of a shared array, with its element type where that is not f32; or the size of a flat one.
+SharedShape = tuple[int, int] | tuple[int, int, str] | tuple[int]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,15 @@ class Storage:
     strides: tuple[int, ...]
     span: int
     aligned: int = 4
+
+
+@dataclass(frozen=True)
+class SharedPart:
+    """A shared array of `columns` that is a part of a flat one, from `offset` on."""
+
+    memory: Any
+    offset: int
+    columns: int
 
 
 @dataclass
@@ -56,18 +67,24 @@ class Frame:
 
     def shared_store(self, array: int, row: Expr, column: Expr, value: Any) -> None:
         """Store a scalar, or a vector at and after `column`."""
-        affine_map, operands = self._map(row, column)
+        memory, affine_map, operands = self._shared(array, row, column)
         store = affine.AffineVectorStoreOp if isinstance(value.type, ir.VectorType) else affine.AffineStoreOp
-        store(value, self.shared[array], operands, affine_map)
+        store(value, memory, operands, affine_map)
 
     def shared_load(self, array: int, row: Expr, column: Expr, width: int = 1) -> Any:
         """Load a scalar, or `width` elements from `column` on."""
-        memory = self.shared[array]
-        affine_map, operands = self._map(row, column)
+        memory, affine_map, operands = self._shared(array, row, column)
         element = memory.type.element_type
         if width == 1:
             return affine.AffineLoadOp(element, memory, operands, affine_map).result
         return affine.AffineVectorLoadOp(ir.VectorType.get([width], element), memory, operands, affine_map).result
+
+    def _shared(self, array: int, row: Expr, column: Expr) -> tuple[Any, ir.AffineMap, list[Any]]:
+        """A shared array's memory, and the index there."""
+        part = self.shared[array]
+        if isinstance(part, SharedPart):
+            return part.memory, *self._map(row * part.columns + column + part.offset)
+        return part, *self._map(row, column)
 
     def _map(self, *index: Expr) -> tuple[ir.AffineMap, list[Any]]:
         """One affine map for a multi-dimensional index; divisions become operands of their own."""
@@ -108,7 +125,7 @@ def kernel_frame(
     *,
     threads: int,
     grid: Sequence[int],
-    shared_shapes: Sequence[tuple[int, int] | tuple[int, int, str]] = (),
+    shared_shapes: Sequence[SharedShape] = (),
     registers: int | None = None,
 ) -> Iterator[tuple[ir.Module, Frame]]:
     """A module with one gpu.func `name`; inside the context, the insertion point is before its return.
@@ -132,8 +149,8 @@ def kernel_frame(
         attributes = f"{{llvm.noalias{readonly}, llvm.align = {align} : i64}}"
         arguments.append(f"%a{len(arguments)}: memref<{storage.span}x{element}, {GLOBAL}> {attributes}")
     workgroup = ", ".join(
-        f"%s{i}: memref<{rows}x{columns}x{element[0] if element else 'f32'}, {WORKGROUP}> {{llvm.align = 16 : i64}}"
-        for i, (rows, columns, *element) in enumerate(shared_shapes)
+        f"%s{i}: memref<{_shared_type(shape)}, {WORKGROUP}> {{llvm.align = 16 : i64}}"
+        for i, shape in enumerate(shared_shapes)
     )
     padded_grid = (*grid, *(1 for _ in range(3 - len(grid))))
     limit = f", nvvm.maxnreg = {registers} : i32" if registers else ""
@@ -175,6 +192,12 @@ def _variable(builder: Builder, name: str, size: int, make: Any) -> Expr:
     variable = Expr(0, ((Var(name, 0, size - 1), 1),))
     builder.bind(variable, make(), affine=True)
     return variable
+
+
+def _shared_type(shape: SharedShape) -> str:
+    """The inside of a shared array's memref type."""
+    *sizes, element = shape if isinstance(shape[-1], str) else (*shape, "f32")
+    return "x".join(map(str, (*sizes, element)))
 
 
 def _element_bytes(dtype: str) -> int:

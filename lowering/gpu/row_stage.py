@@ -18,6 +18,7 @@ from mlirfuse.lowering.gpu.team_stage import _in_range, store_from_registers
 from mlirfuse.lowering.gpu.teams import WARP, team_reduce
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import compute_type
+from mlirfuse.lowering.kernel.point import Scratch
 from mlirfuse.lowering.schedule.group import Member
 from mlirfuse.lowering.schedule.simt import RowTiles
 
@@ -41,6 +42,9 @@ class _Row:
         self.rank = len(dims)
         self.slot = frame.thread // schedule.team  # which of the block's rows
         self.type = compute_type("float32")
+        place = frame.buffers.get(anchor.operands[0])
+        self.own = place if isinstance(place, Scratch) else None  # the row is in shared memory and may change there
+        self.keeps = schedule.resident or self.own is not None
 
     def index(self, position: Expr) -> tuple[Expr, ...]:
         along = dict(zip(self.axes, delinearize(position, self.inner), strict=True))
@@ -52,12 +56,23 @@ class _Row:
 
     def element(self, position: Expr) -> Any:
         """The element as the last pass left it: from shared memory, or read again."""
+        if self.own is not None:  # loaded here and now: an evaluator would remember what an earlier pass kept
+            return self.frame.evaluator().load(self.own.memory, self.own.address(self.index(position)))
         if self.schedule.resident:
             return self.frame.shared_load(ROW, self.slot, position)
         return self.operand(position)
 
+    def hold(self, position: Expr) -> Any:
+        """Read the element for the first time, and keep it for the passes to come."""
+        x = self.operand(position)
+        if self.own is None:
+            self.keep(position, x)
+        return x
+
     def keep(self, position: Expr, value: Any) -> None:
-        if self.schedule.resident:
+        if self.own is not None:
+            self.own.store(self.frame.evaluator(), self.index(position), value)
+        elif self.schedule.resident:
             self.frame.shared_store(ROW, self.slot, position, value)
 
     def share(self, inits: list[Any], body: Callable[[Expr, list[Any]], list[Any]]) -> list[Any]:
@@ -111,12 +126,7 @@ def _softmax(row: _Row) -> None:
     frame, builder = row.frame, row.frame.builder
     log = row.anchor.node.attrs["log"]
 
-    def read(position: Expr) -> Any:
-        x = row.operand(position)
-        row.keep(position, x)
-        return x
-
-    top = row.reduce("max", read)
+    top = row.reduce("max", row.hold)
 
     def exponential(position: Expr) -> Any:
         e = scalar.unary(builder, "exp", scalar.sub(row.element(position), top), "float32", 0.0, 0.0)
@@ -131,7 +141,7 @@ def _softmax(row: _Row) -> None:
         x = row.element(position)
         if log:
             value = scalar.sub(scalar.sub(x, top), logarithm)
-        elif row.schedule.resident:
+        elif row.keeps:
             value = scalar.div(x, total)
         else:
             value = scalar.div(scalar.unary(builder, "exp", scalar.sub(x, top), "float32", 0.0, 0.0), total)
@@ -145,12 +155,7 @@ def _normalize(row: _Row) -> None:
     frame, builder = row.frame, row.frame.builder
     per_element = builder.constant(1.0 / row.length, row.type)
 
-    def read(position: Expr) -> Any:
-        x = row.operand(position)
-        row.keep(position, x)
-        return x
-
-    mean = scalar.mul(row.reduce("sum", read), per_element)
+    mean = scalar.mul(row.reduce("sum", row.hold), per_element)
 
     def squared(position: Expr) -> Any:
         centred = scalar.sub(row.element(position), mean)

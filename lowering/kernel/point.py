@@ -30,7 +30,7 @@ from mlirfuse.lowering.schedule.forward import same_place
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.mlir import affine, arith, ir, memref, vector
 
-__all__ = ["Buffer", "Evaluator", "Place", "Registers"]
+__all__ = ["Buffer", "Evaluator", "Part", "Place", "Registers", "Scratch"]
 
 Value = Any
 ZERO = Expr(0)
@@ -67,6 +67,22 @@ class Buffer:
 
     def store(self, evaluator: Evaluator, index: Sequence[Expr], value: Value) -> None:
         evaluator.store(self.memory, self.address(index), evaluator.to_memory(value, self.dtype), self.aligned)
+
+
+@dataclass(frozen=True)
+class Scratch(Buffer):
+    """A box that the tile keeps between stages; the stage that reads it may overwrite it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A box, starting at `start`, of a value of another group: `evaluate` gives that value at an index."""
+
+    start: tuple[Expr, ...]
+    evaluate: Callable[[Evaluator, tuple[Expr, ...]], Value]
+
+    def load(self, evaluator: Evaluator, index: tuple[Expr, ...]) -> Value:
+        return self.evaluate(evaluator, tuple(s + i for s, i in zip(self.start, index, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mlirfuse.mlir import ir
 __all__ = ["FormGroups", "create_group", "yield_from"]
 
 # What belongs to the group and not to the op inside.
-_MOVED = ("plan", "verdicts")
+_MOVED = ("plan", "verdicts", "proofs")
 
 
 @register_pass

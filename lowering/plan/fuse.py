@@ -139,8 +139,9 @@ def _joined_attributes(first: ir.Operation, second: ir.Operation) -> dict[str, A
         attributes["plan"] = second.attributes["plan"]
     if names := tuple(dict.fromkeys((*onnx_nodes(first), *onnx_nodes(second)))):
         attributes["onnx_nodes"] = to_attribute(names)
-    if verdicts := (*attribute_value(first, "verdicts", ()), *attribute_value(second, "verdicts", ())):
-        attributes["verdicts"] = to_attribute(tuple(dict.fromkeys(verdicts)))
+    for name in ("verdicts", "proofs"):
+        if found := (*attribute_value(first, name, ()), *attribute_value(second, name, ())):
+            attributes[name] = to_attribute(tuple(dict.fromkeys(found)))
     return attributes
 
 

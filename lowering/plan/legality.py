@@ -90,6 +90,11 @@ class Legality:
         complaint = self._after_anchor(anchors[0], nodes, members) if anchors else None
         return complaint or self._recomputation(nodes, members)
 
+    def after_chain(self, last: int, members: Collection[int]) -> Finding | None:
+        """Why a kernel of several anchors cannot hold these nodes, `last` being the last anchor; or None."""
+        nodes = [self.graph[m] for m in sorted(members)]
+        return self._too_large(nodes, members) or self._after_anchor(self.graph[last], nodes, members)
+
     def _too_large(self, nodes: list[GraphNode], members: Collection[int]) -> Finding | None:
         if len(nodes) > self.limits.members:
             return _beyond(f"have {len(nodes)} operations", operations=len(nodes), limit=self.limits.members)

@@ -21,7 +21,7 @@ __all__ = ["PlanFusion", "node_names"]
 @register_pass
 @dataclass(frozen=True)
 class PlanFusion:
-    """Write `plan = k` on every op of block k, and `verdicts` on ops that read from another block.
+    """Write `plan = k` on every op of block k, `verdicts` on ops that read another block, `proofs` on last anchors.
 
     Blocks are numbered in an order in which they can run. `no-fuse` names ONNX nodes that stay alone, `force-fuse`
     sets of nodes that share a kernel: `a,b` or JSON, [["a", "b"], ["c", "d"]]. `chooser` (from Python) decides where
@@ -52,6 +52,8 @@ class PlanFusion:
         for number, block in enumerate(plan.blocks):
             for member in block:
                 ops[member].attributes["plan"] = to_attribute(number)
+        for anchor, proof in plan.proofs:
+            ops[anchor].attributes["proofs"] = to_attribute([proof.to_json()])
         verdicts: dict[int, list[str]] = {}
         for _, consumer, verdict in plan.verdicts:
             verdicts.setdefault(consumer, []).append(verdict.to_json())

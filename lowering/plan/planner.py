@@ -17,6 +17,7 @@ from typing import Literal
 from mlirfuse.dialect import MappingType
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine, most_complex
+from mlirfuse.lowering.plan.deep import graph_chain, judge_chain, neighbouring_anchors
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import Legality, Limits
 from mlirfuse.lowering.plan.placement import Placement
@@ -51,10 +52,14 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """Blocks of node indices in an order in which they can run, and a verdict for each edge between two of them."""
+    """Blocks of node indices in an order in which they can run, and a verdict for each edge between two of them.
+
+    `proofs` say of blocks with several anchors, by the last of these, why the table's refusal does not hold.
+    """
 
     blocks: tuple[tuple[int, ...], ...]
     verdicts: tuple[tuple[int, int, Verdict], ...]  # producer and consumer node, why
+    proofs: tuple[tuple[int, Verdict], ...] = ()
 
 
 def plan_graph(graph: Graph, options: PlanOptions | None = None, chooser: Chooser | None = None) -> Plan:
@@ -63,6 +68,7 @@ def plan_graph(graph: Graph, options: PlanOptions | None = None, chooser: Choose
     planner.force()
     planner.grow_from_seeds()
     planner.join_blocks()
+    planner.join_chains()
     planner.share_launches()
     return planner.plan()
 
@@ -91,6 +97,8 @@ class _Planner:
                 "the model has no node of that name, or it was folded away. "
                 "`mlirfuse explain` lists the nodes of every group."
             )
+        self.not_chained: dict[tuple[int, int], Refusal] = {}
+        self.proofs: list[tuple[int, Verdict]] = []
         self.separate = frozenset(n.index for n in graph if set(n.onnx_nodes) & set(options.no_fuse))
 
     # --- what is forced --------------------------------------------------------------------------
@@ -220,6 +228,40 @@ class _Planner:
     def _feeds(self, first: _Block, second: _Block) -> bool:
         return any(p in first.members for m in second.members for p in self.graph[m].inputs)
 
+    def join_chains(self) -> None:
+        """Join blocks whose anchors form a chain, each time by a proof that overrides the table's refusal."""
+        if self.options.fusion != "full" or self.options.order == "successors":
+            return
+        block_of = {i: b.members for i, b in enumerate(self.block_of) if b is not None}
+        for anchors in list(neighbouring_anchors(self.graph, block_of)):
+            blocks = [b for a in anchors if (b := self.block_of[a]) is not None]
+            if len({id(b) for b in blocks}) < len(anchors):
+                continue
+            members = {m for b in blocks for m in b.members}
+            refusal = self._by_option(members) or self._by_convexity(members) or self._by_chain(blocks, members)
+            if refusal is None:
+                mapping = combine(combine(blocks[0].mapping, blocks[1].mapping).mapping, blocks[2].mapping).mapping
+                self._close(_Block(members, mapping))
+                continue
+            for p, c in self.graph.edges:
+                if p in members and c in members:
+                    self.not_chained[p, c] = refusal
+
+    def _by_chain(self, blocks: list[_Block], members: set[int]) -> Refusal | None:
+        chain = graph_chain(self.graph, members)
+        if isinstance(chain, str):
+            return "legality", chain, {"anchors": len(blocks)}
+        if complaint := self.legality.after_chain(chain.last.anchor.result, members):
+            return _refusal("legality", complaint)
+        model = self.chooser if isinstance(self.chooser, ResourceModel) else ResourceModel()
+        judged = judge_chain(self.graph, chain, [b.members for b in blocks], model)
+        if not judged.pays:
+            return "cost", judged.finding.reason, dict(judged.finding.numbers)
+        first, last = (self.graph[link.anchor.result] for link in (chain.links[0], chain.last))
+        names = (first.onnx_nodes or (first.label,), last.onnx_nodes or (last.label,))
+        self.proofs.append((last.index, Verdict(*names, "proof", judged.finding.reason, judged.finding.numbers)))
+        return None
+
     def refusal(self, first: _Block, second: _Block) -> Refusal | None:
         """The first check that forbids one block of two, where `first` feeds `second`; None if they may join."""
         members = first.members | second.members
@@ -286,7 +328,7 @@ class _Planner:
             for p, c in self.graph.edges
             if self.block_of[p] is not self.block_of[c] or self.graph[p].boundary or self.graph[c].boundary
         )
-        return Plan(_in_running_order(self.graph, blocks), verdicts)
+        return Plan(_in_running_order(self.graph, blocks), verdicts, tuple(self.proofs))
 
     def _with_anchor_or_apart(self, block: tuple[int, ...]) -> list[tuple[int, ...]]:
         if any(self.graph[m].is_anchor for m in block):
@@ -305,7 +347,8 @@ class _Planner:
         else:
             first, second = self.block_of[producer], self.block_of[consumer]
             assert first is not None and second is not None
-            kind, reason, more = self.refusal(first, second) or ("placement", "the blocks grew apart", {})
+            found = self.not_chained.get((producer, consumer)) or self.refusal(first, second)
+            kind, reason, more = found or ("placement", "the blocks grew apart", {})
             numbers |= {"cell": combine(first.mapping, second.mapping).judgement, **more}
         return Verdict(p.onnx_nodes or (p.label,), c.onnx_nodes or (c.label,), kind, reason, numbers)
 

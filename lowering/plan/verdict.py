@@ -11,8 +11,9 @@ Number = float | int | str
 
 # The first check that refused: what the user asked for, the side of the graph that lies outside of groups,
 # a constraint of kernels, a path that would leave the kernel and enter it again, DNNFusion's table,
-# the resource model, or a better place for the op.
-VerdictKind = Literal["option", "boundary", "legality", "convexity", "table", "cost", "placement"]
+# the resource model, or a better place for the op. A proof is no refusal: it says why anchors that the table keeps
+# apart share a kernel.
+VerdictKind = Literal["option", "boundary", "legality", "convexity", "table", "cost", "placement", "proof"]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mlirfuse.lowering.schedule.host_map import cycles_per_second
 from mlirfuse.lowering.schedule.host_product import product_member, product_of, size_of
 from mlirfuse.lowering.schedule.reads import address_of
 
-__all__ = ["choose_contract"]
+__all__ = ["choose_contract", "price_contract"]
 
 FMA_PER_CYCLE = 2  # vectors
 LOADS_PER_CYCLE = 1.5  # vectors and spread elements; two at best
@@ -38,6 +38,12 @@ LEAST_LANES = 4
 
 def choose_contract(group: Group, device: Device) -> ContractTiles | None:
     """The tiles with the least estimated time, or None where no register tile is legal or worth it."""
+    found = price_contract(group, device)
+    return None if found is None else found[1]
+
+
+def price_contract(group: Group, device: Device) -> tuple[float, ContractTiles] | None:
+    """The least estimated time in cycles and the tiles that take it; None as for `choose_contract`."""
     member = product_member(group)
     if member is None or product_problem(group, member) is not None:
         return None
@@ -57,7 +63,7 @@ def choose_contract(group: Group, device: Device) -> ContractTiles | None:
     if best is None:
         return None
     tiles = replace(base, **best[1])
-    return tiles if tiles.why_illegal(group, device) is None else None
+    return (best[0], tiles) if tiles.why_illegal(group, device) is None else None
 
 
 def _lane_axis(group: Group, member: Member) -> int | None:
@@ -65,7 +71,7 @@ def _lane_axis(group: Group, member: Member) -> int | None:
     index = out_variables(member.node.out.dims)
     where = downstream_indices(group, member, index)
     assert not isinstance(where, str)
-    addresses = [address_of(where[v], group.types[v].strides()) for v in group.outputs]
+    addresses = [address_of(where[v], group.strides(v)) for v in group.outputs]
 
     def possible(axis: int) -> bool:
         product = product_of(member.node, axis) if index[axis].terms else None

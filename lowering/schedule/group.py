@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -98,6 +98,14 @@ class Group:
     @property
     def flops(self) -> int:
         return sum(semantics(m.node.op).flops(m.node) for m in self.members)
+
+    def strides(self, value: int) -> Sequence[int]:
+        """Elements between neighbours along each dimension, where the value lies in memory."""
+        return self.types[value].strides()
+
+    def in_memory(self, value: int) -> bool:
+        """Whether a kernel finds the value in memory, and does not compute it."""
+        return value in self.inputs
 
 
 def group_of(op: Any) -> Group:

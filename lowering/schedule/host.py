@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +13,7 @@ from mlirfuse.dialect import semantics
 from mlirfuse.lowering.schedule.choose_contract import choose_contract
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
+from mlirfuse.lowering.schedule.host_deep import DeepLoops, HostDeepPlan, StageLoops, choose_deep
 from mlirfuse.lowering.schedule.host_map import (
     MapLoops,
     choose_map,
@@ -36,27 +39,41 @@ __all__ = [
 ]
 
 CYCLES_PER_COMPARATOR = 8.0
-HostSchedule = MapLoops | ContractTiles | RowLoops | SortLoops
+HostSchedule = StageLoops | SortLoops | DeepLoops
 _KINDS: dict[str, type[HostSchedule]] = {"map": MapLoops, "contract": ContractTiles, "row": RowLoops,
-                                        "sort": SortLoops}  # fmt: skip
+                                        "sort": SortLoops, "deep": DeepLoops}  # fmt: skip
 
 
 def host_schedule_to_dict(schedule: HostSchedule) -> dict[str, Any]:
     """The schedule as plain data, with its kind."""
     kind = next(name for name, cls in _KINDS.items() if isinstance(schedule, cls))
+    if isinstance(schedule, DeepLoops):
+        orders = [",".join(map(str, order)) for order in schedule.orders]
+        stages = [json.dumps(host_schedule_to_dict(stage)) for stage in schedule.stages]
+        return {"kind": kind, "rows": schedule.rows, "orders": orders, "stages": stages}
     return {"kind": kind, **asdict(schedule)}
 
 
 def host_schedule_from_dict(data: dict[str, Any]) -> HostSchedule:
     fields = {k: v for k, v in data.items() if k != "kind"}
+    if data["kind"] == "deep":
+        fields["orders"] = tuple(tuple(int(axis) for axis in order.split(",")) for order in data["orders"])
+        fields["stages"] = tuple(_stage_from_json(text) for text in data["stages"])
     return _KINDS[data["kind"]](**fields)
+
+
+def _stage_from_json(text: str) -> HostSchedule:
+    """The inverse of what `host_schedule_to_dict` writes for a stage; JSON knows lists alone."""
+    data = json.loads(text)
+    return host_schedule_from_dict({k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
 
 
 def choose_host_schedule(group: Group, device: Device) -> HostSchedule:
     """The schedule of a group on a CPU; every group has one, since any value can be computed point by point."""
     if group.anchor is not None and group.anchor.node.op == "sort":
         return choose_sort(group, device)
-    return choose_contract(group, device) or choose_rows(group, device) or choose_map(group, device)
+    deep = choose_deep(group, device) if len(group.anchors) > 1 else None
+    return deep or choose_contract(group, device) or choose_rows(group, device) or choose_map(group, device)
 
 
 def choose_sort(group: Group, device: Device) -> SortLoops:
@@ -89,6 +106,8 @@ def host_program(group: Group, schedule: HostSchedule) -> TileProgram:
         return _row_program(group, schedule, boxes)
     if isinstance(schedule, SortLoops):
         return _sort_program(group, schedule, boxes)
+    if isinstance(schedule, DeepLoops):
+        return _deep_program(group, schedule, boxes)
     tiles = sum(section.tiles for section in map_sections(group, schedule))
     stages = tuple(Stage("map", v, "vector") for v in group.outputs)
     return TileProgram(group, schedule, (max(1, tiles),), 1, boxes, stages)
@@ -121,3 +140,15 @@ def _row_program(group: Group, schedule: RowLoops, boxes: tuple[Box, ...]) -> Ti
     if scratch:
         boxes = (*boxes, Box(plan.operand, (plan.scratch_elements,), "shared", scratch))
     return TileProgram(group, schedule, (schedule.tiles,), 1, boxes, stages, scratch)
+
+
+def _deep_program(group: Group, schedule: DeepLoops, boxes: tuple[Box, ...]) -> TileProgram:
+    plan = HostDeepPlan(group, schedule)
+    kinds = {MapLoops: "map", ContractTiles: "contract", RowLoops: "row"}
+    stages = [
+        Stage(kinds[type(how)], stage.link.kept, "register-tile" if isinstance(how, ContractTiles) else "vector")
+        for stage, how in zip(plan.stages, schedule.stages, strict=True)
+    ]
+    stages += [Stage("copy_out", v, "vector") for v in group.outputs]
+    kept = [Box(s.link.kept, s.box.sizes, "shared", 4 * math.prod(s.box.sizes)) for s in plan.stages[:-1]]
+    return TileProgram(group, schedule, plan.tiles, 1, (*boxes, *kept), tuple(stages), plan.scratch_bytes)

@@ -63,6 +63,8 @@ class ContractTiles:
         plan = ContractPlan(group, self)
         if self.columns * self.lanes > plan.n:
             return f"a panel of {self.columns * self.lanes} columns is wider than the {plan.n} there are"
+        if self.block > plan.m_shape[plan.split]:
+            return f"tiles of {self.block} positions along a dimension of {plan.m_shape[plan.split]}"
         if self.rows > plan.tile_rows:
             return f"{self.rows} rows in registers; a tile has {plan.tile_rows}"
         if self.rows * self.columns + self.columns + 1 > device.registers_per_thread:
@@ -115,7 +117,7 @@ class ContractPlan:
         self.a_value, self.w_value = member.operands[product.a], member.operands[product.w]
 
     def strides(self, value: int) -> Sequence[int]:
-        return self._strides.get(value, self.group.types[value].strides())
+        return self._strides.get(value, self.group.strides(value))
 
     # -- the tile space
 
@@ -172,7 +174,7 @@ class ContractPlan:
     # -- A
 
     def why_not_direct(self) -> str | None:
-        if self.a_value not in self.group.inputs:
+        if not self.group.in_memory(self.a_value):
             return "it is computed here"
         if any(step != 1 for step in self.product.steps):
             return "its elements are spread"
@@ -281,7 +283,7 @@ class ContractPlan:
     @cached_property
     def weight_is_direct(self) -> bool:
         return (
-            self.w_value in self.group.inputs
+            self.group.in_memory(self.w_value)
             and _step(self.product.w_at, self.strides(self.w_value), self.product.n) == 1
         )
 

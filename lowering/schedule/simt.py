@@ -7,8 +7,7 @@ breaks.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
@@ -25,8 +24,6 @@ __all__ = [
     "TeamTiles",
     "reduction_length",
     "row_length",
-    "schedule_from_dict",
-    "schedule_to_dict",
 ]
 
 WARP = 32
@@ -163,19 +160,6 @@ class ContractTiles:
 
 
 Schedule = MapTiles | TeamTiles | RowTiles | ContractTiles | SortTiles
-_KINDS: dict[str, type[Schedule]] = {"map": MapTiles, "team": TeamTiles, "row": RowTiles, "contract": ContractTiles,
-                                    "sort": SortTiles}  # fmt: skip
-
-
-def schedule_to_dict(schedule: Schedule) -> dict[str, Any]:
-    """The schedule as plain data, with its kind."""
-    kind = next(name for name, cls in _KINDS.items() if isinstance(schedule, cls))
-    return {"kind": kind, **asdict(schedule)}
-
-
-def schedule_from_dict(data: dict[str, Any]) -> Schedule:
-    fields = {k: v for k, v in data.items() if k != "kind"}
-    return _KINDS[data["kind"]](**fields)
 
 
 def row_length(anchor: Member) -> int:

@@ -20,6 +20,7 @@ from mlirfuse.lowering.schedule.simt import (
     reduction_length,
     row_length,
 )
+from mlirfuse.lowering.schedule.simt_deep import DeepTiles, choose_deep
 from mlirfuse.lowering.schedule.sorting import SortTiles, sort_threads
 
 __all__ = ["candidates", "choose_schedule", "weight_layouts"]
@@ -36,10 +37,12 @@ def _is_wide(out: TensorType) -> bool:
     return out.dtype == "float32" and out.size >= 1 << 16 and innermost % 4 == 0
 
 
-def candidates(group: Group, device: Device) -> list[Schedule]:
+def candidates(group: Group, device: Device) -> list[Schedule | DeepTiles]:
     """Schedules worth considering, the preferred first."""
     anchor = group.anchor
-    found: list[Schedule] = []
+    found: list[Schedule | DeepTiles] = []
+    if len(group.anchors) > 1 and (deep := choose_deep(group, device)) is not None:
+        found.append(deep)
     if anchor is not None:
         op, out = anchor.node.op, anchor.node.out
         if op == "sort":
@@ -110,12 +113,12 @@ def _reads_in_fours(anchor: Member) -> bool:
     return True
 
 
-def choose_schedule(group: Group, device: Device) -> Schedule:
+def choose_schedule(group: Group, device: Device) -> Schedule | DeepTiles:
     """The first legal candidate; every group has one, since any value can be computed point by point."""
     return next(s for s in candidates(group, device) if s.why_illegal(group, device) is None)
 
 
-def weight_layouts(group: Group, schedule: Schedule) -> dict[int, tuple[int, ...]]:
+def weight_layouts(group: Group, schedule: Schedule | DeepTiles) -> dict[int, tuple[int, ...]]:
     """Layouts that constant operands should have: a register tile reads neighbouring output channels together."""
     anchor = group.anchor
     if not isinstance(schedule, ContractTiles) or anchor is None or anchor.node.constant[1:2] != (True,):

@@ -13,19 +13,18 @@ from mlirfuse.lowering.schedule.simt import (
     ContractTiles,
     MapTiles,
     RowTiles,
-    Schedule,
     TeamTiles,
     row_length,
-    schedule_from_dict,
-    schedule_to_dict,
 )
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
+from mlirfuse.lowering.schedule.simt_deep import DeepTiles, SimtDeepPlan
+from mlirfuse.lowering.schedule.simt_forms import SimtSchedule, schedule_from_dict, schedule_to_dict
 from mlirfuse.lowering.schedule.sorting import SortPlan, SortTiles
 
 __all__ = ["SIMT", "tile_program"]
 
 
-def tile_program(group: Group, schedule: Schedule) -> TileProgram:
+def tile_program(group: Group, schedule: SimtSchedule) -> TileProgram:
     """The tile program of a group under a schedule."""
     anchor = group.anchor
     match schedule:
@@ -126,6 +125,24 @@ def tile_program(group: Group, schedule: Schedule) -> TileProgram:
                 stages,
                 schedule.shared_bytes(group),
             )
+        case DeepTiles():
+            return _deep_program(group, schedule)
+
+
+def _deep_program(group: Group, schedule: DeepTiles) -> TileProgram:
+    plan = SimtDeepPlan(group, schedule)
+    kept = [Box(s.link.kept, s.box.sizes, "shared", 4 * math.prod(s.box.sizes)) for s in plan.stages[:-1]]
+    hows = [("row", "team") if isinstance(how, RowTiles) else ("contract", "register-tile") for how in schedule.stages]
+    stages = [Stage(kind, s.link.kept, how) for s, (kind, how) in zip(plan.stages, hows, strict=True)]
+    return TileProgram(
+        group,
+        schedule,
+        plan.grid,
+        schedule.threads,
+        (*kept, *_global_boxes(group)),
+        (*stages, *_copy_out(group)),
+        plan.shared_bytes,
+    )
 
 
 def _global_boxes(group: Group) -> tuple[Box, ...]:

@@ -1,0 +1,143 @@
+"""Groups of several anchors: where DNNFusion's table refuses them, and a proof of their own says that they pay.
+
+Many-to-Many into Many-to-Many is refused because such a kernel would compute or read again what a tensor in memory
+holds once. Where the anchors form a chain whose boxes fit in a block's shared memory, nothing is computed again: what
+is paid is that every tile reads the later anchors' other operands from the cache, and what is gained is that the
+values between the anchors never travel. Both are numbers here, and the group is formed where the sum is a gain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlirfuse.dialect import Node
+from mlirfuse.lowering.plan.chain import Chain, chain_of, link_boxes, tile_box
+from mlirfuse.lowering.plan.graph import Graph, GraphNode
+from mlirfuse.lowering.plan.legality import CONTRACTIONS, outputs_of
+from mlirfuse.lowering.plan.resources import Finding, ResourceModel, bytes_read, bytes_written
+
+__all__ = ["ChainFinding", "graph_chain", "judge_chain", "neighbouring_anchors"]
+
+SHARED_BYTES = 96 * 1024  # what a block may have on every GPU since compute capability 8.0
+STAGING_BYTES = 20 * 1024  # of it, what the stages need for themselves
+ROWS = (64, 32, 16, 8, 4, 2, 1)
+LEAST_TILES = 8  # fewer blocks leave a device idle that each anchor alone would fill
+CACHE_SPEEDUP = 3.0  # of the last cache over DRAM
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A node as a step of a chain: values are numbered by the node that makes them, others are negative."""
+
+    entry: GraphNode
+
+    @property
+    def node(self) -> Node:
+        return self.entry.node
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        numbered = enumerate(self.entry.producers)
+        return tuple(-1 - i if p is None else p for i, p in numbered)
+
+    @property
+    def result(self) -> int:
+        return self.entry.index
+
+
+@dataclass(frozen=True)
+class ChainFinding:
+    """Whether a chain is one kernel, why, and the numbers that decided."""
+
+    pays: bool
+    finding: Finding
+
+
+def graph_chain(graph: Graph, members: Collection[int]) -> Chain | str:
+    """The chain that the anchors among some nodes form, or why one kernel cannot hold them."""
+    return chain_of([_Step(graph[m]) for m in sorted(members)], outputs_of(graph, members))
+
+
+def neighbouring_anchors(graph: Graph, block_of: Mapping[int, Collection[int]]) -> Iterator[tuple[int, int, int]]:
+    """Candidates for a chain: (contraction, row op, contraction), each in a block that feeds the next.
+
+    `block_of` has the members of every node's block.
+    """
+    for entry in graph:
+        if entry.node.op != "softmax" or entry.index not in block_of:
+            continue
+        before = _feeding(graph, block_of, block_of[entry.index])
+        after = _fed(graph, block_of, block_of[entry.index])
+        if len(before) == 1 and len(after) == 1:
+            yield before[0], entry.index, after[0]
+
+
+def _feeding(graph: Graph, block_of: Mapping[int, Collection[int]], block: Collection[int]) -> list[int]:
+    """The contractions of the blocks whose values a block reads."""
+    outside = {p for m in block for p in graph[m].inputs if p not in block and p in block_of}
+    return sorted({a for p in outside for a in _contractions(graph, block_of[p])})
+
+
+def _fed(graph: Graph, block_of: Mapping[int, Collection[int]], block: Collection[int]) -> list[int]:
+    outside = {u for m in block for u in graph[m].users if u not in block and u in block_of}
+    return sorted({a for u in outside for a in _contractions(graph, block_of[u])})
+
+
+def _contractions(graph: Graph, block: Collection[int]) -> list[int]:
+    return [m for m in block if graph[m].node.op in CONTRACTIONS]
+
+
+def judge_chain(graph: Graph, chain: Chain, blocks: Sequence[Collection[int]], model: ResourceModel) -> ChainFinding:
+    """Whether the blocks of a chain take less time as one kernel, by the model that decides over them apart."""
+    members = sorted(m for block in blocks for m in block)
+    rows, kept = _rows_that_fit(chain)
+    travels = 2 * sum(graph[link.kept].bytes for link in chain.links[:-1])
+    numbers: dict[str, float | int | str] = {"bytes_not_travelling": travels, "shared_bytes": kept + STAGING_BYTES}
+    if not rows:
+        reason = f"a row of what is kept takes {kept} bytes, and a block has {SHARED_BYTES - STAGING_BYTES} for it"
+        return ChainFinding(False, Finding(reason, numbers))
+    tile = tile_box(chain, rows)
+    dims = chain.last.anchor.node.out.dims
+    tiles = math.prod(-(-d // s) for d, s in zip(dims, tile.sizes, strict=True))
+    traffic = bytes_read(graph, members) + bytes_written(graph, members)
+    again = _bytes_from_cache(chain, rows, tiles)
+    together = max(model.seconds(graph, members), model.launch + (traffic + again / CACHE_SPEEDUP) / model.bandwidth)
+    apart = sum(model.seconds(graph, block) for block in blocks)
+    numbers |= {
+        "tiles": tiles,
+        "rows": rows,
+        "bytes_again_from_cache": again,
+        "recomputed_flops": 0,
+        "seconds_together": together,
+        "seconds_apart": apart,
+    }
+    if tiles < LEAST_TILES:
+        return ChainFinding(False, Finding(f"one kernel would have {tiles} tiles, too few to fill a device", numbers))
+    times = f"one kernel takes {together * 1e6:.1f} us, {len(blocks)} take {apart * 1e6:.1f} us"
+    return ChainFinding(together <= apart, Finding(times, numbers))
+
+
+def _rows_that_fit(chain: Chain) -> tuple[int, int]:
+    """The most rows of a tile whose boxes fit in a block (0 if none does), and the bytes of these boxes."""
+    kept = 0
+    for rows in ROWS:
+        boxes = link_boxes(chain, tile_box(chain, rows))
+        assert not isinstance(boxes, str), boxes
+        kept = max(4 * math.prod(box.sizes) for box, _ in boxes[:-1])
+        if kept <= SHARED_BYTES - STAGING_BYTES:
+            return rows, kept
+    return 0, kept
+
+
+def _bytes_from_cache(chain: Chain, rows: int, tiles: int) -> int:
+    """What all tiles read of the anchors' operands beyond reading each once."""
+    boxes = link_boxes(chain, tile_box(chain, rows))
+    assert not isinstance(boxes, str), boxes
+    again = 0
+    for link, (_, operands) in zip(chain.links, boxes, strict=True):
+        for position, (box, tensor) in enumerate(zip(operands, link.anchor.node.inputs, strict=True)):
+            if position != link.position:
+                again += max(0, tiles * 4 * math.prod(box.sizes) - tensor.bytes)
+    return again

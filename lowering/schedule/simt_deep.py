@@ -1,0 +1,179 @@
+"""Stages of several anchors in one block of threads; what a block keeps between them lies in its shared memory.
+
+    for each tile of the last anchor's result:                 (a block)
+        for each anchor:  the kernel of its own schedule, on boxes, all threads together;  barrier
+
+Boxes are kept row by row at an odd distance, so that threads on neighbouring rows use different banks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mlirfuse.device import Device
+from mlirfuse.lowering.plan.chain import Chain, cut_axis
+from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes
+from mlirfuse.lowering.schedule.group import Group
+from mlirfuse.lowering.schedule.problem import contract_problem
+from mlirfuse.lowering.schedule.simt import BUFFERS, GRID_LIMIT, WARP, ContractTiles, RowTiles, row_length
+
+__all__ = ["DeepTiles", "SimtDeepPlan", "StageTiles", "choose_deep"]
+
+StageTiles = ContractTiles | RowTiles
+ROWS = (64, 32, 16, 8, 4, 1)
+# For each number of threads, register tiles that keep all of them busy.
+TILES = {
+    128: (ContractTiles(64, 64, 8, 8, 4), ContractTiles(64, 32, 8, 4, 4), ContractTiles(32, 64, 8, 4, 4),
+          ContractTiles(32, 128, 8, 4, 8), ContractTiles(16, 128, 8, 4, 4), ContractTiles(4, 512, 8, 4, 4)),
+    256: (ContractTiles(64, 64, 8, 4, 4), ContractTiles(64, 128, 8, 8, 4), ContractTiles(32, 128, 8, 4, 4),
+          ContractTiles(32, 256, 8, 4, 8)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DeepTiles:
+    """`rows` of the dimension that tiles cut, one tile a block of `threads`; for each stage its schedule."""
+
+    threads: int
+    rows: int
+    stages: tuple[StageTiles, ...]
+
+    def why_illegal(self, group: Group, device: Device) -> str | None:
+        chain = group_chain(group)
+        if isinstance(chain, str):
+            return chain
+        if len(self.stages) != len(chain.links):
+            return f"{len(self.stages)} stages for {len(chain.links)} anchors"
+        plan = SimtDeepPlan(group, self)
+        for number, (stage, schedule) in enumerate(zip(plan.groups, self.stages, strict=True)):
+            if schedule.threads != self.threads:
+                return f"stage {number} keeps {schedule.threads} of {self.threads} threads busy"
+            if isinstance(schedule, RowTiles) and schedule.team != WARP:
+                return f"stage {number} shares a row among {schedule.team} threads; a warp takes one"
+            if isinstance(schedule, RowTiles) and not _rows_are_lines(stage):
+                return f"stage {number} reduces rows that do not lie together"
+            if complaint := schedule.why_illegal(stage, device):
+                return f"stage {number}: {complaint}"
+        if plan.shared_bytes > device.shared_bytes_per_block:
+            return f"{plan.shared_bytes} bytes of shared memory; the device has {device.shared_bytes_per_block}"
+        if math.prod(plan.tiles) >= 1 << 31:
+            return f"{math.prod(plan.tiles)} tiles are more blocks than a grid may have"
+        return None
+
+
+def _rows_are_lines(group: StageGroup) -> bool:
+    """Whether the stage reduces the last dimension, the one along which boxes lie together."""
+    node = group.members[0].node
+    return tuple(node.attrs["axes"]) == (node.inputs[0].rank - 1,)
+
+
+class SimtDeepPlan(DeepPlan):
+    """A deep plan with the schedules of its stages: their groups, and where arrays lie in shared memory.
+
+    `kept` has the offset of each box that is kept, `arrays` those of each stage's own arrays, in elements.
+    """
+
+    def __init__(self, group: Group, schedule: DeepTiles) -> None:
+        super().__init__(group, schedule.rows)
+        self.schedule = schedule
+        orders = [tuple(range(len(stage.box.sizes))) for stage in self.stages[:-1]]
+        self.groups = [self.stage_group(number, orders) for number in range(len(self.stages))]
+        self.in_place = [isinstance(s, RowTiles) for s in schedule.stages]
+        lives = lifetimes(self.in_place[: len(orders)])
+        own = [
+            (rows * columns, number, number)
+            for number, (g, s) in enumerate(zip(self.groups, schedule.stages, strict=True))
+            for rows, columns in stage_arrays(g, s)
+        ]
+        sizes = [self.strides(number)[0] * self.stages[number].box.sizes[0] for number in range(len(orders))]
+        arrays = [(sizes[first], first, last) for first, last in dict.fromkeys(lives)]
+        offsets, self.shared_elements = allocate([*arrays, *own])
+        places = dict(zip(dict.fromkeys(lives), offsets, strict=False))
+        self.kept = [places[life] for life in lives]
+        rest = iter(offsets[len(arrays) :])
+        self.arrays = [
+            [next(rest) for _ in stage_arrays(g, s)] for g, s in zip(self.groups, schedule.stages, strict=True)
+        ]
+
+    def strides(self, number: int) -> tuple[int, ...]:
+        """Of the box that a stage keeps: rows at an odd distance."""
+        sizes = self.stages[number].box.sizes
+        strides, step = [0] * len(sizes), 1
+        for axis in reversed(range(len(sizes))):
+            strides[axis] = step
+            step *= sizes[axis] | 1 if axis == len(sizes) - 1 else sizes[axis]
+        return tuple(strides)
+
+    @property
+    def shared_bytes(self) -> int:
+        return 4 * self.shared_elements
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Blocks: the dimension that is cut runs fastest, so that neighbours read the same operands."""
+        fast = 1 if self.cut is None else self.tiles[self.cut]
+        slow = math.prod(self.tiles) // fast
+        return (fast, slow, 1) if slow <= GRID_LIMIT else (fast * slow, 1, 1)
+
+
+def stage_arrays(group: StageGroup, schedule: StageTiles) -> list[tuple[int, int]]:
+    """Rows and columns of the shared arrays that a stage needs for itself."""
+    if isinstance(schedule, RowTiles):
+        return []
+    s = schedule
+    operands = [(BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)]
+    return [*operands, (s.block_n, s.block_m)] if s.result_in_shared(group) else operands
+
+
+def choose_deep(group: Group, device: Device) -> DeepTiles | None:
+    """The tiles with the least estimated work of the busiest multiprocessor, or None where there are none."""
+    chain = group_chain(group)
+    if isinstance(chain, str):
+        return None
+    best: tuple[float, DeepTiles] | None = None
+    for rows in _row_counts(chain):
+        plan = DeepPlan(group, rows)
+        orders = [tuple(range(len(stage.box.sizes))) for stage in plan.stages[:-1]]
+        groups = [plan.stage_group(number, orders) for number in range(len(plan.stages))]
+        for threads, tiles in TILES.items():
+            found = DeepTiles(threads, rows, tuple(_stage(g, threads, tiles) for g in groups))
+            blocks = math.prod(plan.tiles)
+            work = sum(_work(g, s) for g, s in zip(groups, found.stages, strict=True))
+            waves = blocks / device.multiprocessors
+            cost = (0.5 * math.ceil(waves) + 0.5 * waves) * work
+            if (best is None or cost < best[0]) and found.why_illegal(group, device) is None:
+                best = cost, found
+    return None if best is None else best[1]
+
+
+def _row_counts(chain: Chain) -> list[int]:
+    cut = cut_axis(chain)
+    size = 1 if cut is None else chain.last.anchor.node.out.dims[cut]
+    return [r for r in ROWS if r < size] + ([size] if size <= ROWS[0] else [])
+
+
+def _stage(group: StageGroup, threads: int, tiles: tuple[ContractTiles, ...]) -> StageTiles:
+    """The schedule of one stage that costs least."""
+    node = group.members[0].node
+    if node.op != "contract":
+        return RowTiles(threads, WARP, False)
+    return min(tiles, key=lambda tile: (_work(group, tile), -tile.block_m * tile.block_n))
+
+
+def _work(group: StageGroup, schedule: StageTiles) -> float:
+    """Multiply-adds that a block issues, dearer the less a tile reuses; a row costs its passes over every element."""
+    node = group.members[0].node
+    if isinstance(schedule, RowTiles):
+        return (
+            16.0
+            * node.out.size
+            / max(1, row_length(group.members[0]))
+            * WARP
+            * math.ceil(row_length(group.members[0]) / WARP)
+        )
+    problem = contract_problem(node)
+    s = schedule
+    covered = math.ceil(problem.m / s.block_m) * math.ceil(problem.n / s.block_n) * s.block_m * s.block_n
+    loads = (s.block_m + s.block_n) / (s.block_m * s.block_n)
+    return problem.batch * covered * problem.k * (1 + 16 * loads)

@@ -1,0 +1,39 @@
+"""SIMT schedules as plain data, for attributes and databases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, RowTiles, TeamTiles
+from mlirfuse.lowering.schedule.simt_deep import DeepTiles
+from mlirfuse.lowering.schedule.sorting import SortTiles
+
+__all__ = ["SimtSchedule", "schedule_from_dict", "schedule_to_dict"]
+
+SimtSchedule = MapTiles | TeamTiles | RowTiles | ContractTiles | SortTiles | DeepTiles
+_KINDS: dict[str, type[SimtSchedule]] = {
+    "map": MapTiles,
+    "team": TeamTiles,
+    "row": RowTiles,
+    "contract": ContractTiles,
+    "sort": SortTiles,
+    "deep": DeepTiles,
+}
+
+
+def schedule_to_dict(schedule: SimtSchedule) -> dict[str, Any]:
+    """The schedule as plain data, with its kind; the stages of a deep one are JSON texts."""
+    kind = next(name for name, cls in _KINDS.items() if isinstance(schedule, cls))
+    if isinstance(schedule, DeepTiles):
+        stages = [json.dumps(schedule_to_dict(stage)) for stage in schedule.stages]
+        return {"kind": kind, "threads": schedule.threads, "rows": schedule.rows, "stages": stages}
+    return {"kind": kind, **asdict(schedule)}
+
+
+def schedule_from_dict(data: dict[str, Any]) -> SimtSchedule:
+    fields = {k: v for k, v in data.items() if k != "kind"}
+    if data["kind"] == "deep":
+        fields["stages"] = tuple(schedule_from_dict(json.loads(text)) for text in data["stages"])
+    return _KINDS[data["kind"]](**fields)
