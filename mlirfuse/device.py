@@ -31,7 +31,7 @@ class Device:
     """
 
     name: str
-    kind: str  # "cuda" or "cpu"
+    kind: str  # "gpu" or "cpu"
     chip: str  # "sm_90", "x86_64", ...
     multiprocessors: int
     dram_bandwidth: float
@@ -144,7 +144,7 @@ _GRAPH_LAUNCH_SECONDS = 1.5e-6
 
 def _gpu(chip: str, name: str, **facts: Any) -> Device:
     limits: dict[str, Any] = {**_EVERY_CAPABILITY, **_LIMITS[chip]}
-    return Device(name=name, kind="cuda", chip=chip, launch_seconds=_GRAPH_LAUNCH_SECONDS, **limits, **facts)
+    return Device(name=name, kind="gpu", chip=chip, launch_seconds=_GRAPH_LAUNCH_SECONDS, **limits, **facts)
 
 
 PRODUCTS: Mapping[str, Device] = {

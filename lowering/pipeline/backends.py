@@ -67,6 +67,6 @@ def _emit_cpu(program: TileProgram, name: str, storages: Mapping[int, Storage]) 
 
 
 BACKENDS: dict[str, Backend] = {
-    "cuda": Backend(emit_gpu_kernel, _gpu_launch, GLOBAL, lambda kernels: f"gpu.module @kernels {{\n{kernels}\n}}"),
+    "gpu": Backend(emit_gpu_kernel, _gpu_launch, GLOBAL, lambda kernels: f"gpu.module @kernels {{\n{kernels}\n}}"),
     "cpu": Backend(_emit_cpu, _cpu_launch, "", lambda kernels: kernels),
 }

@@ -47,7 +47,7 @@ class EmitKernels:
         writer = _Writer(function, family_of(device), BACKENDS[device.kind])
         text = writer.module()
         _replace_body(
-            op, ir.Module.parse(text), {"gpu.container_module": ir.UnitAttr.get()} if device.kind == "cuda" else {}
+            op, ir.Module.parse(text), {"gpu.container_module": ir.UnitAttr.get()} if device.kind == "gpu" else {}
         )
 
 

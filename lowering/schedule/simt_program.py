@@ -154,5 +154,5 @@ def _copy_out(group: Group, source: str = "registers") -> tuple[Stage, ...]:
 
 
 SIMT = register_family(
-    Family("cuda", choose_schedule, tile_program, schedule_to_dict, schedule_from_dict, weight_layouts=weight_layouts)
+    Family("gpu", choose_schedule, tile_program, schedule_to_dict, schedule_from_dict, weight_layouts=weight_layouts)
 )

@@ -12,7 +12,7 @@ from mlirfuse.errors import UnsupportedTarget
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_gpu_is_consistent(name: str) -> None:
     gpu = PRODUCTS[name]
-    assert gpu.kind == "cuda"
+    assert gpu.kind == "gpu"
     assert gpu.chip in CHIPS
     assert gpu.max_threads_per_sm % gpu.warp_size == 0
     assert gpu.shared_bytes_per_block + gpu.shared_bytes_reserved <= gpu.shared_bytes_per_sm
