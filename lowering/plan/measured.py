@@ -17,7 +17,8 @@ from mlirfuse.lowering.profile import Operation, Profile, structure_key, structu
 __all__ = ["MeasuredModel", "block_structure"]
 
 Members = Collection[int]
-SPLAT = "splat "
+# Sources of operands that are more than a value between groups or a weight.
+_SPLAT, _ARGUMENT = "splat ", "argument "
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def block_structure(graph: Graph, members: Members, layout: str) -> str:
     """The canonical text of a block as a group of its own."""
     inside = frozenset(members)
     operations = []
-    splats: dict[object, str] = {}
+    kinds: dict[object, str] = {}
     for m in sorted(inside):
         entry = graph[m]
         values: list[object] = []
@@ -72,8 +73,9 @@ def block_structure(graph: Graph, members: Members, layout: str) -> str:
                 value = ("made", producer)
             else:
                 value = (source, entry.node.inputs[position]) if source else ("operand", m, position)
-                if source.startswith(SPLAT):
-                    splats[value] = source
+                if source.startswith((_SPLAT, _ARGUMENT)):
+                    kinds[value] = source if source.startswith(_SPLAT) else _ARGUMENT.strip()
             values.append(value)
         operations.append(Operation(entry.node, tuple(values), m))
-    return structure_of(operations, outputs_of(graph, inside), splats, layout)
+    returned = [m for m in inside if graph[m].returned]
+    return structure_of(operations, outputs_of(graph, inside), kinds, layout, returned)

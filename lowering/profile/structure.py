@@ -32,19 +32,22 @@ class Operation:
 def structure_of(
     operations: Sequence[Operation],
     outputs: Collection[Value],
-    splats: Mapping[Value, str] | None = None,
+    kinds: Mapping[Value, str] | None = None,
     layout: str = "",
+    returned: Collection[Value] = (),
 ) -> str:
     """The canonical text of a group whose `operations` stand in a topological order.
 
-    `outputs` are the values that others read, `splats` what those inputs are that hold one number, `layout` the memory
-    order that types leave open (nchw, nhwc, ...).
+    `outputs` are the values that others read, `returned` those that are results of the network; `kinds` tells what
+    inputs are that are more than a value or a weight (an argument of the network, a splat's number), `layout` the
+    memory order that types leave open (nchw, nhwc, ...).
     """
-    group = _Group(operations, outputs, splats or {})
+    group = _Group(operations, outputs, returned, kinds or {})
     order, numbers = group.canonical_order()
     inputs = [group.inputs[value] for value in numbers if value in group.inputs]
     ops = [[group.text[o.result], [numbers[v] for v in o.operands], numbers[o.result]] for o in order]
-    return _json({"inputs": inputs, "layout": layout, "ops": ops, "outputs": sorted(numbers[v] for v in outputs)})
+    results = sorted([numbers[v], group.result_kind(v)] for v in group.outputs)
+    return _json({"inputs": inputs, "layout": layout, "ops": ops, "outputs": results})
 
 
 def structure_key(text: str) -> str:
@@ -54,9 +57,13 @@ def structure_key(text: str) -> str:
 
 class _Group:
     def __init__(
-        self, operations: Sequence[Operation], outputs: Collection[Value], splats: Mapping[Value, str]
+        self,
+        operations: Sequence[Operation],
+        outputs: Collection[Value],
+        returned: Collection[Value],
+        kinds: Mapping[Value, str],
     ) -> None:
-        self.operations, self.outputs = operations, frozenset(outputs)
+        self.operations, self.outputs, self.returned = operations, frozenset(outputs), frozenset(returned)
         self.text = {o.result: _operation_text(o.node) for o in operations}
         self.producers = {o.result: o for o in operations}
         self.inputs: dict[Value, list[Any]] = {}
@@ -64,8 +71,12 @@ class _Group:
             known = o.node.constant or (False,) * len(o.operands)
             for value, tensor, constant in zip(o.operands, o.node.inputs, known, strict=True):
                 if value not in self.producers:
-                    kind: Any = "weight" if constant else "value"
-                    self.inputs.setdefault(value, [_type(tensor), splats.get(value, kind)])
+                    kind = "weight" if constant else "value"
+                    self.inputs.setdefault(value, [_type(tensor), kinds.get(value, kind)])
+
+    def result_kind(self, value: Value) -> str:
+        """Who sees a value: nobody outside, other groups, or the caller of the network."""
+        return "" if value not in self.outputs else "returned" if value in self.returned else "value"
 
     def canonical_order(self) -> tuple[list[Operation], dict[Value, int]]:
         """Operations and values as a walk from the outputs meets them, operands first."""
@@ -108,7 +119,7 @@ class _Group:
         return colours
 
     def _down(self, value: Value, up: Mapping[Value, str], readings: Mapping[Value, Iterable[str]]) -> str:
-        return _hash(up[value], str(value in self.outputs), *sorted(readings[value]))
+        return _hash(up[value], self.result_kind(value), *sorted(readings[value]))
 
 
 def _operation_text(node: Node) -> list[Any]:

@@ -1,7 +1,7 @@
 """How long an executable takes: samples reduced to a median and its spread."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,13 +60,6 @@ class Timing:
             "copies": self.copies.to_dict(),
             "kernels": [{"name": name, **spread.to_dict()} for name, spread in self.kernels],
         }
-
-    def by_kernel(self) -> Mapping[str, float]:
-        """Median seconds of each distinct kernel, all its launches together."""
-        total: dict[str, float] = {}
-        for name, spread in self.kernels:
-            total[name] = total.get(name, 0.0) + spread.median
-        return total
 
 
 def sample_calls(call: Callable[[], Any], runs: int, warmup: int) -> list[float]:

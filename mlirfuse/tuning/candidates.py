@@ -1,55 +1,31 @@
-"""One block of a graph as a network of its own."""
+"""One group of a network as a network of its own, in which it stands as it stands there.
+
+    argument -> copy -> group -> copy -> result
+
+Values that other groups make or read pass through a copy: so they have the memory order that they have between groups
+(arguments and results of a network are row-major), and lie in the caches as after a launch. The group's operations are
+called "candidate", by which its launch is found again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from mlirfuse.dialect import attribute_value, is_constant, to_attribute
+from mlirfuse.dialect import attribute_value, build, is_constant, to_attribute
 from mlirfuse.lowering.plan.graph import nodes_of
 from mlirfuse.mlir import func, ir
 
-__all__ = ["extract", "weight_keys"]
+__all__ = ["CANDIDATE", "extract_block", "weight_keys"]
 
-_NETWORK_ONLY = ("onnx_nodes", "verdicts", "plan")  # what a block has from the network that it stands in
+CANDIDATE = "candidate"
+_NETWORK_ONLY = ("verdicts", "plan", "buffers")  # what an op has from the network that it stands in
 
 
-def extract(function: ir.Operation, members: Collection[int]) -> ir.Module:
-    """A module whose `@main` holds nodes `members` of a planned-to-be function, all of one block of the plan.
-
-    Values that come from elsewhere are arguments, those that others read are returned; constants stay constants.
-    """
+def extract_block(function: ir.Operation, members: Collection[int]) -> ir.Module:
+    """A module for nodes `members` of a function before groups are formed; they are block 0 of its plan."""
     nodes = nodes_of(function)
-    chosen = [nodes[m] for m in sorted(members)]
-    made = {r for op in chosen for r in op.results}
-    outside = list(dict.fromkeys(v for op in chosen for v in op.operands if v not in made))
-    arguments = [v for v in outside if not is_constant(v)]
-    inside_users = set(chosen)
-    returned = [r for op in chosen for r in op.results if any(u.owner.operation not in inside_users for u in r.uses)]
-    module = ir.Module.create()
-    module.operation.attributes["fusion.stage"] = to_attribute("graph")
-    with ir.InsertionPoint(module.body):
-        main = func.FuncOp("main", ir.FunctionType.get([v.type for v in arguments], [v.type for v in returned]))
-    main.attributes["fusion.inputs"] = _names("x", len(arguments))
-    main.attributes["fusion.outputs"] = _names("y", len(returned))
-    block = main.add_entry_block()
-    values: dict[Any, Any] = dict(zip(arguments, block.arguments, strict=True))
-    at = ir.InsertionPoint(block)
-    for value in outside:
-        if is_constant(value):
-            values[value] = value.owner.operation.clone(ip=at).results[0]
-    for op in chosen:
-        copy = op.clone(ip=at)
-        for position, value in enumerate(op.operands):
-            copy.operands[position] = values[value]
-        for name in _NETWORK_ONLY:
-            if name in copy.attributes:
-                del copy.attributes[name]
-        copy.attributes["plan"] = to_attribute(0)
-        values.update(zip(op.results, copy.results, strict=True))
-    with at:
-        func.ReturnOp([values[v] for v in returned])
-    return module
+    return _network([nodes[m] for m in sorted(members)])
 
 
 def weight_keys(module: ir.Module) -> list[str]:
@@ -57,6 +33,59 @@ def weight_keys(module: ir.Module) -> list[str]:
     block = module.body.operations[0].operation.regions[0].blocks[0]
     found = (attribute_value(op, "key") for op in block.operations if op.operation.name == "fusion.weight")
     return list(dict.fromkeys(found))
+
+
+def _network(chosen: Sequence[ir.Operation]) -> ir.Module:
+    made = {r for op in chosen for r in op.results}
+    outside = list(dict.fromkeys(v for op in chosen for v in op.operands if v not in made))
+    arguments = [v for v in outside if not is_constant(v)]
+    seen = [r for op in chosen for r in op.results if any(u.owner.operation not in chosen for u in r.uses)]
+    module = ir.Module.create()
+    module.operation.attributes["fusion.stage"] = to_attribute("graph")
+    with ir.InsertionPoint(module.body):
+        main = func.FuncOp("main", ir.FunctionType.get([v.type for v in arguments], [v.type for v in seen]))
+    main.attributes["fusion.inputs"] = _names("x", len(arguments))
+    main.attributes["fusion.outputs"] = _names("y", len(seen))
+    block = main.add_entry_block()
+    with ir.InsertionPoint(block):
+        copy = _copier()
+        values: dict[Any, Any] = {v: v.owner.operation.clone().results[0] for v in outside if is_constant(v)}
+        for value, argument in zip(arguments, block.arguments, strict=True):
+            values[value] = argument if isinstance(value.owner, ir.Block) else copy(argument)
+        for op in chosen:
+            values.update(zip(op.results, _clone(op, values).results, strict=True))
+        func.ReturnOp([values[v] if _is_returned(v) else copy(values[v]) for v in seen])
+    return module
+
+
+def _clone(op: ir.Operation, values: dict[Any, Any]) -> ir.Operation:
+    clone = op.clone()
+    for position, value in enumerate(op.operands):
+        clone.operands[position] = values[value]
+    for name in _NETWORK_ONLY:
+        if name in clone.attributes:
+            del clone.attributes[name]
+    clone.attributes["plan"] = to_attribute(0)
+    clone.attributes["onnx_nodes"] = to_attribute((CANDIDATE,))
+    return clone
+
+
+def _copier() -> Callable[[Any], Any]:
+    """Makes copies of values, each a block of the plan by itself."""
+    count = 0
+
+    def copy(value: Any) -> Any:
+        nonlocal count
+        count += 1
+        made = build("transpose", [value], {"perm": tuple(range(ir.RankedTensorType(value.type).rank))})
+        made.owner.operation.attributes["plan"] = to_attribute(count)
+        return made
+
+    return copy
+
+
+def _is_returned(value: Any) -> bool:
+    return any(use.owner.operation.name == "func.return" for use in value.uses)
 
 
 def _names(letter: str, count: int) -> ir.Attribute:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlirfuse.runtime.timing import Spread
+
 __all__ = ["CandidateFailed", "Job", "Measured", "compile_candidate", "measure_candidate"]
 
 _ROUND_RUNS = 20
@@ -62,6 +64,7 @@ def compile_candidate(job: Job) -> None:
     from mlirfuse.mlir import context, ir
     from mlirfuse.options import CompileOptions, parse_target
     from mlirfuse.targets import backend_for
+    from mlirfuse.tuning.candidates import CANDIDATE
 
     folder, target = Path(job.folder), parse_target(job.target)
     options = CompileOptions.from_dict({**job.options, "workers": 1})
@@ -74,8 +77,9 @@ def compile_candidate(job: Job) -> None:
         with context(), store.active():
             module = ir.Module.parse((folder / f"{job.key}.mlir").read_text())
             run_pipeline(module, ["fusion-form-groups", "fusion-fuse"])
-            if (launches := summarize_plan(module.operation).launches) != 1:
-                raise CandidateFailed(f"it makes {launches} groups")
+            groups = [row for row in summarize_plan(module.operation).groups if CANDIDATE in row.onnx_nodes]
+            if len(groups) != 1:
+                raise CandidateFailed(f"it makes {len(groups)} groups")
             for stage in ("scheduled", "kernels"):
                 run_pipeline(module, pipeline_for(stage, stage_options))
             artifact = backend.finish(compilation, module, store, _Network(job.key[:12]))
@@ -85,20 +89,21 @@ def compile_candidate(job: Job) -> None:
 
 
 def measure_candidate(job: Job) -> Measured:
-    """The time of the only launch of KEY.mlirfuse: the median over rounds of the rounds' medians."""
+    """The time of the candidate's launch in KEY.mlirfuse: the median over rounds of the rounds' medians."""
     import numpy as np
 
     from mlirfuse.runtime import load
+    from mlirfuse.tuning.candidates import CANDIDATE
 
     executable = load(Path(job.folder) / f"{job.key}.mlirfuse", threads=job.threads)
-    rounds: list[tuple[float, Any]] = []
+    launch = [row["name"] for row in executable.artifact.report["kernels"]].index(CANDIDATE)
+    rounds: list[Spread] = []
     start = time.perf_counter()
     while len(rounds) < _MIN_ROUNDS or (len(rounds) < _MAX_ROUNDS and time.perf_counter() - start < _ROUND_SECONDS):
         timing = executable.benchmark(_ROUND_RUNS, warmup=3)
-        kernels = timing.by_kernel()
-        rounds.append((sum(kernels.values()), timing) if kernels else (timing.median, timing))
-    seconds = float(np.median([median for median, _ in rounds]))
-    spreads = [[spread for _, spread in timing.kernels] or [timing.device] for _, timing in rounds]
-    p10 = min(sum(s.p10 for s in spread) for spread in spreads)
-    p90 = max(sum(s.p90 for s in spread) for spread in spreads)
+        if len(timing.kernels) <= launch:
+            raise CandidateFailed(f"the target '{job.target}' does not time launches one by one")
+        rounds.append(timing.kernels[launch][1])
+    seconds = float(np.median([spread.median for spread in rounds]))
+    p10, p90 = min(spread.p10 for spread in rounds), max(spread.p90 for spread in rounds)
     return Measured(seconds, p10, p90, _ROUND_RUNS * len(rounds))

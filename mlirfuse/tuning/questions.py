@@ -124,9 +124,9 @@ def _split_at_plan(pipeline: str) -> tuple[Any, Any]:
 
 def _write(folder: Path, key: str, text: str, members: Members, graph: Any, function: Any, store: Any) -> Candidate:
     from mlirfuse.dialect import WeightStore
-    from mlirfuse.tuning.candidates import extract, weight_keys
+    from mlirfuse.tuning.candidates import extract_block, weight_keys
 
-    module = extract(function, members)
+    module = extract_block(function, members)
     (folder / f"{key}.mlir").write_text(str(module))
     weights = WeightStore()
     for weight in weight_keys(module):

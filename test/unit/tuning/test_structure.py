@@ -31,8 +31,8 @@ def diamond(x="x", w="w", names=("a", "b", "c")):
     ]
 
 
-def key(operations, outputs=("y",), splats=None, layout=""):
-    return structure_key(structure_of(operations, outputs, splats, layout))
+def key(operations, outputs=("y",), kinds=None, layout="", returned=()):
+    return structure_key(structure_of(operations, outputs, kinds, layout, returned))
 
 
 def shuffled(operations, seed):
@@ -81,7 +81,9 @@ def with_node(position, **changes):
         lambda: key(with_node(2, constant=(False, False))),
         lambda: key(diamond(), ("y", "a")),
         lambda: key(diamond(), layout="nhwc"),
-        lambda: key(diamond(), splats={"w": "splat 2.0"}),
+        lambda: key(diamond(), returned=("y",)),
+        lambda: key(diamond(), kinds={"x": "argument"}),
+        lambda: key(diamond(), kinds={"w": "splat 2.0"}),
         lambda: key(with_node(3, outputs=(TensorType((2, 3), layout=(1, 0)),))),
         lambda: key(diamond()[:-1], ("a", "c")),
         lambda: key([*diamond()[:3], binary("sub", "c", "a", "y")]),
@@ -97,8 +99,8 @@ def test_types_matter(change):
 
 
 def test_two_splats_of_one_value_are_one_structure():
-    one = key(diamond(), splats={"w": "splat 2.0"})
-    assert key(diamond(w="other"), splats={"other": "splat 2.0"}) == one != key(diamond(), splats={"w": "splat 3.0"})
+    one = key(diamond(), kinds={"w": "splat 2.0"})
+    assert key(diamond(w="other"), kinds={"other": "splat 2.0"}) == one != key(diamond(), kinds={"w": "splat 3.0"})
 
 
 def test_the_text_tells_the_whole_group():
