@@ -14,8 +14,8 @@ from typing import Any
 from mlirfuse.dialect.indexing import Expr, Var, delinearize, minimum
 from mlirfuse.lowering.cpu.copy_in import Box, copy_in
 from mlirfuse.lowering.cpu.frame import Frame
-from mlirfuse.lowering.kernel.point import Buffer, Registers
-from mlirfuse.lowering.schedule.forward import downstream_indices
+from mlirfuse.lowering.kernel.landing import store_landings
+from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
 from mlirfuse.lowering.schedule.host_product import size_of, values_of
 from mlirfuse.lowering.schedule.reads import address_of
@@ -247,7 +247,5 @@ class _Stage:
         lane = Expr(0, ((Var("lane", 0, lanes - 1), 1),))
         values = self.b_values | m_values | values_of((product.n,), (self.n0 + lane + column * lanes,))
         index = tuple(e.substitute(values) for e in product.out)
-        where = downstream_indices(self.frame.group, plan.member, index)
-        assert not isinstance(where, str), where
-        evaluator = self.frame.evaluator({plan.member.result: Registers(index, total)}, lane, lanes)
-        self.frame.store_outputs(evaluator, where, self.frame.group.outputs)
+        frame = self.frame
+        store_landings(frame.group, plan.member, frame.evaluator, frame.store_outputs, index, total, lane, lanes)

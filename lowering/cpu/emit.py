@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlirfuse.lowering.cpu.border_stage import emit_borders
 from mlirfuse.lowering.cpu.contract_stage import emit_contract
 from mlirfuse.lowering.cpu.deep_stage import emit_deep
 from mlirfuse.lowering.cpu.frame import Strides, kernel_frame
@@ -12,6 +13,8 @@ from mlirfuse.lowering.cpu.map_stage import emit_map
 from mlirfuse.lowering.cpu.row_stage import emit_rows
 from mlirfuse.lowering.cpu.sort_stage import emit_sort
 from mlirfuse.lowering.schedule.host import weight_packings
+from mlirfuse.lowering.schedule.host_contract import ContractTiles
+from mlirfuse.lowering.schedule.host_rows import RowLoops
 from mlirfuse.lowering.schedule.program import TileProgram
 from mlirfuse.mlir import func
 
@@ -37,6 +40,8 @@ def emit_kernel(
         frame,
     ):
         _STAGES[type(program.schedule).__name__](frame, program.schedule)
+        if isinstance(program.schedule, ContractTiles | RowLoops):
+            emit_borders(frame, program.tile_count)
     return function
 
 

@@ -15,8 +15,8 @@ from mlirfuse.dialect.indexing import Expr, Var, delinearize, minimum
 from mlirfuse.lowering.cpu.frame import Frame
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import Builder
-from mlirfuse.lowering.kernel.point import Buffer, Registers, Scratch
-from mlirfuse.lowering.schedule.forward import downstream_indices
+from mlirfuse.lowering.kernel.landing import store_landings
+from mlirfuse.lowering.kernel.point import Buffer, Scratch
 from mlirfuse.lowering.schedule.host_rows import RowLoops, RowPlan
 from mlirfuse.mlir import ir, vector
 
@@ -101,10 +101,8 @@ class _Rows:
 
     def store(self, index: tuple[Expr, ...], value: Any, lane: Expr | None, width: int) -> None:
         """Run the epilogue on the anchor's element at `index` and store every output."""
-        where = downstream_indices(self.frame.group, self.plan.anchor, index)
-        assert not isinstance(where, str), where
-        evaluator = self.frame.evaluator({self.plan.anchor.result: Registers(index, value)}, lane, width)
-        self.frame.store_outputs(evaluator, where, self.frame.group.outputs)
+        frame = self.frame
+        store_landings(frame.group, self.plan.anchor, frame.evaluator, frame.store_outputs, index, value, lane, width)
 
     def put(self, position: Expr, lane: Expr | None, width: int, value: Any) -> None:
         self.store(self.plan.index(self.rows, position), value, lane, width)

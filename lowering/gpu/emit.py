@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mlirfuse.lowering.gpu.border_stage import emit_borders
 from mlirfuse.lowering.gpu.contract_stage import emit_contract
 from mlirfuse.lowering.gpu.deep_stage import emit_deep
 from mlirfuse.lowering.gpu.frame import SharedShape, Storage, kernel_frame
@@ -49,6 +50,8 @@ def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage]
                 emit_contract(frame, schedule)
             case DeepTiles():
                 emit_deep(frame, schedule)
+        if isinstance(schedule, TeamTiles | RowTiles | ContractTiles):
+            emit_borders(frame)
     passmanager.PassManager.parse(_CLEAN_UP).run(module.operation)
     return module
 

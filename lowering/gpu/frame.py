@@ -61,6 +61,13 @@ class Frame:
         operands = {v: self.buffers[v] for v in self.group.inputs}
         return Evaluator(self.builder, self.group, {**operands, **(places or {})}, lane, width)
 
+    def store_outputs(
+        self, evaluator: Evaluator, where: Mapping[int, tuple[Expr, ...]], outputs: Sequence[int]
+    ) -> None:
+        """Compute each output at its index and store it."""
+        for v in outputs:
+            self.buffers[v].store(evaluator, where[v], evaluator.value(v, where[v]))
+
     def barrier(self) -> None:
         gpu.BarrierOp()
         self.builder.forget()

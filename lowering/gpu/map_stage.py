@@ -11,7 +11,7 @@ from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize
 from mlirfuse.lowering.gpu.frame import Frame
 from mlirfuse.lowering.schedule.simt import MapTiles
 
-__all__ = ["emit_map", "in_memory_order"]
+__all__ = ["emit_map", "in_memory_order", "narrowed"]
 
 
 def in_memory_order(position: Expr, tensor: TensorType) -> tuple[Expr, ...]:
@@ -36,7 +36,7 @@ def emit_map(frame: Frame, schedule: MapTiles) -> None:
             continue
         covered = Condition(first, 0, tensor.size - width)
         if not covered.always:  # beyond the end the thread has nothing to do: narrow the range to what is left
-            position_here = _narrowed(frame, first, tensor.size - width) + (lane if lane is not None else 0)
+            position_here = narrowed(frame, first, tensor.size - width) + (lane if lane is not None else 0)
         else:
             position_here = position
         index = in_memory_order(position_here, tensor)
@@ -48,7 +48,7 @@ def emit_map(frame: Frame, schedule: MapTiles) -> None:
         frame.builder.when([covered], compute)
 
 
-def _narrowed(frame: Frame, first: Expr, largest: int) -> Expr:
+def narrowed(frame: Frame, first: Expr, largest: int) -> Expr:
     """The same value under a name whose range is what the guard leaves of it."""
     lo = first.range[0]
     if lo == largest:

@@ -16,8 +16,8 @@ from mlirfuse.lowering.gpu.frame import Frame
 from mlirfuse.lowering.gpu.teams import WARP, team_reduce
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import compute_type
-from mlirfuse.lowering.kernel.point import Evaluator, Registers
-from mlirfuse.lowering.schedule.forward import downstream_indices
+from mlirfuse.lowering.kernel.landing import store_landings
+from mlirfuse.lowering.kernel.point import Evaluator
 from mlirfuse.lowering.schedule.group import Member
 from mlirfuse.lowering.schedule.simt import TeamTiles
 from mlirfuse.mlir import ir, vector
@@ -117,8 +117,4 @@ def store_from_registers(
     frame: Frame, anchor: Member, index: tuple[Expr, ...], value: Any, lane: Expr | None = None, width: int = 1
 ) -> None:
     """Run the epilogue on the anchor's element (or vector) at `index` and store every output."""
-    where = downstream_indices(frame.group, anchor, index)
-    assert not isinstance(where, str), where
-    evaluator = frame.evaluator({anchor.result: Registers(index, value)}, lane, width)
-    for output in frame.group.outputs:
-        frame.buffers[output].store(evaluator, where[output], evaluator.value(output, where[output]))
+    store_landings(frame.group, anchor, frame.evaluator, frame.store_outputs, index, value, lane, width)

@@ -56,12 +56,13 @@ def _joining(options: StageOptions) -> list[str]:
 def _planning(options: StageOptions) -> list[str]:
     given = {"fusion": options.fusion, "no_fuse": _json(options.no_fuse), "force_fuse": _json(options.force_fuse)}
     plan = _options(**given, **_measured(options))
+    keep = _options(keep=_json([name for names in options.force_fuse for name in names]))
     return [
         *_rewriting(options),
         *_joining(options),
         "fusion-classify",
         "fusion-materialize-outputs",
-        "fusion-elide-concats",
+        f"fusion-elide-concats{keep}",
         "fusion-duplicate-movement",
         "fusion-classify",
         f"fusion-plan{plan}",

@@ -1,9 +1,10 @@
 """Let the producers of a concatenation write into its buffer, so that it costs nothing."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlirfuse.dialect import to_attribute
+from mlirfuse.dialect import onnx_nodes, to_attribute
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.graph import main_function
@@ -19,15 +20,19 @@ class ElideConcats:
 
     They can if each operand is computed by a kernel, is given once, and lies in no other concatenation's
     buffer. A concatenation's result may be an operand of the next one: its buffer is then a part of that one's.
-    With `into_outputs`, also concatenations that are returned.
+    With `into_outputs`, also concatenations that are returned. Those that stand for an ONNX node of `keep` are left:
+    the user wants them in a kernel.
     """
 
     name: ClassVar[str] = "fusion-elide-concats"
     into_outputs: bool = False
+    keep: str = ""
 
     def __call__(self, module_op: ir.Operation) -> None:
+        kept = frozenset(json.loads(self.keep)) if self.keep else frozenset()
         for op in free_concats(main_function(module_op), self.into_outputs):
-            op.attributes["elided"] = to_attribute(True)
+            if kept.isdisjoint(onnx_nodes(op)):
+                op.attributes["elided"] = to_attribute(True)
 
 
 def free_concats(function: ir.Operation, into_outputs: bool = False) -> list[ir.Operation]:

@@ -1,7 +1,7 @@
 """What one kernel can hold: every constraint as a function that gives its reason.
 
 A block has at most one *anchor* (a Many-to-Many op). Ops downstream of the anchor work on its result element by
-element, at a place that is a bijection of the anchor's own; everything else in the block is evaluated where it is
+element, at one place of it for each element of theirs; everything else in the block is evaluated where it is
 read, so nothing of it may be visible outside, and it may not cost much when it is read more than once.
 """
 
@@ -21,7 +21,9 @@ __all__ = ["Legality", "Limits", "is_epilogue_op", "is_expensive", "outputs_of"]
 
 # One result element of these reads elements that its neighbours also read, in a loop over an operand's tile.
 CONTRACTIONS = frozenset({"conv", "contract"})
-# These take part in a block, but not after its anchor: their result has other elements than their operand.
+_POINTWISE = frozenset({"unary", "binary", "select", "cast"})
+_AT_ONCE = frozenset({"sort"})  # no element of these is computed by itself
+# Their result has other elements than their operand: after an anchor they pay only where their result must be stored.
 _RESIZING = frozenset({"concat", "expand", "gather", "pad", "slice"})
 _CHEAP_UNARY = frozenset(
     {"abs", "ceil", "clip", "floor", "hardsigmoid", "hardswish", "isinf", "isnan", "leaky_relu", "neg", "not", "relu"}
@@ -43,7 +45,7 @@ class Limits:
 
 
 def is_epilogue_op(entry: GraphNode) -> bool:
-    """Whether an op can follow an anchor: its result has its operand's elements, perhaps in another order."""
+    """Whether an op is at home after an anchor: its result has its operand's elements, perhaps in another order."""
     one_to_one = semantics(entry.node.op).mapping_type in (
         MappingType.ONE_TO_ONE,
         MappingType.REORGANIZE,
@@ -75,8 +77,11 @@ class Legality:
         """Why `node` cannot be in one kernel with `block`, or None."""
         return self.complaint({*block, node})
 
-    def complaint(self, members: Collection[int]) -> Finding | None:
-        """Why these nodes cannot be one kernel, or None. Convexity is not looked at here."""
+    def complaint(self, members: Collection[int], *, at_any_price: bool = False) -> Finding | None:
+        """Why these nodes cannot be one kernel, or None. Convexity is not looked at here.
+
+        `at_any_price`: a kernel may compute expensive elements as often as it reads them.
+        """
         nodes = [self.graph[m] for m in sorted(members)]
         for n in nodes:
             if n.boundary:
@@ -87,13 +92,15 @@ class Legality:
             return Finding(f"{first} and {second} would share a kernel", {"anchors": len(anchors), "limit": 1})
         if complaint := self._too_large(nodes, members):
             return complaint
-        complaint = self._after_anchor(anchors[0], nodes, members) if anchors else None
-        return complaint or self._recomputation(nodes, members)
+        complaint = None
+        if anchors:
+            complaint = self._after_anchor(anchors[0], nodes, members, at_once=anchors[0].node.op in _AT_ONCE)
+        return complaint or self._recomputation(nodes, members, at_any_price)
 
     def after_chain(self, last: int, members: Collection[int]) -> Finding | None:
         """Why a kernel of several anchors cannot hold these nodes, `last` being the last anchor; or None."""
         nodes = [self.graph[m] for m in sorted(members)]
-        return self._too_large(nodes, members) or self._after_anchor(self.graph[last], nodes, members)
+        return self._too_large(nodes, members) or self._after_anchor(self.graph[last], nodes, members, at_once=True)
 
     def _too_large(self, nodes: list[GraphNode], members: Collection[int]) -> Finding | None:
         if len(nodes) > self.limits.members:
@@ -123,20 +130,22 @@ class Legality:
         reason = f"the kernel would store {self.graph[m].label} of shape {a} and {self.graph[n].label} of shape {b}"
         return Finding(reason, {"shapes": len(shapes), "elements": math.prod(a), "other_elements": math.prod(b)})
 
-    def _after_anchor(self, anchor: GraphNode, nodes: list[GraphNode], members: Collection[int]) -> Finding | None:
-        """Ops that use the anchor's result can follow it, and nothing before the anchor is seen outside."""
+    def _after_anchor(
+        self, anchor: GraphNode, nodes: list[GraphNode], members: Collection[int], *, at_once: bool
+    ) -> Finding | None:
+        """Ops that use the anchor's result can follow it, and nothing before the anchor is seen outside.
+
+        Of an anchor that is computed `at_once`, no element can be computed again for an op that has others.
+        """
         places: dict[int, Place] = {anchor.index: out_variables(anchor.node.out.dims)}
         for n in nodes:
             inherited = [(i, p) for i, p in enumerate(n.producers) if p is not None and p in places]
             if not inherited or n.is_anchor:
                 continue
             elements = {"elements": n.elements, "elements_of_anchor": anchor.elements}
-            if not is_epilogue_op(n):
-                reason = f"{n.label} ({n.node.op}) cannot follow {anchor.label} ({anchor.node.op}) in its kernel"
-                return Finding(reason, elements)
-            if n.elements != anchor.elements:
-                reason = f"{n.label} has {n.elements} elements, and {anchor.label}, which it would follow, "
-                return Finding(f"{reason}{anchor.elements}", elements)
+            if at_once and (not is_epilogue_op(n) or n.elements != anchor.elements):
+                reason = f"{n.label} ({n.node.op}) has other elements than {anchor.label} ({anchor.node.op})"
+                return Finding(f"{reason}, which it cannot follow in its kernel", elements)
             found = {self._place(n, i, places[p], self.graph[p]) for i, p in inherited}
             if len(found) > 1:
                 reason = f"{n.label} reads elements of {anchor.label} from two places"
@@ -154,7 +163,7 @@ class Legality:
     def _place(entry: GraphNode, operand: int, place: Place, producer: GraphNode) -> Place:
         """Where in the anchor's result an element of `entry` comes from, through `operand` whose place is known."""
         node = entry.node
-        if node.op not in ("reshape", "transpose") and node.out.shape == producer.node.out.shape:
+        if node.op in _POINTWISE and node.out.shape == producer.node.out.shape:
             return place
         access = semantics(node.op).indexing(node).operands[operand]
         values: dict[Var, Expr] = {}
@@ -164,7 +173,7 @@ class Legality:
                 values[atom] = index
         return tuple(e.substitute(values) for e in place)
 
-    def _recomputation(self, nodes: list[GraphNode], members: Collection[int]) -> Finding | None:
+    def _recomputation(self, nodes: list[GraphNode], members: Collection[int], at_any_price: bool) -> Finding | None:
         """Expensive elements are not computed over and over, and index arithmetic does not multiply."""
         evaluations: dict[int, float] = {}
         paths: dict[int, int] = {}
@@ -180,7 +189,7 @@ class Legality:
                 paths[u.index] for u in elsewhere if not u.is_anchor or u.node.op not in CONTRACTIONS
             )
             paths[n.index] = max(1, paths[n.index])
-            if evaluations[n.index] > self.limits.evaluations and is_expensive(n):
+            if not at_any_price and evaluations[n.index] > self.limits.evaluations and is_expensive(n):
                 times = evaluations[n.index]
                 often = "for each use" if math.isinf(times) else f"{times:.3g} times"
                 numbers = {"evaluations": often if math.isinf(times) else times, "limit": self.limits.evaluations}
@@ -199,8 +208,7 @@ def _beyond(what: str, limit: int, **numbers: int) -> Finding:
 
 def _reads_in_place(user: GraphNode, entry: GraphNode) -> bool:
     """Whether `user` reads every element of `entry` at its own place only."""
-    pointwise = user.node.op in ("unary", "binary", "select", "cast")
-    return pointwise and user.node.out.shape == entry.node.out.shape
+    return user.node.op in _POINTWISE and user.node.out.shape == entry.node.out.shape
 
 
 def _reads(user: GraphNode, entry: GraphNode) -> float:

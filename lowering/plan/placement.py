@@ -44,7 +44,25 @@ class Placement:
                 label, after = self._graph[m].label, self._graph[anchor].label
                 reason = f"after {after}, {label} would be one more tensor to store; its reader computes it"
                 return Finding(reason, {"bytes_stored": self._graph[m].bytes})
+        return self._resized(members, anchors)
+
+    def _resized(self, members: set[int], anchors: set[int]) -> Finding | None:
+        """Why what changes the number of elements had better not follow an anchor: its reader can find them."""
+        after = set(anchors)
+        for m in sorted(members - anchors):
+            entry = self._graph[m]
+            if after.isdisjoint(entry.inputs):
+                continue
+            after.add(m)
+            resizing = not is_epilogue_op(entry) or any(self._graph[p].elements != entry.elements for p in entry.inputs)
+            if self.follows[m] is None and resizing and not self._stored(entry):
+                reason = f"{entry.label} has other elements than what it reads; its reader finds them in what is there"
+                return Finding(reason, {"elements": entry.elements, "bytes_stored": entry.bytes})
         return None
+
+    def _stored(self, entry: GraphNode) -> bool:
+        """Whether a result has to be in memory anyway."""
+        return entry.returned or all(self._graph[u].boundary for u in entry.users)
 
     def _followed(self, entry: GraphNode, reachability: Reachability) -> int | None:
         if entry.is_anchor:

@@ -22,7 +22,7 @@ from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import Legality, Limits
 from mlirfuse.lowering.plan.placement import Placement
 from mlirfuse.lowering.plan.reachability import Reachability, bits
-from mlirfuse.lowering.plan.resources import Chooser, ResourceModel
+from mlirfuse.lowering.plan.resources import Chooser, ResourceModel, bytes_read, bytes_written
 from mlirfuse.lowering.plan.verdict import Finding, Number, Verdict, VerdictKind
 
 __all__ = ["Plan", "PlanOptions", "plan_graph"]
@@ -113,8 +113,10 @@ class _Planner:
             members |= set(bits(self.reachability.between(members)))
             if not _connected(self.graph, members):
                 raise _cannot_force(names, "no value passes between them")
-            if complaint := self.legality.complaint(members):
+            if complaint := self.legality.complaint(members, at_any_price=True):
                 raise _cannot_force(names, complaint.reason)
+            if refused := self._refused_cell(members):
+                raise _cannot_force(names, refused)
             self._close(_Block(members, most_complex(tuple(self.graph[m].mapping for m in members))))
 
     def _named(self, names: tuple[str, ...]) -> set[int]:
@@ -122,6 +124,31 @@ class _Planner:
         if missing := [name for name, nodes in found.items() if not nodes]:
             raise _cannot_force(names, f"there is no operation that stands for {', '.join(missing)}")
         return {index for nodes in found.values() for index in nodes}
+
+    def _refused_cell(self, members: set[int]) -> str | None:
+        """Where the table refuses to feed one member of a set by what stands before it, and no numbers speak for it."""
+        before: dict[int, set[int]] = {}
+        mapping: dict[int, str] = {}
+        for m in sorted(members):
+            entry = self.graph[m]
+            sources = [p for p in entry.inputs if p in members]
+            before[m] = {m}.union(*(before[p] for p in sources))
+            mapping[m] = entry.mapping
+            if not sources:
+                continue
+            fed_by = most_complex(tuple(mapping[p] for p in sources))
+            cell = combine(fed_by, entry.mapping)
+            mapping[m] = cell.mapping
+            first = before[m] - {m}
+            if cell.judgement != "refuse" or fed_by == MappingType.MANY_TO_MANY:
+                continue  # what combines many elements twice is for legality to judge
+            if self.chooser.why_together(self.graph, first, {m}) is None:
+                through, stored = bytes_read(self.graph, first), bytes_written(self.graph, first)
+                return (
+                    f"DNNFusion's table refuses {fed_by} into {entry.mapping}, and reading {entry.label}'s operand "
+                    f"through {self.graph[sources[0]].label} moves {through} bytes, storing it {stored}"
+                )
+        return None
 
     # --- growing ---------------------------------------------------------------------------------
 
@@ -306,10 +333,8 @@ class _Planner:
     def _by_table(self, first: _Block, second: _Block) -> Refusal | None:
         cell = combine(first.mapping, second.mapping)
         if cell.judgement == "refuse":
-            proven = first.mapping != MappingType.MANY_TO_MANY and self.chooser.why_together(
-                self.graph, first.members, second.members
-            )
-            if not proven:
+            overridable = first.mapping != MappingType.MANY_TO_MANY and self.options.order == "predecessors"
+            if not (overridable and self.chooser.why_together(self.graph, first.members, second.members)):
                 numbers: dict[str, Number] = {"first": first.mapping, "second": second.mapping}
                 return "table", f"{first.mapping} into {second.mapping}", numbers
         # What the table decides is checked against the model alone: a measurement would only add its noise.

@@ -15,7 +15,7 @@ from typing import Any
 from mlirfuse.device import Device
 from mlirfuse.dialect.indexing import Var
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.forward import downstream_indices
+from mlirfuse.lowering.schedule.forward import landings
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles, product_problem
 from mlirfuse.lowering.schedule.host_map import cycles_per_second
@@ -69,9 +69,9 @@ def price_contract(group: Group, device: Device) -> tuple[float, ContractTiles] 
 def _lane_axis(group: Group, member: Member) -> int | None:
     """The dimension of the result along which the outputs are stored side by side, if lanes may run along it."""
     index = out_variables(member.node.out.dims)
-    where = downstream_indices(group, member, index)
+    where = landings(group, member, index)
     assert not isinstance(where, str)
-    addresses = [address_of(where[v], group.strides(v)) for v in group.outputs]
+    addresses = [address_of(where[v].index, group.strides(v)) for v in group.outputs]
 
     def possible(axis: int) -> bool:
         product = product_of(member.node, axis) if index[axis].terms else None

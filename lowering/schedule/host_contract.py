@@ -20,7 +20,7 @@ from functools import cached_property
 from mlirfuse.device import Device
 from mlirfuse.dialect.indexing import Expr
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.forward import downstream_indices
+from mlirfuse.lowering.schedule.forward import landings
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.host_product import Product, product_member, product_of, size_of
 from mlirfuse.lowering.schedule.packing import Packing, PackingSteps
@@ -84,7 +84,7 @@ def product_problem(group: Group, member: Member) -> str | None:
     """Why the outputs cannot be computed from the product's registers, or None."""
     if member.node.out.dtype != "float32":
         return f"accumulators are float32, not {member.node.out.dtype}"
-    found = downstream_indices(group, member, out_variables(member.node.out.dims))
+    found = landings(group, member, out_variables(member.node.out.dims))
     if isinstance(found, str):
         return found
     if any(v not in found for v in group.outputs):

@@ -15,7 +15,7 @@ from functools import cached_property
 from mlirfuse.device import Device
 from mlirfuse.dialect.indexing import Expr, delinearize
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.forward import downstream_indices
+from mlirfuse.lowering.schedule.forward import landings
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.host_contract import operand_order
 from mlirfuse.lowering.schedule.host_map import cycles_per_second, even_tiles, memory_seconds, tile_target
@@ -63,7 +63,7 @@ def row_anchor(group: Group) -> Member | None:
 
 
 def _outputs_problem(group: Group, anchor: Member) -> str | None:
-    found = downstream_indices(group, anchor, out_variables(anchor.node.out.dims))
+    found = landings(group, anchor, out_variables(anchor.node.out.dims))
     if isinstance(found, str):
         return found
     return None if all(v in found for v in group.outputs) else f"an output does not depend on the {anchor.node.op}"

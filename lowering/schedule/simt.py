@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.forward import downstream_indices
+from mlirfuse.lowering.schedule.forward import landings
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.sorting import SortTiles
@@ -174,7 +174,7 @@ def reduction_length(anchor: Member) -> int:
 def _epilogue_problem(group: Group) -> str | None:
     """Why the outputs cannot be computed from the anchor's registers, or None."""
     assert group.anchor is not None
-    found = downstream_indices(group, group.anchor, out_variables(group.anchor.node.out.dims))
+    found = landings(group, group.anchor, out_variables(group.anchor.node.out.dims))
     if isinstance(found, str):
         return found
     for output in group.outputs:
