@@ -20,6 +20,7 @@ from mlirfuse.mlir import arith, ir, scf, vector
 __all__ = ["border", "store_landings"]
 
 Place = tuple[Expr, ...]
+Landings = Mapping[int, Landing]
 MakeEvaluator = Callable[[Mapping[int, Any], Expr | None, int], Evaluator]
 Store = Callable[[Evaluator, Mapping[int, Place], Sequence[int]], None]
 _MOVING = ("expand", "gather", "slice", "pad", "concat")
@@ -79,7 +80,7 @@ class _Spread:
     store: Store
     output: int
 
-    def emit(self, found: Mapping[int, Landing], value: Any, lane: Expr | None, width: int) -> None:
+    def emit(self, found: Landings, value: Any, lane: Expr | None, width: int) -> None:
         landing = found[self.output]
         if lane is not None and any(lane.terms[0][0] in g.condition.value.variables() for g in landing.guards):
             for i in range(width):
@@ -91,7 +92,7 @@ class _Spread:
         repeated = {r.terms[0][0] for r in landing.repeats}
         early = [g for g in landing.guards if not g.condition.value.variables() & repeated]  # type: ignore[operator]
 
-        def loops(found: Mapping[int, Landing]) -> None:
+        def loops(found: Landings) -> None:
             landing = found[self.output]
             if landing.repeats:
                 self._loop(evaluator.builder, found, loops)
@@ -102,7 +103,7 @@ class _Spread:
         landing = Landing(landing.index, landing.repeats, (*early, *(g for g in landing.guards if g not in early)))
         self._when(evaluator, early, partial(loops, {**found, self.output: landing}))
 
-    def _loop(self, builder: Builder, found: Mapping[int, Landing], body: Callable[[Mapping[int, Landing]], None]) -> None:
+    def _loop(self, builder: Builder, found: Landings, body: Callable[[Landings], None]) -> None:
         variable = found[self.output].repeats[0]
 
         def step(i: Expr, _: list[Any]) -> list[Any]:
@@ -116,7 +117,7 @@ class _Spread:
     def _when(evaluator: Evaluator, guards: Sequence[Guard], body: Callable[[], None]) -> None:
         evaluator.builder.when([_resolved(evaluator, g) for g in guards], body)
 
-    def _store(self, found: Mapping[int, Landing], value: Any, lane: Expr | None, width: int) -> None:
+    def _store(self, found: Landings, value: Any, lane: Expr | None, width: int) -> None:
         places: dict[int, Any] = {self.anchor.result: Registers(found[self.anchor.result].index, value)}
         for member in self.group.members:
             if member.node.op in _MOVING and member.result in found:
@@ -132,9 +133,7 @@ def _resolved(evaluator: Evaluator, guard: Guard) -> Condition:
     return Condition(site.resolve(condition.value), condition.lo, condition.hi)
 
 
-def border(
-    group: Group, anchor: Member, output: int, make: MakeEvaluator, store: Store, index: Place
-) -> None:
+def border(group: Group, anchor: Member, output: int, make: MakeEvaluator, store: Store, index: Place) -> None:
     """Store the element of an output at `index` if no element of the anchor ends up there: padding, other operands."""
     variables = out_variables(group.types[output].dims)
     values = {e.terms[0][0]: i for e, i in zip(variables, index, strict=True) if e.terms}

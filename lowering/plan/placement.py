@@ -27,6 +27,7 @@ class Placement:
         forward = self._forward()
         for entry in graph:
             self.home[entry.index] = self._home(entry, forward)
+        self._last = self._at_the_end()
 
     def why_not(self, members: set[int]) -> Finding | None:
         """Why these nodes had better not share a block, or None."""
@@ -55,14 +56,19 @@ class Placement:
                 continue
             after.add(m)
             resizing = not is_epilogue_op(entry) or any(self._graph[p].elements != entry.elements for p in entry.inputs)
-            if self.follows[m] is None and resizing and not self._stored(entry):
+            if self.follows[m] is None and resizing and not self._last[m]:
                 reason = f"{entry.label} has other elements than what it reads; its reader finds them in what is there"
                 return Finding(reason, {"elements": entry.elements, "bytes_stored": entry.bytes})
         return None
 
-    def _stored(self, entry: GraphNode) -> bool:
-        """Whether a result has to be in memory anyway."""
-        return entry.returned or all(self._graph[u].boundary for u in entry.users)
+    def _at_the_end(self) -> list[bool]:
+        """Whether nothing that could find a result by itself reads it, also through what only changes its shape."""
+        last = [False] * len(self._graph)
+        for entry in reversed(self._graph.nodes):
+            readers = [self._graph[u] for u in entry.users if not self._graph[u].boundary]
+            alike = all(is_epilogue_op(r) and r.elements == entry.elements and last[r.index] for r in readers)
+            last[entry.index] = entry.returned or not readers or (len(readers) == 1 and alike)
+        return last
 
     def _followed(self, entry: GraphNode, reachability: Reachability) -> int | None:
         if entry.is_anchor:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mlirfuse.dialect import MappingType
 
-__all__ = ["OPERATORS", "Operator", "Pair", "Sketch", "make_pair"]
+__all__ = ["OPERATORS", "SHAPES", "Operator", "Pair", "Sketch", "make_pair"]
 
 OPSET = 17
 IMAGE = (2, 4, 6, 8)
@@ -147,11 +147,14 @@ def _concat(d: Sketch, x: str) -> str:
 @_operator(ONE, "slice")
 def _slice(d: Sketch, x: str) -> str:
     h, w = d.shapes[x][2:]
-    return d.node("Slice", x, d.constant([min(1, h - 1), 0]), d.constant([h, w]), d.constant([2, 3]), d.constant([1, 2]))
+    starts, ends, axes, steps = [min(1, h - 1), 0], [h, w], [2, 3], [1, 2]
+    return d.node("Slice", x, *map(d.constant, (starts, ends, axes, steps)))
 
 
 @_operator(ONE, "split", None)
-def _split(d: Sketch, x: str) -> str:
+def _split(d: Sketch, x: str) -> str | None:
+    if d.shapes[x][1] < 2:
+        return None
     return d.node("Split", x, d.constant([1, d.shapes[x][1] - 1]), axis=1, outputs=2) + "_1"
 
 
@@ -228,7 +231,9 @@ def _flatten(d: Sketch, x: str) -> str:
 
 
 @_operator(REORGANIZE, "reshape that merges", None)
-def _merge(d: Sketch, x: str) -> str:
+def _merge(d: Sketch, x: str) -> str | None:
+    if len(d.shapes[x]) < 4:
+        return None
     return d.node("Reshape", x, d.constant([d.shapes[x][0], -1, d.shapes[x][-1]]))
 
 
@@ -260,9 +265,11 @@ def _transpose(d: Sketch, x: str) -> str:
 
 
 @_operator(SHUFFLE, "transpose of the innermost", None)
-def _transpose_last(d: Sketch, x: str) -> str:
+def _transpose_last(d: Sketch, x: str) -> str | None:
     *outer, a, b = range(len(d.shapes[x]))
-    return d.node("Transpose", x, perm=[*outer, b, a])
+    perm = [*outer, b, a]
+    undone = d.nodes and d.nodes[-1].op_type == "Transpose" and list(d.nodes[-1].attribute[0].ints) == perm
+    return None if undone else d.node("Transpose", x, perm=perm)
 
 
 @_operator(SHUFFLE, "depth to space")
@@ -278,7 +285,9 @@ def _space_to_depth(d: Sketch, x: str) -> str | None:
 # --- Many-to-Many
 
 
-def _convolution(d: Sketch, x: str, filters: int, groups: int = 1, kernel: int = 3, op: str = "Conv", **more: Any) -> str:
+def _convolution(
+    d: Sketch, x: str, filters: int, groups: int = 1, kernel: int = 3, op: str = "Conv", **more: Any
+) -> str:
     c, rank = d.shapes[x][1], len(d.shapes[x]) - 2
     first = (filters, c // groups) if op == "Conv" else (c, filters // groups)
     weight = d.random(*first, *[kernel] * rank, scale=(c // groups * kernel**rank) ** -0.5)
@@ -350,7 +359,7 @@ def _average_pool(d: Sketch, x: str) -> str:
 
 
 _plain(MANY, "global average", "GlobalAveragePool")
-_plain(MANY, "sum of the innermost", "ReduceMax", None, axes=[-1], keepdims=0)
+_plain(MANY, "maximum of the innermost", "ReduceMax", None, axes=[-1], keepdims=0)
 _plain(MANY, "mean of channels", "ReduceMean", None, axes=[1], keepdims=1)
 _plain(MANY, "softmax", "Softmax", None, axis=-1)
 _plain(MANY, "softmax of channels", "Softmax", None, axis=1)

@@ -44,3 +44,20 @@ func.func @twice(%x: tensor<4xf32>) -> tensor<8xf32> {
   %t = "fusion.binary"(%s, %e) {kind = "add"} : (tensor<8xf32>, tensor<8xf32>) -> tensor<8xf32>
   return %t : tensor<8xf32>
 }
+
+// -----
+
+// RUN: mlirfuse-opt %s --split-input-file "--pass-pipeline=builtin.module(fusion-elide-concats{keep='[\"joined\"]'})" | filecheck %s --check-prefix=KEEP
+
+// What the user wants in a kernel is not elided.
+// KEEP-LABEL: func.func @wanted
+// KEEP-NOT: elided
+// CHECK-LABEL: func.func @wanted
+// CHECK: elided = true
+func.func @wanted(%x: tensor<4xf32>) -> tensor<8xf32> {
+  %a = "fusion.unary"(%x) {kind = "exp"} : (tensor<4xf32>) -> tensor<4xf32>
+  %b = "fusion.unary"(%x) {kind = "sqrt"} : (tensor<4xf32>) -> tensor<4xf32>
+  %c = "fusion.concat"(%a, %b) {axis = 0 : i64, onnx_nodes = ["joined"], operandSegmentSizes = array<i32: 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0>} : (tensor<4xf32>, tensor<4xf32>) -> tensor<8xf32>
+  %g = "fusion.unary"(%c) {kind = "exp"} : (tensor<8xf32>) -> tensor<8xf32>
+  return %g : tensor<8xf32>
+}

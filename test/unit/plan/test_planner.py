@@ -291,14 +291,24 @@ def test_any_plan_is_a_legal_acyclic_partition(graph, order, fusion):
 
 
 def test_what_has_no_anchor_shares_a_launch_with_its_neighbours():
-    """The two halves of what a contraction makes, of different shapes, are one kernel."""
+    """The two halves of what a host node makes, of different shapes, are one kernel."""
+    g = GraphBuilder()
+    c = g.boundary("contract", TensorType((8, 4)), TensorType((4, 8)), equation="mk,kn->mn")
+    one = g.op("slice", c, starts=(0, 0), sizes=(8, 3), steps=(1, 1))
+    other = g.op("reshape", g.op("slice", c, starts=(0, 3), sizes=(8, 5), steps=(1, 1)), shape=(40,))
+    assert blocks(g) == [(one, one + 1, other)]
+    assert blocks(g, no_fuse=()) == blocks(g)
+    assert blocks(g, order="successors") == [(one,), (one + 1, other)]
+
+
+def test_the_parts_of_a_result_end_its_kernel_where_nothing_else_reads_them():
     g = GraphBuilder()
     c = g.op("contract", TensorType((8, 4)), TensorType((4, 8)), equation="mk,kn->mn")
     one = g.op("slice", c, starts=(0, 0), sizes=(8, 3), steps=(1, 1))
     other = g.op("reshape", g.op("slice", c, starts=(0, 3), sizes=(8, 5), steps=(1, 1)), shape=(40,))
-    assert blocks(g) == [(c,), (one, one + 1, other)]
-    assert blocks(g, no_fuse=()) == blocks(g)
-    assert blocks(g, order="successors") == [(c,), (one,), (one + 1, other)]
+    assert blocks(g) == [(c, one, one + 1, other)]
+    g.op("contract", other - 1, TensorType((5, 4)), equation="mk,kn->mn")
+    assert blocks(g)[0] == (c, one)
 
 
 def test_strangers_do_not_share_a_launch():
