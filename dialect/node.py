@@ -173,10 +173,16 @@ def out_variables(shape: tuple[int, ...]) -> tuple[Expr, ...]:
 def type_from_mlir(mlir_type: Any) -> TensorType:
     """The type of a ranked tensor; an array as encoding is its layout."""
     tensor = ir.RankedTensorType(mlir_type)
-    shape = tuple(None if tensor.is_dynamic_dim(i) else tensor.get_dim_size(i) for i in range(tensor.rank))
+    if tensor.has_static_shape:
+        shape: tuple[int | None, ...] = tuple(tensor.shape)
+    else:
+        shape = tuple(None if tensor.is_dynamic_dim(i) else tensor.get_dim_size(i) for i in range(tensor.rank))
     encoding = tensor.encoding
     layout = None if encoding is None else tuple(ir.IntegerAttr(axis).value for axis in ir.ArrayAttr(encoding))
-    return TensorType(shape, _NUMPY_DTYPES[str(tensor.element_type)], layout)
+    element = tensor.element_type
+    # Printing a type takes longer than all else here, and most tensors are of single precision.
+    dtype = "float32" if isinstance(element, ir.F32Type) else _NUMPY_DTYPES[str(element)]
+    return TensorType(shape, dtype, layout)
 
 
 def type_to_mlir(tensor: TensorType) -> ir.Type:

@@ -1,7 +1,8 @@
 """Join the groups of one block of the plan, edge by edge."""
 
 import functools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -63,15 +64,20 @@ class Fuse:
 
     def __call__(self, module_op: ir.Operation) -> None:
         apply_greedily(module_op, patterns_in("fuse"))
-        if _in_several_groups(module_op):
-            apply_greedily(module_op, {GROUP: join_side_by_side})
+        if apart := _in_several_groups(module_op):
+            apply_greedily(module_op, {GROUP: functools.partial(join_side_by_side, apart)})
 
 
-def join_side_by_side(op: Any, rewriter: Any) -> object:
-    """group {..}, group {..} of one block, no path between them  =>  one group that makes the results of both: split"""
+def join_side_by_side(apart: Set[Any], op: Any, rewriter: Any) -> object:
+    """group {..}, group {..} of one block, no path between them  =>  one group that makes the results of both: split
+
+    `apart` are the plans that several groups may carry: of the others nothing is looked for.
+    """
     plan = attribute_value(op, "plan")
+    if plan not in apart:
+        return no_match(op, "it is the only group of its block")
     for other in op.operation.parent.regions[0].blocks[0]:
-        if other.operation == op.operation or plan is None:
+        if other.operation == op.operation:
             break
         if other.operation.name == GROUP and attribute_value(other, "plan") == plan:
             join_groups(other.operation, op.operation, rewriter)
@@ -79,8 +85,8 @@ def join_side_by_side(op: Any, rewriter: Any) -> object:
     return no_match(op, "no group before it is of its block")
 
 
-def _in_several_groups(module_op: ir.Operation) -> bool:
-    """Whether some block of the plan is not one group, as no value passes between its parts."""
+def _in_several_groups(module_op: ir.Operation) -> set[Any]:
+    """The blocks of the plan that are not one group, as no value passes between their parts."""
     plans = [
         attribute_value(op, "plan")
         for function in module_op.regions[0].blocks[0]
@@ -88,7 +94,7 @@ def _in_several_groups(module_op: ir.Operation) -> bool:
         for op in block
         if op.operation.name == GROUP and "plan" in op.operation.attributes
     ]
-    return len(set(plans)) < len(plans)
+    return {plan for plan, count in Counter(plans).items() if count > 1}
 
 
 def join_groups(first: ir.Operation, second: ir.Operation, rewriter: Any) -> None:

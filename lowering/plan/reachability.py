@@ -11,12 +11,7 @@ __all__ = ["Reachability", "bits"]
 
 def bits(mask: int) -> list[int]:
     """The positions of the ones, ascending."""
-    found = []
-    while mask:
-        low = mask & -mask
-        found.append(low.bit_length() - 1)
-        mask ^= low
-    return found
+    return [position for position, digit in enumerate(bin(mask)[:1:-1]) if digit == "1"]
 
 
 class Reachability:
