@@ -34,7 +34,7 @@ def prepare(network: str, target: str, folder: Path) -> dict[str, Any]:
         model = str(Path(scratch) / f"{network.replace('/', '_')}.onnx")
         onnx.save(zoo.build(network), model)
         artifact = compile_artifact(model, target)
-        host = compile_artifact(model, "cpu")
+        host = compile_artifact(model, "cpu", weights="recipes")
         graph = _graph(model)
     seeded(artifact).save(artifact_file)
     expected_file.write_bytes(pack_arrays(_expected(artifact, host)))

@@ -17,6 +17,7 @@ from mlirfuse.device import host_device
 
 __all__ = [
     "LIGHT_NETWORKS",
+    "PAPER_NETWORKS",
     "README",
     "RESULTS",
     "Measured",
@@ -33,6 +34,12 @@ README = Path(__file__).parent.parent / "README.md"
 LIGHT_NETWORKS = (
     *("alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50"),
     *("shufflenet", "squeezenet", "vgg19", "zfnet512"),
+)
+# The fifteen networks of the DNNFusion paper (table 4), as the zoo spells them.
+PAPER_NETWORKS = (
+    *("efficientnet-b0", "vgg16", "mobilenetv1-ssd", "yolov4-320", "c3d", "s3d", "unet", "fasterrcnn", "maskrcnn"),
+    *("tinybert-s384", "distilbert-s384-fine", "albert-base-s384-fine", "bert-base-s384", "mobilebert-s384"),
+    "gpt2-s384-fine",
 )
 
 

@@ -21,7 +21,8 @@ PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
 FUSIONS = ("full", "no-cross-layer", "epilogue", "none")
 REWRITES = ("reassociating", "all", "exact", "none")
 LAYOUTS = ("auto", "nchw", "nhwc", "chwn")
-_CHOICES = {"precision": PRECISIONS, "fusion": FUSIONS, "rewrite": REWRITES, "layout": LAYOUTS}
+WEIGHTS = ("auto", "packed", "recipes")
+_CHOICES = {"precision": PRECISIONS, "fusion": FUSIONS, "rewrite": REWRITES, "layout": LAYOUTS, "weights": WEIGHTS}
 
 # --- options --------------------------------------------------------------------------------------
 
@@ -71,6 +72,9 @@ class CompileOptions:
     rewrite     "reassociating" may reorder floating-point sums, "exact" may not; "all" may also
                 approximate, which nothing does yet.
     layout      "auto" is what the target's kernels read best: channels last on CPUs, row-major on GPUs.
+    weights     "packed" stores weights as kernels read them, so that the runtime reads them from the mapped file;
+                "recipes" stores them as the model has them, to be packed when the artifact is loaded. "auto" is
+                packed on CPUs, recipes on GPUs, whose architectures share them.
     tuning      None, or the path of a profile database (`mlirfuse tune`): planning takes measured times from it,
                 where it has them for this machine and compiler.
     strict      refuse a model with nodes that would run on the host instead of compiling.
@@ -85,6 +89,7 @@ class CompileOptions:
     fusion: str = "full"
     rewrite: str = "reassociating"
     layout: str = "auto"
+    weights: str = "auto"
     tuning: str | os.PathLike[str] | None = None
     strict: bool = False
     no_fuse: Sequence[str] = ()

@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlirfuse.artifact.schema import count, entries, field, mapping, text
 from mlirfuse.errors import ArtifactError, MlirfuseError
 
@@ -173,9 +175,9 @@ def _damaged(name: str, how: str) -> ArtifactError:
 def _digest(data: memoryview) -> str:
     leaves = [data[start : start + LEAF] for start in range(0, len(data), LEAF)]
     if len(leaves) < 16:
-        return _root(_leaf(leaf) for leaf in leaves)
+        return _root(_checked_leaf(leaf) for leaf in leaves)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return _root(pool.map(_leaf, leaves))
+        return _root(pool.map(_checked_leaf, leaves))
 
 
 def _digest_parts(parts: Section) -> str:
@@ -196,8 +198,27 @@ def _digest_parts(parts: Section) -> str:
     return _root(leaves)
 
 
-def _leaf(data: memoryview) -> bytes:
-    return hashlib.sha256(data).digest()
+def _checked_leaf(data: memoryview) -> bytes:
+    """The digest of a leaf; of a mapped file its pages are then let go, so that checking does not fill memory."""
+    digest = hashlib.sha256(data).digest()
+    if isinstance(data.obj, mmap.mmap):
+        _let_go(data.obj, data)
+    return digest
+
+
+def _let_go(whole: mmap.mmap, part: memoryview) -> None:
+    """Drop the pages inside `part` from this process's memory; they come back from the file when they are read."""
+    if not hasattr(whole, "madvise"):
+        return
+    offset = _address(part) - _address(memoryview(whole))
+    begin = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (offset + len(part)) // mmap.PAGESIZE * mmap.PAGESIZE
+    if begin < end:
+        whole.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+
+def _address(view: memoryview) -> int:
+    return int(np.frombuffer(view, np.uint8).ctypes.data)
 
 
 def _root(leaves: Iterable[bytes]) -> str:

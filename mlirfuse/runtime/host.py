@@ -11,7 +11,7 @@ from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Parallel, Plan
 from mlirfuse.artifact.host_plan import HostSlot, host_slots
 from mlirfuse.errors import ArtifactError, MlirfuseError
 from mlirfuse.options import environment
-from mlirfuse.runtime.buffers import Frame, HostNodes, aligned_bytes, program_weights
+from mlirfuse.runtime.buffers import Frame, HostNodes, aligned_bytes
 from mlirfuse.runtime.host_library import HostLibrary
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
@@ -38,7 +38,7 @@ class HostExecutor:
         objects = {name: image.data for name, image in plan.images.items() if image.format == "object"}
         self._library = HostLibrary(objects, plan.features, len(bases), wanted, str(plan.metadata.get("cpu", "")))
         self._host = HostNodes(self._library.threads)
-        self._weights = {key: _aligned(array) for key, array in program_weights(artifact, self.program).items()}
+        self._weights = {key: _aligned(artifact.weight(key)) for key in self.program.weight_keys()}
         self._arena = aligned_bytes(self.program.arena_bytes, "the arena")
         self._segments = _segments(self.program.steps)
         self._bases = self._fixed_bases(bases)

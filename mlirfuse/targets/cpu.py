@@ -54,7 +54,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         program.inputs,
         program.outputs,
         {ARCHITECTURE: host_plan(program, code)},
-        weights_of(module, store),
+        weights_of(module, store, packed=options.weights != "recipes"),
         report,
         recorded_options(options, module),
     )

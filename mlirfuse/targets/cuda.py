@@ -64,7 +64,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         program.inputs,
         program.outputs,
         plans,
-        weights_of(module, store),
+        weights_of(module, store, packed=compilation.options.weights == "packed"),
         report,
         recorded_options(compilation.options, module),
     )

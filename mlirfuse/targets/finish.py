@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlirfuse.artifact import Recipe
+from mlirfuse.artifact import Recipe, apply_steps
 from mlirfuse.dialect import attribute_value
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
@@ -41,8 +41,12 @@ def recorded_options(options: CompileOptions, module: Any) -> dict[str, Any]:
     return {**kept, "tuning": attribute_value(module.operation, "fusion.profile")}
 
 
-def weights_of(module: Any, store: Any) -> dict[str, Any]:
-    """What the artifact holds for every weight that the program in `module` reads."""
+def weights_of(module: Any, store: Any, *, packed: bool) -> dict[str, Any]:
+    """What the artifact holds for every weight that the program in `module` reads.
+
+    Several plans share weights as recipes over the tensors they come from. With `packed` a weight is stored as its
+    kernels read it, so that the runtime uses the mapped file and nothing is in memory twice.
+    """
     found: dict[str, Any] = {}
     for name, weight in packed_weights(module).items():
         array = store.get(weight["key"])
@@ -53,6 +57,10 @@ def weights_of(module: Any, store: Any) -> dict[str, Any]:
             )
         base = array.view(np.int8) if array.dtype == np.bool_ else array
         base = base if base.size else np.zeros(1, base.dtype)  # every buffer has an element
+        if packed and weight["steps"]:
+            made = apply_steps(base, tuple(weight["steps"]), store.get, name)
+            found[name] = np.ascontiguousarray(made).reshape(weight["shape"])
+            continue
         found[weight["key"]] = np.atleast_1d(base)
         if weight["steps"]:
             found[name] = Recipe(weight["key"], tuple(weight["steps"]), weight["shape"], base.dtype.name)

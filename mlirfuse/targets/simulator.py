@@ -30,7 +30,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         program.inputs,
         program.outputs,
         {chip: plan},
-        weights_of(module, store),
+        weights_of(module, store, packed=compilation.options.weights == "packed"),
         report,
         recorded_options(compilation.options, module),
     )

@@ -3,8 +3,10 @@
 import re
 
 import pytest
-from light_networks import LIGHT, artifact_of, expected_of, model_of, networks, relative_error
+from light_networks import LIGHT, artifact_of, expected_of, model_of, networks, random_inputs, relative_error
 
+from mlirfuse import zoo
+from mlirfuse.artifact import Recipe
 from mlirfuse.cli.counting import count_traffic
 from mlirfuse.compiler import compile_artifact, emit
 from mlirfuse.lowering.nvvm import ptxas
@@ -78,6 +80,17 @@ def test_the_same_bytes_come_out_again(target, tmp_path):
     options = CompileOptions(strict=True, cache_dir=str(tmp_path), workers=1)
     again = compile_artifact(model_of("squeezenet"), target, options)
     assert again.to_bytes() == artifact_of("squeezenet", target).to_bytes()
+
+
+@pytest.mark.parametrize("target", ["cpu", "simulator"])
+def test_weights_packed_before_or_when_loaded_are_the_same(target):
+    model = zoo.build("lenet5")
+    made = {how: compile_artifact(model, target, weights=how) for how in ("packed", "recipes")}
+    recipes = {how: [w for w in a.weights.values() if isinstance(w, Recipe)] for how, a in made.items()}
+    assert not recipes["packed"] and (recipes["recipes"] or target != "cpu")
+    inputs = random_inputs(made["packed"].inputs)
+    first, second = (load(made[how]).run(inputs) for how in ("packed", "recipes"))
+    assert all((first[name] == second[name]).all() for name in first)
 
 
 def test_the_list_is_complete():

@@ -235,3 +235,20 @@ def test_a_plan_of_another_signature_is_refused() -> None:
 def test_a_missing_weight_is_refused() -> None:
     with pytest.raises(ArtifactError, match="lacks 1 weights"):
         Artifact("m", "cuda", "fp32", (), (), {}, {"w": Recipe("gone", (), (1,), "float32")})
+
+
+def test_checking_a_file_does_not_fill_memory(tmp_path: Path) -> None:
+    """Weights come into memory when they are read, not when their digest is checked."""
+    size = 64 << 20
+    path = tmp_path / "large.mlirfuse"
+    Artifact("m", "cpu", "fp32", (), (), {}, {"w": np.ones(size // 4, np.float32)}).save(path)
+
+    def mapped() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("RssFile")).split()[1]) << 10
+
+    before = mapped()
+    artifact = Artifact.load(path)
+    assert mapped() - before < size // 4
+    assert artifact.weight("w").sum(dtype=np.float64) == size // 4
+    assert mapped() - before > size // 2

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import correctness
 import cpu
 import gpu
 import gpu_prepare
 import gpu_tasks
 import launches
-import networks
+import memory
 import numpy as np
 import pytest
 from measured import LIGHT_NETWORKS, README, Measured, write_block
@@ -59,7 +60,7 @@ def test_readme_block_is_rewritten(
     assert "Abacus 3000" in text and "| alexnet |" in text
 
 
-@pytest.mark.parametrize("script", ["cpu.py", "launches.py"])
+@pytest.mark.parametrize("script", ["cpu.py", "launches.py", "memory.py"])
 def test_readme_has_the_blocks(script: str, tmp_path: Path) -> None:
     copy = tmp_path / "README.md"
     copy.write_text(README.read_text())
@@ -151,33 +152,46 @@ def test_ncu_rows_are_read() -> None:
 
 
 def test_networks_are_checked_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["--networks", "lenet5", "--results", str(tmp_path / "networks.json")]
-    assert networks.main(argv) == 0
-    entry = json.loads((tmp_path / "networks.json").read_text())["entries"]["lenet5"]
+    argv = ["--networks", "lenet5", "--results", str(tmp_path / "correctness.json")]
+    assert correctness.main(argv) == 0
+    entry = json.loads((tmp_path / "correctness.json").read_text())["entries"]["lenet5"]
     assert entry["passed"] and 0 < entry["error"] < 1e-5 and entry["fallback_nodes"] == 0
     capsys.readouterr()
-    assert networks.main(argv) == 0
+    assert correctness.main(argv) == 0
     assert "lenet5" not in capsys.readouterr().out
 
 
 def test_networks_that_fail_are_told_and_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = tmp_path / "networks.json"
+    results = tmp_path / "correctness.json"
     entry = {"passed": False, "failed": "no such luck"}
-    monkeypatch.setattr(networks, "_in_process", lambda network, timeout: entry)
-    assert networks.main(["--networks", "lenet5", "--results", str(results)]) == 1
-    monkeypatch.setattr(networks, "_in_process", lambda network, timeout: {**entry, "passed": True})
-    assert networks.main(["--networks", "lenet5", "--results", str(results), "--unpassed"]) == 0
+    monkeypatch.setattr(correctness, "_in_process", lambda network, timeout: entry)
+    assert correctness.main(["--networks", "lenet5", "--results", str(results)]) == 1
+    monkeypatch.setattr(correctness, "_in_process", lambda network, timeout: {**entry, "passed": True})
+    assert correctness.main(["--networks", "lenet5", "--results", str(results), "--unpassed"]) == 0
 
 
 def test_only_what_follows_the_suppression_may_run_on_the_host() -> None:
     model = build("mobilenetv1-ssd-nms")
-    allowed = networks.may_fall_back(model)
+    allowed = correctness.may_fall_back(model)
     tail = [node.name for node in model.graph.node if node.name in allowed]
     assert [node.op_type for node in model.graph.node if node.name == tail[0]] == ["NonMaxSuppression"]
     assert tail == [node.name for node in model.graph.node][-len(tail) :] and len(tail) < 12
 
 
 def test_inputs_are_valid_for_tables_and_masks() -> None:
-    made = networks.inputs_of(build("tinybert-s128"))
+    made = correctness.inputs_of(build("tinybert-s128"))
     assert made["input_ids"].max() > 1000 and made["input_ids"].min() >= 0
     assert set(made["attention_mask"].ravel()) == {0, 1} and made["attention_mask"][0, 0] == 1
+
+
+def test_memory_is_measured_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--networks", "lenet5", "--rounds", "1", "--results", str(tmp_path / "memory.json")]
+    memory.main(argv)
+    entry = json.loads((tmp_path / "memory.json").read_text())["entries"]["lenet5"]
+    own = entry["measured"]["mlirfuse"]
+    assert own["compiler_imported"] == [] and 0 < own["taken_bytes"] < own["peak_bytes"]
+    # 61706 parameters and the two numbers of a Reshape; the largest pair of neighbours is 6x28x28 and 6x28x28
+    assert entry["counted"]["onnx"]["weights"] == 4 * 61706 + 16
+    assert entry["counted"]["onnx"]["values"] == 2 * 4 * 6 * 28 * 28
+    assert 4 * 61706 <= entry["counted"]["mlirfuse"]["weights"] < 8 * 61706
+    assert "| lenet5 |" in capsys.readouterr().out

@@ -1,13 +1,13 @@
 """Every network of the zoo on the CPU target against ONNX Runtime: how far the outputs are, and what ran on the host.
 
-    python benchmarks/networks.py [--networks unet,maskrcnn] [--minutes 9]
-    python benchmarks/networks.py --unpassed       # only those without an entry that passed, whatever has changed
+    python benchmarks/correctness.py [--networks unet,maskrcnn] [--minutes 9]
+    python benchmarks/correctness.py --unpassed       # only those without an entry that passed, whatever has changed
 
 Each network is a process of its own, on seeded inputs: normal floats, token numbers below the vocabulary's size, masks
 that end in zeros. An error is relative to the largest element of the output. Networks that list regions (TopK,
 NonMaxSuppression) are compared row by row, each with its nearest partner, because scores that are equal but for
 rounding may swap rows. Only NonMaxSuppression and what comes after it may run on the host. Results go to
-results/networks.json after each network; one that passed with these very sources is not done again. Exit status 1 if
+results/correctness.json after each network; one that passed with these very sources is not done again. Exit status 1 if
 any did not pass.
 """
 
@@ -67,7 +67,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=900, help="seconds that one network may take")
     parser.add_argument("--unpassed", action="store_true", help="leave out what passed, whatever has changed since")
     parser.add_argument("--force", action="store_true", help="do again what has not changed")
-    parser.add_argument("--results", type=Path, default=RESULTS / "networks.json")
+    parser.add_argument("--results", type=Path, default=RESULTS / "correctness.json")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
