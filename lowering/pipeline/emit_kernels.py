@@ -141,7 +141,7 @@ class _Writer:
     def _kernel(self, group: Group, schedule: Any, program: Any, storages: dict[int, Storage]) -> str:
         key = (group.structure, schedule, tuple(sorted(storages.items())))
         if key not in self.known:
-            anchor = group.anchor or group.members[-1]
+            anchor = (group.anchors or group.members)[-1]
             name = f"k{len(self.known)}_{anchor.node.op}"
             self.known[key] = name
             module = self.backend.emit(program, name, storages)
