@@ -22,6 +22,7 @@ from mlirfuse.dialect.node import (
 )
 from mlirfuse.dialect.reduction import NormalizeOp, ReduceOp, SoftmaxOp, WindowOp
 from mlirfuse.dialect.sampling import GridSampleOp, RoiAlignOp
+from mlirfuse.dialect.scatter import ScatterOp
 from mlirfuse.dialect.sorting import MergeOp, SortOp
 from mlirfuse.dialect.structure import FallbackOp, GroupOp, HostCallOp, SplatOp, WeightOp, YieldOp
 from mlirfuse.dialect.weights import WeightStore, active_store
@@ -51,6 +52,7 @@ __all__ = [
     "ReduceOp",
     "ReshapeOp",
     "RoiAlignOp",
+    "ScatterOp",
     "SelectOp",
     "SliceOp",
     "SoftmaxOp",

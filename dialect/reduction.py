@@ -16,7 +16,7 @@ __all__ = ["NormalizeOp", "ReduceOp", "SoftmaxOp", "WindowOp"]
 
 Tensor = ext.Operand[Any]
 REDUCTIONS = ("sum", "mean", "max", "min", "prod", "argmax", "argmin")
-WINDOWS = ("max", "sum", "mean")
+WINDOWS = ("max", "sum", "mean", "argmax")
 
 
 class ReduceOp(FusionOp, name="reduce"):
@@ -83,11 +83,12 @@ class ReduceOp(FusionOp, name="reduce"):
 
 
 class WindowOp(FusionOp, name="window"):
-    """Reduce a sliding window by `kind` (max, sum, mean) over `axes`: pooling, and LRN's sum over channels.
+    """Reduce a sliding window by `kind` (max, sum, mean, argmax) over `axes`: pooling, and LRN's sum over channels.
 
     `kernel`, `strides`, `dilations` have one entry for each of `axes`, `pads` two (all low ends, then all high ends).
     The result's extent is `sizes` (ceil_mode lets the last window leave the padded input). A mean divides by the
-    window's positions inside the input, or inside the padded input with `count_include_pad`.
+    window's positions inside the input, or inside the padded input with `count_include_pad`. An argmax is the
+    row-major position (int64) of the first maximum among the input's extents along `axes`.
     """
 
     x: Tensor
@@ -119,7 +120,7 @@ class WindowOp(FusionOp, name="window"):
         shape = list(node.inputs[0].shape)
         for axis, size in zip(node.attrs["axes"], node.attrs["sizes"], strict=True):
             shape[axis] = size
-        return TensorType(tuple(shape), node.inputs[0].dtype)
+        return TensorType(tuple(shape), "int64" if node.attrs["kind"] == "argmax" else node.inputs[0].dtype)
 
     @staticmethod
     def taps(node: Node) -> tuple[tuple[Expr, ...], tuple[Expr, ...], tuple[Expr, ...]]:
@@ -142,7 +143,7 @@ class WindowOp(FusionOp, name="window"):
             index[axis] = position
             if not inside.always:
                 conditions.append(inside)
-        fill = -math.inf if a["kind"] == "max" else 0.0
+        fill = -math.inf if a["kind"] in ("max", "argmax") else 0.0
         return Indexing(out, window, (Access(tuple(index), tuple(conditions), fill),))
 
     @staticmethod
@@ -166,14 +167,16 @@ class WindowOp(FusionOp, name="window"):
     @staticmethod
     def reference(node: Node, *arrays: Any) -> Any:
         x, a = arrays[0], node.attrs
-        fill = -math.inf if a["kind"] == "max" else 0.0
-        if x.dtype.kind in "iu" and a["kind"] == "max":
+        fill = -math.inf if a["kind"] in ("max", "argmax") else 0.0
+        if x.dtype.kind in "iu" and fill:
             fill = np.iinfo(x.dtype).min
         widths, rank = [(0, 0)] * x.ndim, len(a["axes"])
         for i, axis in enumerate(a["axes"]):
             reach = (a["sizes"][i] - 1) * a["strides"][i] + dilated(a["kernel"][i], a["dilations"][i])
             widths[axis] = (a["pads"][i], max(0, reach - x.shape[axis] - a["pads"][i]))
         padded = np.pad(x.astype(np.float64) if x.dtype.kind == "f" else x, widths, constant_values=fill)
+        if a["kind"] == "argmax":
+            return _first_maximum(node, padded, widths)
         result = None
         for tap in itertools.product(*(range(k) for k in a["kernel"])):
             where = [slice(None)] * x.ndim
@@ -194,6 +197,30 @@ class WindowOp(FusionOp, name="window"):
     @staticmethod
     def flops(node: Node) -> int:
         return elements(node) * math.prod(node.attrs["kernel"])
+
+
+def _first_maximum(node: Node, padded: Any, widths: Any) -> Any:
+    """The position of each window's first maximum, of `padded` values with `widths` of padding."""
+    a, x = node.attrs, node.inputs[0]
+    extents = [x.dims[axis] for axis in a["axes"]]
+    best, found = None, None
+    for tap in itertools.product(*(range(k) for k in a["kernel"])):
+        where = [slice(None)] * x.rank
+        position, inside = np.zeros((1,) * x.rank, np.int64), np.ones((1,) * x.rank, bool)
+        for i, axis in enumerate(a["axes"]):
+            start = tap[i] * a["dilations"][i]
+            where[axis] = slice(start, start + (a["sizes"][i] - 1) * a["strides"][i] + 1, a["strides"][i])
+            line = np.arange(a["sizes"][i]) * a["strides"][i] + start - widths[axis][0]
+            line = line.reshape([-1 if d == axis else 1 for d in range(x.rank)])
+            position, inside = position * extents[i] + line, inside & (line >= 0) & (line < extents[i])
+        part = padded[tuple(where)]
+        if best is None or found is None:
+            best, found = part, np.where(inside, position, -1) + np.zeros(part.shape, np.int64)
+            continue
+        wins = inside & ((part > best) | (found < 0))
+        best, found = np.where(wins, part, best), np.where(wins, position, found)
+    assert found is not None
+    return np.maximum(found, 0)
 
 
 def _row_indexing(node: Node) -> Indexing:

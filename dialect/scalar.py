@@ -96,6 +96,15 @@ def _divide(x: Array, y: Array) -> Array:
     return np.where(y == 0, 0, down + inexact).astype(x.dtype)  # towards zero
 
 
+def _shifted(x: Array, distance: Array, shift: Callable[[Array, Array], Array]) -> Array:
+    """Nothing but the sign is left of what is shifted by the width of its type or more, or by less than nothing."""
+    dtype = np.asarray(x).dtype
+    last = 8 * dtype.itemsize - 1
+    inside = (distance >= 0) & (distance <= last)
+    gone = shift(x, np.asarray(last, dtype)) if shift is np.right_shift and dtype.kind == "i" else 0
+    return np.where(inside, shift(x, np.where(inside, distance, 0).astype(dtype)), gone).astype(dtype)
+
+
 BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add,
     "and": np.logical_and,
@@ -116,6 +125,8 @@ BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "or": np.logical_or,
     "pow": lambda x, y: np.power(x, y).astype(np.asarray(x).dtype),
     "prelu": lambda x, y: np.where(x < 0, x * y, x).astype(np.asarray(x).dtype),
+    "shift_left": lambda x, y: _shifted(x, y, np.left_shift),
+    "shift_right": lambda x, y: _shifted(x, y, np.right_shift),
     "sub": np.subtract,
     "xor": np.logical_xor,
 }

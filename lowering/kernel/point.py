@@ -22,6 +22,7 @@ from mlirfuse.lowering.kernel import (
     reduction_rules,  # noqa: F401
     sampling_rules,  # noqa: F401
     scalar,
+    scatter_rules,  # noqa: F401
     sorting,  # noqa: F401
 )
 from mlirfuse.lowering.kernel.builder import Builder, compute_type, memory_type

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlirfuse.dialect.indexing import as_expr, maximum, minimum
+from mlirfuse.dialect.indexing import Condition, as_expr, linearize, maximum, minimum
 from mlirfuse.dialect.reduction import WindowOp
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import compute_type
@@ -12,6 +12,7 @@ from mlirfuse.lowering.kernel.site import Site, lane_by_lane, rule
 from mlirfuse.mlir import arith, ir
 
 Value = Any
+_SIGNED_LESS = 2
 
 
 @rule("conv")
@@ -87,6 +88,8 @@ def _arg_reduce(site: Site) -> Value:
 def _window(site: Site) -> Value:
     node = site.node
     kind, dtype = node.attrs["kind"], node.inputs[0].dtype
+    if kind == "argmax":
+        return _first_maximum(site)
     counts = WindowOp.counts(node)
     uneven = kind == "mean" and any(len(set(c)) > 1 for c in counts)
     wide = site.carried_type()
@@ -105,6 +108,30 @@ def _window(site: Site) -> Value:
             count *= c[0]
         return _divided(site, total, max(1, count), dtype)
     return scalar.div(total, site.evaluator.unify(total, _window_count(site))[1])
+
+
+def _first_maximum(site: Site) -> Value:
+    """The position of the window's first maximum: carried are the best value and its position, -1 before any."""
+    if site.evaluator.lane is not None:
+        return lane_by_lane(site)
+    node, i64 = site.node, ir.IntegerType.get_signless(64)
+    x, axes = node.inputs[0], node.attrs["axes"]
+    start = site.builder.constant(scalar.identity_of("max", x.dtype), compute_type(x.dtype))
+
+    def step(at: Site, carried: list[Value]) -> list[Value]:
+        builder, access = at.builder, at.indexing.operands[0]
+        place = linearize([at.resolve(access.index[axis]) for axis in axes], [x.dims[axis] for axis in axes])
+        position = arith.IndexCastOp(i64, builder.index(place)).result
+        value = at.operand(0)
+        none = arith.CmpIOp(_SIGNED_LESS, carried[1], builder.constant(0, i64)).result
+        wins = arith.OrIOp(scalar.binary(builder, "greater", value, carried[0], x.dtype), none).result
+        inside = builder.all_of([c for c in (Condition(at.resolve(c.value), c.lo, c.hi) for c in access.conditions)
+                                 if not c.always])  # fmt: skip
+        wins = wins if inside is None else arith.AndIOp(wins, inside).result
+        return [scalar.select(wins, value, carried[0]), scalar.select(wins, position, carried[1])]
+
+    found = site.reduce([start, site.builder.constant(-1, i64)], step)[1]
+    return arith.MaxSIOp(found, site.builder.constant(0, i64)).result
 
 
 def _window_count(site: Site) -> Value:

@@ -229,6 +229,13 @@ def binary(builder: Builder, kind: str, x: Value, y: Value, dtype: str) -> Value
             return arith.RemUIOp(x, y).result if unsigned else _floored_remainder(builder, x, y)
         case "pow":
             return _integer_power(builder, x, y, dtype)
+        case "shift_left" | "shift_right":
+            width = builder.constant(_bits(x.type), x.type)
+            inside = arith.CmpIOp(6, y, width).result  # unsigned: negative distances are outside too
+            if kind == "shift_right" and not unsigned:  # the sign is what is left
+                return arith.ShRSIOp(x, select(inside, y, builder.constant(_bits(x.type) - 1, x.type))).result
+            shift = arith.ShLIOp if kind == "shift_left" else arith.ShRUIOp
+            return select(inside, shift(x, select(inside, y, zero)).result, zero)
         case "prelu":
             return select(arith.CmpIOp(2, x, zero).result, arith.MulIOp(x, y).result, x)
         case "div" | "fmod":  # ONNX leaves division by zero undefined; keep it from trapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlirfuse.dialect.indexing import Expr, Var
+from mlirfuse.dialect.indexing import Condition, Expr, Var
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import Builder
 from mlirfuse.lowering.kernel.site import Site, lane_by_lane, rule
@@ -79,6 +79,41 @@ def comparator(builder: Builder, number: Value, half: Value, distance: Value) ->
     straight = arith.AddIOp(offset, distance).result
     first = arith.CmpIOp(_EQUAL, half, distance).result
     return low, arith.AddIOp(base, scalar.select(first, mirrored, straight)).result
+
+
+@rule("sort")
+def _sort(site: Site) -> Value:
+    """One position by counting, for groups without a network: the element that as many come before as its rank."""
+    if site.evaluator.lane is not None:
+        return lane_by_lane(site)
+    builder, a, x = site.builder, site.node.attrs, site.node.inputs[0]
+    access, axis = site.indexing.operands[0], a["axis"]
+    rank = builder.index(site.resolve(site.indexing.out[axis]) % a["keep"])
+    i64 = ir.IntegerType.get_signless(64)
+
+    def pair(at: Site) -> tuple[Value, Value, Value | None]:
+        """Key and position of an element of the run, and whether the run has it."""
+        conditions = [Condition(at.resolve(c.value), c.lo, c.hi) for c in access.conditions]
+        there = at.builder.all_of([c for c in conditions if not c.always])
+        position = arith.IndexCastOp(i64, at.builder.index(at.resolve(access.index[axis]))).result
+        return sort_key(at.builder, at.operand(0), x.dtype, bool(a["largest"])), position, there
+
+    def candidate(at: Site, carried: list[Value]) -> list[Value]:
+        key, position, there = pair(at)
+
+        def count(other: Site, so_far: list[Value]) -> list[Value]:
+            *rival, present = pair(other)
+            before = comes_first((rival[0], rival[1]), (key, position))
+            before = before if present is None else arith.AndIOp(before, present).result
+            more = arith.AddIOp(so_far[0], other.builder.index_constant(1)).result
+            return [scalar.select(before, more, so_far[0])]
+
+        before = site.reduce([at.builder.index_constant(0)], count)[0]
+        chosen = arith.CmpIOp(_EQUAL, before, rank).result
+        chosen = chosen if there is None else arith.AndIOp(chosen, there).result
+        return [scalar.select(chosen, position, carried[0])]
+
+    return site.reduce([builder.constant(0, i64)], candidate)[0]
 
 
 @rule("merge")

@@ -225,9 +225,8 @@ class _Writer:
             "values": to_attribute(json.dumps(described)),
             **segment_sizes([ir.Type.parse(t) for t in types]),
         }
-        attributes |= {
-            k: op.attributes[k] for k in ("operand_slots", "result_slots", "onnx_nodes") if k in op.attributes
-        }
+        further = ("operand_slots", "result_slots", "onnx_nodes", "domains")
+        attributes |= {k: op.attributes[k] for k in further if k in op.attributes}
         self.lines.append(
             f'"fusion.host_call"({", ".join(values)}) {ir.DictAttr.get(attributes)} : ({", ".join(types)}) -> ()'
         )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,14 @@ class _Reader:
         return {
             "op": "host",
             "node": attribute_value(op, "node"),
-            "opset": attribute_value(op, "opset"),
+            "opset": {"": attribute_value(op, "opset"), **dict(_domains(op))},
             "inputs": refs[: len(refs) - outputs],
             "outputs": refs[len(refs) - outputs :],
         }
+
+
+def _domains(op: Any) -> Iterator[tuple[str, int]]:
+    """The versions of the domains besides ONNX's own that a host node's operators are of."""
+    for entry in attribute_value(op, "domains", ()):
+        domain, _, version = entry.rpartition("=")
+        yield domain, int(version)

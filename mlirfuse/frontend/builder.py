@@ -192,6 +192,14 @@ class OpBuilder:
         return self.op("reduce", [x], kind=kind, axes=tuple(sorted(axes)), keepdims=bool(keepdims))
 
     def contract(self, equation: str, a: Tensor, b: Tensor) -> Tensor:
+        """A sum of products over named dimensions; over none it is zero."""
+        operands, _, result = equation.partition("->")
+        sizes: dict[str, int] = {}
+        for letters, tensor in zip(operands.split(","), (a, b), strict=True):
+            for letter, size in zip(letters, tensor.dims, strict=True):
+                sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
+        if not math.prod(sizes.values()):  # a sum over nothing
+            return self.constant(np.zeros([sizes[letter] for letter in result]), a.dtype)
         return self.op("contract", [a, b], equation=equation)
 
     def gather(self, x: Tensor, indices: Tensor, axis: int) -> Tensor:

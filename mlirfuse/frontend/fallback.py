@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper, shape_inference
 
 from mlirfuse.dialect import TensorType
 from mlirfuse.dialect.node import REPRESENTABLE
-from mlirfuse.frontend.host_node import encode_node, graph_node, oldest_opset, operand_names
+from mlirfuse.frontend.host_node import encode_node, graph_node, oldest_opset, operand_names, other_domains
 from mlirfuse.frontend.source import INLINE_BYTES
 from mlirfuse.frontend.tensor import Tensor, known
 
@@ -129,4 +129,6 @@ def encoded(island: Island, name: str, outputs: Sequence[str]) -> tuple[dict[str
         "opset": oldest_opset(island.nodes, island.opsets.get("", 1)),
         "operand_slots": tuple(i for i, given in enumerate(node.input) if given),
     }
+    if domains := other_domains(island.nodes):
+        attrs["domains"] = tuple(f"{domain}={island.opsets.get(domain, 1)}" for domain in domains)
     return attrs, [leaves[operand] for operand in operand_names(node)]

@@ -270,7 +270,13 @@ class GraphImporter:
         attrs, operands = encoded(island, node.name, outputs)
         values = [self.builder.value(operand, dense=True) for operand in operands]
         names = tuple(dict.fromkeys(n.name for n in island.nodes))
-        made = build("fallback", values, attrs, result=types, onnx_nodes=names, loc=ir.Location.name(node.name))
+        try:
+            made = build("fallback", values, attrs, result=types, onnx_nodes=names, loc=ir.Location.name(node.name))
+        except ValueError as error:
+            raise UnsupportedOp(
+                f"{self.model.name}: the node '{node.name}' ({node.op_type}) would run on the host, but {error}; give "
+                "neighbouring inputs or outputs one type, or split the node."
+            ) from error
         self.builder.emitted.append(made[0].owner)
         return {name: Tensor(kind, value=value) for name, kind, value in zip(outputs, types, made, strict=True)}
 

@@ -18,7 +18,8 @@ from onnx import helper
 
 from mlirfuse.frontend.node_order import captured_names
 
-__all__ = ["decode_node", "encode_node", "graph_node", "oldest_opset", "operand_names", "run_host_node"]
+__all__ = ["decode_node", "encode_node", "graph_node", "oldest_opset", "operand_names", "other_domains",
+           "run_host_node"]  # fmt: skip
 
 
 def encode_node(node: onnx.NodeProto) -> str:
@@ -48,8 +49,10 @@ def graph_node(graph: onnx.GraphProto, name: str, condition: str) -> onnx.NodePr
     return helper.make_node("If", [condition], outputs, name, then_branch=inner, else_branch=inner)
 
 
-def model_of_node(node: onnx.NodeProto, opset: int, inputs: Mapping[str, onnx.TypeProto]) -> onnx.ModelProto:
-    """A model of one fall-back node; `inputs` are the types of its operands.
+def model_of_node(
+    node: onnx.NodeProto, opset: int, inputs: Mapping[str, onnx.TypeProto], domains: Sequence[str] = ()
+) -> onnx.ModelProto:
+    """A model of one fall-back node; `inputs` are the types of its operands, `domains` as in the attribute.
 
     It is stamped with the oldest opset in which its operators mean the same: runtimes refuse newer stamps than theirs.
     """
@@ -57,15 +60,8 @@ def model_of_node(node: onnx.NodeProto, opset: int, inputs: Mapping[str, onnx.Ty
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     graph = helper.make_graph([node], "fallback", values, outputs)
     imports = {"": oldest_opset([node], opset)}
-    if node.domain not in ("", "ai.onnx"):
-        imports[node.domain] = max(
-            (
-                s.since_version
-                for s in onnx.defs.get_all_schemas_with_history()
-                if (s.name, s.domain) == (node.op_type, node.domain)
-            ),
-            default=1,
-        )
+    imports |= dict.fromkeys(other_domains([node]), 1)
+    imports |= {domain: int(version) for domain, _, version in (d.rpartition("=") for d in domains)}
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid(d, v) for d, v in imports.items()])
     model.ir_version = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     return model
@@ -83,7 +79,19 @@ def oldest_opset(nodes: Sequence[onnx.NodeProto], opset: int) -> int:
     return min(oldest, opset)
 
 
-def run_host_node(node: onnx.NodeProto, opset: int, arrays: Sequence[Any]) -> list[Any]:
+def other_domains(nodes: Sequence[onnx.NodeProto]) -> list[str]:
+    """The domains besides ONNX's own of `nodes` and the nodes of their sub-graphs, each once."""
+    found: dict[str, None] = {}
+    for node in nodes:
+        if node.domain not in ("", "ai.onnx"):
+            found[node.domain] = None
+        for attribute in node.attribute:
+            for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                found.update(dict.fromkeys(other_domains(graph.node)))
+    return list(found)
+
+
+def run_host_node(node: onnx.NodeProto, opset: int, arrays: Sequence[Any], domains: Sequence[str] = ()) -> list[Any]:
     """Run a fall-back node on the arrays of its operands; its non-empty outputs, in order.
 
     Through ONNX Runtime where it is installed and knows the node, else through onnx's reference evaluator.
@@ -93,7 +101,7 @@ def run_host_node(node: onnx.NodeProto, opset: int, arrays: Sequence[Any]) -> li
         name: helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in given.items()
     }
-    model = model_of_node(node, opset, types)
+    model = model_of_node(node, opset, types, domains)
     session = _runtime_session(model.SerializeToString(deterministic=True))
     if session is not None:
         try:

@@ -89,5 +89,7 @@ def run_op(operation: Any, operands: list[Any], store: WeightStore) -> list[Any]
             return [np.broadcast_to(np.asarray(attribute_value(operation, "value")).astype(result.dtype), result.dims)]
         case "fusion.fallback":
             node = decode_node(attribute_value(operation, "node"))
-            return run_host_node(node, attribute_value(operation, "opset"), operands)
+            return run_host_node(
+                node, attribute_value(operation, "opset"), operands, attribute_value(operation, "domains", ())
+            )
     return [semantics(operation.name).reference(node_of(operation), *operands)]

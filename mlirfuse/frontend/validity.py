@@ -15,6 +15,12 @@ def check_skeleton(name: str, model: onnx.ModelProto) -> None:
         raise InvalidModel(
             f"{name} has no outputs, so there is nothing to compute; the file is truncated or not an inference graph."
         )
+    names = [output.name for output in model.graph.output]
+    if twice := next((output for output in names if names.count(output) > 1), None):
+        raise InvalidModel(
+            f"{name} lists the output '{twice}' {names.count(twice)} times, but outputs are told apart by their names; "
+            "list it once, or give the others names of their own through Identity nodes."
+        )
     if not model.opset_import:
         raise InvalidModel(
             f"{name} does not say which opset it uses (no opset_import); export it again with a current exporter."

@@ -446,10 +446,10 @@ def _window(d: _Drawing, v: int) -> int:
         if extent % s and d.chance(3) and (size * s) < t.dims[axis] + lo:  # ceil_mode: it begins inside
             size += 1
         sizes.append(size)
-    kind = d.one_of(["max", "sum", "mean"])
+    kind = d.one_of(["max", "sum", "mean", *(["argmax"] if v in d.exact else [])])
     if not d.floating(v) and kind == "mean":
         raise Unsuitable
-    if kind == "max" and not _windows_touch(t, axes, kernel, strides, dilations, low, sizes):
+    if kind in ("max", "argmax") and not _windows_touch(t, axes, kernel, strides, dilations, low, sizes):
         raise Unsuitable
     return d.op(
         "window",
@@ -462,7 +462,7 @@ def _window(d: _Drawing, v: int) -> int:
         pads=(*low, *high),
         sizes=tuple(sizes),
         count_include_pad=d.chance(2),
-        exact=kind == "max" or not d.floating(v),
+        exact=kind in ("max", "argmax") or not d.floating(v),
         work=math.prod(kernel),
     )
 
@@ -548,7 +548,34 @@ def _row(d: _Drawing, v: int) -> int:
     return d.op("normalize", v, axes=axes, epsilon=1e-3, work=work)
 
 
-ANCHORS = (_reduce, _window, _conv, _conv, _contract, _contract, _row)
+def _sort(d: _Drawing, v: int) -> int:
+    t = d.type(v)
+    if v not in d.exact or not t.rank:
+        raise Unsuitable
+    axis = d.integer(0, t.rank - 1)
+    run = d.integer(1, 20)
+    keep = d.integer(1, run)
+    return d.op(
+        "sort", v, axis=axis, run=run, keep=keep, largest=d.chance(2), exact=True, work=min(run, t.dims[axis]) ** 2
+    )
+
+
+def _scatter(d: _Drawing, v: int) -> int:
+    t = d.type(v)
+    if not t.rank or t.dtype == "bool":
+        raise Unsuitable
+    axis = d.integer(0, t.rank - 1)
+    dims = tuple(d.integer(1, 5 if a == axis else size) for a, size in enumerate(t.dims))
+    updates = d.input(dims, t.dtype, free_layout=False)
+    chosen = tuple(size if a == axis or d.chance(2) else 1 for a, size in enumerate(dims))
+    places = np.random.default_rng(math.prod(dims)).integers(-1, t.dims[axis] + 1, chosen)
+    indices = d.input(chosen, "int64", free_layout=False, array=places)
+    kind = d.one_of(["replace", "sum", "max", "min"])
+    exact = not d.floating(v) or kind != "sum"
+    return d.op("scatter", v, indices, updates, axis=axis, kind=kind, exact=exact, work=dims[axis])
+
+
+ANCHORS = (_reduce, _window, _conv, _conv, _contract, _contract, _row, _sort, _scatter)
 MOVEMENT = (_reshape, _transpose, _slice, _concat, _pad, _expand, _gather)
 POINTWISE = (_unary, _unary, _binary, _binary, _binary, _select, _cast)
 FOLLOWING = (*POINTWISE, *POINTWISE, _reshape, _transpose)  # what planned groups have after an anchor

@@ -4,7 +4,7 @@ import numpy as np
 
 from mlirfuse.frontend.builder import OpBuilder
 from mlirfuse.frontend.node_call import NodeCall
-from mlirfuse.frontend.registry import NoRule, importer
+from mlirfuse.frontend.registry import InvalidNode, importer
 from mlirfuse.frontend.rules.pooling import power
 from mlirfuse.frontend.tensor import Tensor
 
@@ -66,17 +66,11 @@ def bitwise_not(b: OpBuilder, node: NodeCall) -> Tensor:
 
 @importer("BitShift")
 def bit_shift(b: OpBuilder, node: NodeCall) -> Tensor:
-    """Multiplication or division by a power of two, where the distance is known."""
-    x, distance = node.input(0), node.array(1, "distance")
-    width = 8 * np.dtype(x.dtype).itemsize
-    if distance is None or ((distance < 0) | (distance >= width)).any():
-        raise NoRule("shifts by a negative distance, or by at least the width of its type")
-    factor = b.constant(np.left_shift(np.ones_like(distance), distance).astype(x.dtype))
-    if node.attr("direction") == "LEFT":
-        return b.binary("mul", x, factor)
-    if np.iinfo(x.dtype).min < 0:  # an arithmetic shift rounds down, a division towards zero
-        x = b.binary("sub", x, b.binary("mod", x, factor))
-    return b.binary("div", x, factor)
+    """By a distance of the same type; by its width or more, nothing but a sign is left."""
+    x, direction = node.input(0), node.attr("direction")
+    if direction not in ("LEFT", "RIGHT"):
+        raise InvalidNode(f"has direction '{direction}', which is neither LEFT nor RIGHT")
+    return b.binary("shift_left" if direction == "LEFT" else "shift_right", x, node.input(1))
 
 
 @importer("Where")

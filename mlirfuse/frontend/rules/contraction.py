@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mlirfuse.frontend.builder import OpBuilder
 from mlirfuse.frontend.node_call import NodeCall
-from mlirfuse.frontend.registry import InvalidNode, NoRule, importer
+from mlirfuse.frontend.registry import InvalidNode, importer
 from mlirfuse.frontend.tensor import Tensor
 
 __all__: list[str] = []
@@ -55,8 +55,7 @@ def einsum(b: OpBuilder, node: NodeCall) -> Tensor:
     """Operands are contracted from left to right; one operand alone is reduced and transposed."""
     operands = node.given()
     terms, out = parse_equation(node.attr("equation", ""), [t.rank for t in operands])
-    if any(len(set(term)) != len(term) for term in terms):
-        raise NoRule("takes a diagonal (a letter twice in one operand)")
+    operands, terms = map(list, zip(*(_diagonal(b, x, t) for x, t in zip(operands, terms, strict=True)), strict=True))
     if len(operands) == 1:
         return _one_operand(b, operands[0], terms[0], out)
     x, have = operands[0], terms[0]
@@ -67,6 +66,21 @@ def einsum(b: OpBuilder, node: NodeCall) -> Tensor:
         )
         x, have = b.contract(f"{have},{terms[index]}->{keep}", x, operands[index]), keep
     return x
+
+
+def _diagonal(b: OpBuilder, x: Tensor, term: str) -> tuple[Tensor, str]:
+    """The operand with every letter once: where one is twice, the elements whose two indices are equal."""
+    twice = next((c for c in term if term.count(c) > 1), None)
+    if twice is None:
+        return x, term
+    first, second = (i for i, _ in zip((i for i, c in enumerate(term) if c == twice), range(2), strict=False))
+    size = x.dims[first]
+    if x.dims[second] != size:
+        raise InvalidNode(f"takes the diagonal '{term}' of {x.type}, whose extents differ")
+    rest = [i for i in range(x.rank) if i not in (first, second)]
+    flat = b.reshape(b.transpose(x, (*rest, first, second)), (*(x.dims[i] for i in rest), size * size))
+    starts, sizes, steps = [0] * flat.rank, [*flat.dims[:-1], size], [1] * (flat.rank - 1) + [size + 1]
+    return _diagonal(b, b.slice(flat, starts, sizes, steps), "".join(term[i] for i in rest) + twice)
 
 
 def _one_operand(b: OpBuilder, x: Tensor, term: str, out: str) -> Tensor:

@@ -13,6 +13,9 @@ from mlirfuse.frontend.tensor import Tensor
 __all__ = ["along_axis"]
 
 TABLE_LIMIT = 1 << 22  # elements of a constant index table that a rule may make
+SEARCH_LIMIT = 1 << 31  # comparisons that a scatter may cost
+# How ONNX calls what happens to an element and its update, and how the scatter op does.
+COMBINATIONS = {"none": "replace", "add": "sum", "mul": "prod", "max": "max", "min": "min"}
 
 
 @importer("Gather")
@@ -33,7 +36,9 @@ def gather(b: OpBuilder, node: NodeCall) -> Tensor:
 
 
 def wrapped(b: OpBuilder, indices: Tensor, size: int) -> Tensor:
-    """Indices counted from the front, as int64."""
+    """Indices counted from the front, as int64; InvalidNode if one that is known lies outside."""
+    if indices.known and ((indices.array < -size) | (indices.array >= size)).any():
+        raise InvalidNode(f"has an index outside an axis of {size} elements")
     indices = b.cast(indices, "int64")
     return b.select(b.binary("less", indices, 0), b.binary("add", indices, size), indices)
 
@@ -44,6 +49,7 @@ def gather_elements(b: OpBuilder, node: NodeCall) -> Tensor:
     x, indices = node.input(0), node.input(1)
     axis = node.axis(0, x.rank)
     if x.known and indices.known:
+        wrapped(b, indices, x.dims[axis])
         return b.constant(np.take_along_axis(x.array, _front(indices.array, x.dims[axis]), axis)[_cut(indices, axis)])
     return along_axis(b, x, wrapped(b, indices, x.dims[axis]), axis)
 
@@ -104,21 +110,46 @@ def linear_index(b: OpBuilder, indices: Tensor, sizes: tuple[int, ...]) -> Tenso
 
 @importer("ScatterND", "ScatterElements", "Scatter")
 def scatter(b: OpBuilder, node: NodeCall) -> Tensor:
-    """With known indices: a gather from x and the updates end to end, by a constant table of where to look."""
-    x, updates = node.input(0), node.input(2)
-    indices = node.array(1, "indices")
-    assert indices is not None
-    if node.attr("reduction", "none") not in ("none", ""):
-        raise NoRule(f"combines elements by '{node.attr('reduction')}'")
-    if x.type.size > TABLE_LIMIT:
-        raise NoRule(f"has {x.type.size} elements, more than a table should hold")
+    """With known indices a gather by a constant table, else the scatter op along one axis."""
+    x, indices, updates = (node.input(i) for i in range(3))
+    reduction = node.attr("reduction", "none") or "none"
+    if reduction not in COMBINATIONS:
+        raise InvalidNode(f"has the unknown reduction '{reduction}'")
+    if indices.known and reduction == "none" and x.type.size <= TABLE_LIMIT:
+        return _scattered_by_table(b, node, x, indices, updates)
+    if node.op_type == "ScatterND":
+        depth = indices.dims[-1]
+        chosen, rest = x.dims[:depth], x.dims[depth:]
+        count, inner = math.prod(indices.dims[:-1]), math.prod(rest)
+        if updates.dims != (*indices.dims[:-1], *rest):
+            raise InvalidNode(f"puts {updates.type} at {indices.type} of {x.type}")
+        places = b.reshape(linear_index(b, indices, chosen), (count, 1))
+        flat = b.reshape(x, (math.prod(chosen), inner)), b.reshape(updates, (count, inner))
+        return b.reshape(_scattered(b, flat[0], places, flat[1], 0, reduction), x.dims)
+    axis = node.axis(0, x.rank)
+    return _scattered(b, x, wrapped(b, indices, x.dims[axis]), updates, axis, reduction)
+
+
+def _scattered(b: OpBuilder, x: Tensor, places: Tensor, updates: Tensor, axis: int, reduction: str) -> Tensor:
+    if not updates.type.size:
+        return x
+    if x.type.size * updates.dims[axis] > SEARCH_LIMIT:
+        raise NoRule(f"would look for {x.type.size} elements among {updates.dims[axis]} indices each")
+    return b.op("scatter", [x, places, updates], axis=axis, kind=COMBINATIONS[reduction])
+
+
+def _scattered_by_table(b: OpBuilder, node: NodeCall, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    """A gather from x and the updates end to end, by a constant table of where to look."""
     table = np.arange(x.type.size).reshape(x.dims)
     fresh = x.type.size + np.arange(updates.type.size).reshape(updates.dims)
     if node.op_type == "ScatterND":
-        table[tuple(np.moveaxis(indices, -1, 0))] = fresh
+        for k, size in enumerate(x.dims[: indices.dims[-1]]):
+            wrapped(b, b.constant(indices.array[..., k]), size)
+        table[tuple(np.moveaxis(indices.array, -1, 0))] = fresh
     else:
         axis = node.axis(0, x.rank)
-        np.put_along_axis(table[_outside(indices, axis)], _front(indices, x.dims[axis]), fresh, axis)
+        wrapped(b, indices, x.dims[axis])
+        np.put_along_axis(table[_outside(indices.array, axis)], _front(indices.array, x.dims[axis]), fresh, axis)
     both = b.concat([b.reshape(x, (x.type.size,)), b.reshape(updates, (updates.type.size,))], 0)
     return b.gather(both, b.constant(table, "int64"), 0)
 

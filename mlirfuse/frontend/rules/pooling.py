@@ -1,5 +1,9 @@
 """Max, average and Lp pooling, sliding and global, of any rank; LRN's window over channels lies in normalization."""
 
+import math
+
+import numpy as np
+
 from mlirfuse.frontend.builder import OpBuilder
 from mlirfuse.frontend.node_call import NodeCall
 from mlirfuse.frontend.registry import InvalidNode, NoRule, importer
@@ -29,11 +33,65 @@ def pool(b: OpBuilder, node: NodeCall, x: Tensor, kind: str, *, count_include_pa
 
 
 @importer("MaxPool")
-def max_pool(b: OpBuilder, node: NodeCall) -> Tensor:
-    """MaxPool without its indices."""
-    if len(node.used) > 1 and node.used[1]:
-        raise NoRule("its second output, the indices of the maxima, has no rule")
-    return pool(b, node, node.input(), "max")
+def max_pool(b: OpBuilder, node: NodeCall) -> Tensor | tuple[Tensor, Tensor]:
+    """The maxima, and where they lie if that is asked for."""
+    x = node.input()
+    largest = pool(b, node, x, "max")
+    if len(node.used) < 2 or not node.used[1]:
+        return largest
+    place, plane = pool(b, node, x, "argmax"), x.dims[2:]
+    if node.attr("storage_order", 0):  # the first spatial axis is the innermost
+        strides = [math.prod(plane[:i]) for i in range(len(plane))]
+        place = _restrided(b, place, plane, strides)
+    return largest, b.binary("add", place, b.constant(plane_starts(x), "int64"))
+
+
+def _restrided(b: OpBuilder, place: Tensor, plane: tuple[int, ...], strides: list[int]) -> Tensor:
+    """A row-major position in `plane` under other strides."""
+    total: Tensor | None = None
+    for i, size in enumerate(plane):
+        part = b.binary("mod", b.binary("div", place, math.prod(plane[i + 1 :])), size)
+        part = b.binary("mul", part, strides[i])
+        total = part if total is None else b.binary("add", total, part)
+    assert total is not None
+    return total
+
+
+def plane_starts(x: Tensor) -> np.ndarray:
+    """Where each plane of [N, C, *spatial] begins, in [N, C, 1, ...]."""
+    n, c, *spatial = x.dims
+    return (np.arange(n * c) * math.prod(spatial)).reshape(n, c, *(1 for _ in spatial))
+
+
+@importer("MaxUnpool")
+def max_unpool(b: OpBuilder, node: NodeCall) -> Tensor:
+    """Zeros, with each element at its index, where windows do not overlap: an element's place is in its own window."""
+    x, indices = node.input(0), node.input(1)
+    kernel = tuple(node.attr("kernel_shape", ()))
+    rank = x.rank - 2
+    if rank < 1 or len(kernel) != rank or indices.dims != x.dims:
+        raise InvalidNode(f"has a kernel {kernel} and indices {indices.type} for {x.type}")
+    strides = tuple(node.attr("strides", (1,) * rank))
+    pads = tuple(node.attr("pads", (0,) * 2 * rank))
+    if strides != kernel or any(pads):
+        raise NoRule(f"has windows {kernel} at strides {strides} with pads {pads}, which overlap or lie apart")
+    plane = tuple(d * s for d, s in zip(x.dims[2:], strides, strict=True))
+    whole = (*x.dims[:2], *plane)
+
+    def spread(t: Tensor) -> Tensor:
+        """Every element over its window."""
+        apart = [f for d in t.dims[2:] for f in (d, 1)]
+        window = [f for d, s in zip(t.dims[2:], strides, strict=True) for f in (d, s)]
+        return b.reshape(b.expand(b.reshape(t, (*t.dims[:2], *apart)), (*t.dims[:2], *window)), whole)
+
+    starts = np.arange(math.prod(x.dims[:2])).reshape(*x.dims[:2], *(1,) * rank) * math.prod(plane)
+    local = b.binary("sub", indices, b.constant(starts, "int64"))
+    here = b.binary("equal", spread(local), b.constant(np.arange(math.prod(plane)).reshape(1, 1, *plane), "int64"))
+    y = b.select(here, spread(x), b.constant(0, x.dtype))
+    wanted = node.array(2, "output_shape")
+    if wanted is None:
+        return y
+    return b.pad(y, [0] * y.rank, [int(w) - d for w, d in zip(wanted, y.dims, strict=True)])
 
 
 @importer("AveragePool")

@@ -25,7 +25,8 @@ REDUCTIONS = {
 }
 # The result over no elements at all.
 IDENTITY = {"max": -math.inf, "mean": math.nan, "min": math.inf, "prod": 1.0, "sum": 0.0}
-CUMULATIVE_LIMIT = 1024  # a running sum is a product with a triangular matrix up to this length
+CUMULATIVE_LIMIT = 1024  # a running sum is a product with a triangular matrix up to this length,
+CUMULATIVE_BLOCK = 256  # and one of products of this length beyond
 
 
 def reduced_axes(node: NodeCall, x: Tensor) -> tuple[int, ...]:
@@ -110,15 +111,30 @@ def positions(b: OpBuilder, size: int, axis: int, rank: int) -> Tensor:
 
 @importer("CumSum")
 def cumulative_sum(b: OpBuilder, node: NodeCall) -> Tensor:
-    """A contraction with a triangle of ones."""
+    """A contraction with a triangle of ones; a long axis in blocks, which begin with the sum of those before."""
     x, axis = node.input(), node.array(1, "axis")
     where = node.checked_axis(int(np.asarray(axis).reshape(-1)[0]), x.rank, x.rank)
-    size = x.dims[where]
-    if size > CUMULATIVE_LIMIT:
-        raise NoRule(f"runs over {size} elements; up to {CUMULATIVE_LIMIT} there is a matrix for it")
-    ones = np.ones((size, size))
-    offset = 1 if node.attr("exclusive", 0) else 0
-    triangle = np.tril(ones, -offset) if node.attr("reverse", 0) else np.triu(ones, offset)
-    letters = "abcdefgh"[: x.rank]
-    summed = letters[where]
+    return running_sum(b, x, where, bool(node.attr("exclusive", 0)), bool(node.attr("reverse", 0)))
+
+
+def running_sum(b: OpBuilder, x: Tensor, axis: int, exclusive: bool, reverse: bool) -> Tensor:
+    """The sum of all elements before each along `axis` (behind it, in reverse), itself included unless `exclusive`."""
+    size = x.dims[axis]
+    if size <= CUMULATIVE_LIMIT:
+        return _triangle_product(b, x, axis, exclusive, reverse)
+    blocks = -(-size // CUMULATIVE_BLOCK)
+    high = [blocks * CUMULATIVE_BLOCK - size if i == axis else 0 for i in range(x.rank)]
+    padded = b.pad(x, [0] * x.rank, high)
+    cut = b.reshape(padded, (*x.dims[:axis], blocks, CUMULATIVE_BLOCK, *x.dims[axis + 1 :]))
+    within = _triangle_product(b, cut, axis + 1, exclusive, reverse)
+    before = running_sum(b, b.reduce("sum", cut, [axis + 1]), axis, True, reverse)
+    whole = b.reshape(b.binary("add", within, before), padded.dims)
+    return b.slice(whole, [0] * x.rank, x.dims)
+
+
+def _triangle_product(b: OpBuilder, x: Tensor, axis: int, exclusive: bool, reverse: bool) -> Tensor:
+    ones, offset = np.ones((x.dims[axis], x.dims[axis])), int(exclusive)
+    triangle = np.tril(ones, -offset) if reverse else np.triu(ones, offset)
+    letters = "abcdefghijkl"[: x.rank]
+    summed = letters[axis]
     return b.contract(f"{letters},{summed}z->{letters.replace(summed, 'z')}", x, b.constant(triangle, x.dtype))

@@ -80,10 +80,38 @@ def _window(node: Node, rows: list[Any], place: tuple[int, ...]) -> Any:
     values = [float(value) for [(_, value)] in rows]
     if node.attrs["kind"] == "max":
         return max(values)
+    if node.attrs["kind"] == "argmax":
+        return _position_of_maximum(node, place, [inside for [(inside, _)] in rows], values)
     if node.attrs["kind"] == "sum":
         return sum(values)
     counts = semantics("window").counts(node)
     return sum(values) / max(math.prod(c[place[axis]] for c, axis in zip(counts, node.attrs["axes"], strict=True)), 1)
+
+
+def _position_of_maximum(node: Node, place: tuple[int, ...], inside: list[bool], values: list[float]) -> int:
+    axes, indexing = node.attrs["axes"], semantics("window").indexing(node)
+    found = []
+    for inner, here, value in zip(
+        itertools.product(*(range(s) for s in indexing.reduction_sizes)), inside, values, strict=True
+    ):
+        point = dict(_bound(indexing.out, place)) | dict(_bound(indexing.reduction, inner))
+        index = [indexing.operands[0].index[axis].evaluate(point) for axis in axes]
+        position = 0
+        for axis, i in zip(axes, index, strict=True):
+            position = position * node.inputs[0].dims[axis] + i
+        if here:
+            found.append((-value, position))
+    return min(found)[1] if found else 0
+
+
+def _scatter(node: Node, rows: list[Any], place: tuple[int, ...]) -> float:
+    """The element, with every update whose index is its place."""
+    fold = {"replace": lambda a, b: b, "sum": lambda a, b: a + b, "prod": lambda a, b: a * b, "max": max, "min": min}
+    value = rows[0][0][1]
+    for _, (_, index), (_, update) in rows:
+        if index == place[node.attrs["axis"]]:
+            value = fold[node.attrs["kind"]](value, update)
+    return value
 
 
 def _row(node: Node, rows: list[Any], place: tuple[int, ...]) -> Any:
@@ -156,6 +184,7 @@ COMBINE: dict[str, Callable[[Node, list[Any], tuple[int, ...]], Any]] = {
     "reduce": _reduce,
     "reshape": lambda node, rows, place: _only(node, rows, place)[0],
     "roi_align": _roi_align,
+    "scatter": _scatter,
     "select": _elementwise,
     "slice": lambda node, rows, place: _only(node, rows, place)[0],
     "softmax": _row,
@@ -193,7 +222,7 @@ def binary(rng: Any) -> Case:
     operands = [floats(rng, broadcastable(rng, dims)), floats(rng, dims)]
     if kind in ("and", "or", "xor"):
         operands = [x > 0 for x in operands]
-    elif kind.startswith("bit_"):
+    elif kind.startswith(("bit_", "shift_")):
         operands = [(x * 10).astype(np.int32) for x in operands]
     return "binary", {"kind": kind}, operands
 
@@ -264,7 +293,7 @@ def window(rng: Any) -> Case:
         free = x.shape[axis] + pads[i] + pads[n + i] - (kernel[i] - 1) * dilations[i] - 1
         sizes.append(max(1, free // strides[i] + 1 + int(rng.integers(2))))  # sometimes past the end, as ceil_mode
     attrs = {
-        "kind": str(rng.choice(["max", "sum", "mean"])),
+        "kind": str(rng.choice(["max", "sum", "mean", "argmax"])),
         "axes": axes,
         "kernel": kernel,
         "strides": strides,
@@ -353,6 +382,16 @@ def merge(rng: Any) -> Case:
     return "merge", {**attrs, "run": attrs["keep"], "keep": longer}, [x, order]
 
 
+def scatter(rng: Any) -> Case:
+    x = floats(rng, shape(rng))
+    axis = int(rng.integers(x.ndim))
+    updates = tuple(int(rng.integers(1, 6 if a == axis else d + 1)) for a, d in enumerate(x.shape))
+    chosen = tuple(1 if a != axis and rng.random() < 0.3 else d for a, d in enumerate(updates))
+    kind = str(rng.choice(["replace", "sum", "prod", "max", "min"]))
+    indices = rng.integers(-1, x.shape[axis] + 1, chosen)
+    return "scatter", {"axis": axis, "kind": kind}, [x, indices, floats(rng, updates)]
+
+
 def roi_align(rng: Any) -> Case:
     x = floats(rng, (2, int(rng.integers(1, 3)), *shape(rng, 2, 1, 6)))
     corners = rng.uniform(-2, 6, (int(rng.integers(1, 4)), 4)).astype(np.float32)
@@ -380,7 +419,7 @@ def grid_sample(rng: Any) -> Case:
 GENERATORS = (
     unary, binary, select, cast, conv, contract, reduce, window, softmax, normalize, reshape, transpose, slice_, concat,
     pad, expand, gather, sort, merge, roi_align,
-    grid_sample,
+    grid_sample, scatter,
 )  # fmt: skip
 
 

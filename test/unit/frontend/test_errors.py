@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from models import FLOAT, floats, model, run, value
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from mlirfuse.errors import InvalidModel, MlirfuseError, UnsupportedOp
 from mlirfuse.frontend import check_model, import_model, load_model
@@ -107,6 +107,43 @@ def test_inconsistent_shapes_name_the_node(mlir_context):
     assert "'stem'" in message and "channels" in message
 
 
+@pytest.mark.parametrize(
+    ("op", "indices", "axis"),
+    [("Gather", [0, 3], 0), ("GatherElements", [[0, -4]], 0), ("GatherND", [[1, 2]], None), ("ScatterND", [[-4]], None),
+     ("ScatterElements", [[5]], 1)],
+)  # fmt: skip
+def test_a_known_index_outside_is_refused(op, indices, axis, mlir_context):
+    updates = {"ScatterND": [1, 2], "ScatterElements": [1, 1]}.get(op)
+    inputs = {"x": [3, 2], **({"u": updates} if updates else {})}
+    node = helper.make_node(
+        op, ["x", "i", *(["u"] if updates else [])], ["y"], "pick", **({"axis": axis} if axis else {})
+    )
+    message = refusal(lambda: run(model([node], inputs, ["y"], {"i": np.array(indices)}, opset=16), {}))
+    assert "'pick'" in message and "index outside" in message
+
+
+def test_an_output_listed_twice():
+    message = refusal(lambda: load_model(model([relu()], {"x": [2]}, ["y", "y"])))
+    assert "'y' 2 times" in message
+
+
+def test_a_host_node_with_too_many_types_says_so(mlir_context):
+    """Twelve results whose types alternate: more changes than an op of the dialect has room for."""
+    kinds = [TensorProto.INT64 if i % 2 else FLOAT for i in range(12)]
+
+    def branch(name):
+        nodes = [helper.make_node("Identity", ["k" if i % 2 else "x"], [f"{name}{i}"]) for i in range(12)]
+        return helper.make_graph(nodes, name, [], [value(f"{name}{i}", [3], kind) for i, kind in enumerate(kinds)])
+
+    node = helper.make_node(
+        "If", ["c"], [f"o{i}" for i in range(12)], "fork", then_branch=branch("t"), else_branch=branch("e")
+    )
+    inputs = {"c": ([], TensorProto.BOOL), "x": [3], "k": ([3], TensorProto.INT64)}
+    proto = model([node], inputs, [value(f"o{i}", [3], kind) for i, kind in enumerate(kinds)])
+    message = refusal(lambda: run(proto, {}), UnsupportedOp)
+    assert "'fork' (If)" in message and "12 times" in message and "room for 8" in message
+
+
 def test_no_outputs():
     assert "no outputs" in refusal(lambda: load_model(model([relu()], {"x": [2]}, [])))
 
@@ -179,16 +216,16 @@ def two_fallbacks():
     nodes = [
         helper.make_node("Det", ["x"], ["d"], "volume"),
         relu("d", "e", "act"),
-        helper.make_node("TopK", ["e", "k"], ["y", "i"], "best"),
+        helper.make_node("NonZero", ["e"], ["y"], "best"),
     ]
-    return model(nodes, {"x": [4, 3, 3]}, ["y"], {"k": np.array([2])})
+    return model(nodes, {"x": [4, 3, 3]}, ["y"])
 
 
 def test_strict_lists_every_fallback(mlir_context):
     from mlirfuse.dialect import WeightStore
 
     message = refusal(lambda: import_model(two_fallbacks(), WeightStore(), strict=True), UnsupportedOp)
-    assert "'volume' (Det)" in message and "'best' (TopK)" in message and "2 of 3" in message
+    assert "'volume' (Det)" in message and "'best' (NonZero)" in message and "2 of 3" in message
 
 
 def test_check_says_it_of_every_node():

@@ -147,11 +147,10 @@ def test_unknown_sizes_stay_on_the_host(mlir_context):
 def test_several_results_of_a_fallback(mlir_context):
     proto = model(
         [helper.make_node("TopK", ["x", "k"], ["best", "where"], "top")],
-        {"x": [2, 5]},
-        ["best", value("where", [2, 3], TensorProto.INT64)],
-        {"k": np.array([3])},
+        {"x": [2, 5], "k": ([1], TensorProto.INT64)},
+        [value("best", [2, 3]), value("where", [2, 3], TensorProto.INT64)],
     )
-    outputs, _, text = run(proto, {"x": floats(2, 5)})
+    outputs, _, text = run(proto, {"x": floats(2, 5), "k": np.array([3])})
     np.testing.assert_array_equal(outputs["best"], -np.sort(-floats(2, 5))[:, :3])
     np.testing.assert_array_equal(outputs["where"], np.argsort(-floats(2, 5))[:, :3])
     assert "-> (tensor<2x3xf32>, tensor<2x3xi64>)" in text
@@ -303,3 +302,65 @@ def test_functions_of_the_model_with_hosted_nodes_are_taken_apart(mlir_context):
     expected = [("called/volume", "fallback"), ("called/act", "native"), ("called", "native")]
     assert [(s.name, s.status) for s in statuses] == expected
 
+
+def test_products_over_nothing_are_zero(mlir_context):
+    nodes = [
+        helper.make_node("MatMul", ["a", "b"], ["product"]),
+        helper.make_node("Gemm", ["a", "b", "c"], ["y"], beta=2.0),
+    ]
+    proto = model(nodes, {"a": [3, 0], "c": [4]}, ["product", "y"], {"b": np.zeros((0, 4), np.float32)})
+    outputs, statuses, _ = run(proto, {"a": np.zeros((3, 0), np.float32), "c": floats(4)})
+    np.testing.assert_array_equal(outputs["product"], np.zeros((3, 4)))
+    np.testing.assert_array_equal(outputs["y"], np.tile(2 * floats(4), (3, 1)))
+    assert [s.status for s in statuses] == ["native"] * 2
+
+
+def test_nodes_of_other_domains_keep_their_version(mlir_context):
+    """LabelEncoder has tensors as attributes from version 4 of its domain on."""
+    node = helper.make_node(
+        "LabelEncoder",
+        ["x"],
+        ["y"],
+        domain="ai.onnx.ml",
+        keys_tensor=numpy_helper.from_array(np.array([1, 2])),
+        values_tensor=numpy_helper.from_array(np.array([5, 6])),
+    )
+    proto = model(
+        [node],
+        {"x": ([2], TensorProto.INT64)},
+        [value("y", [2], TensorProto.INT64)],
+        domains={"ai.onnx.ml": 4},
+    )
+    outputs, _, text = run(proto, {"x": np.array([2, 1])})
+    np.testing.assert_array_equal(outputs["y"], [6, 5])
+    assert 'domains = ["ai.onnx.ml=4"]' in text
+
+
+@pytest.mark.parametrize("mode", [{}, {"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1}], ids=str)
+def test_long_running_sums_are_blocks_of_products(mlir_context, mode):
+    proto = model(
+        [helper.make_node("CumSum", ["x", "axis"], ["y"], **mode)], {"x": [2, 1300]}, ["y"], {"axis": np.array(1)}
+    )
+    x = np.random.default_rng(0).integers(-9, 9, (2, 1300)).astype(np.float32)
+    outputs, statuses, _ = run(proto, {"x": x})
+    line = x[:, ::-1] if "reverse" in mode else x
+    expected = np.cumsum(line, 1) - (line if "exclusive" in mode else 0)
+    np.testing.assert_array_equal(outputs["y"], expected[:, ::-1] if "reverse" in mode else expected)
+    assert statuses[0].status == "native"
+
+
+@pytest.mark.parametrize("given", [False, True], ids=("as_pooled", "larger"))
+def test_pooling_is_undone_where_windows_do_not_overlap(mlir_context, given):
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["m", "i"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node(
+            "MaxUnpool", ["m", "i", *(["shape"] if given else [])], ["y"], kernel_shape=[2, 2], strides=[2, 2]
+        ),
+    ]
+    proto = model(nodes, {"x": [2, 3, 4, 6]}, ["y"], {"shape": np.array([2, 3, 5, 7])} if given else {})
+    x = floats(2, 3, 4, 6)
+    outputs, statuses, _ = run(proto, {"x": x})
+    largest = x.reshape(2, 3, 2, 2, 3, 2).max(axis=(3, 5)).repeat(2, 2).repeat(2, 3)
+    expected = np.where(x == largest, x, 0)
+    np.testing.assert_array_equal(outputs["y"][:, :, :4, :6], expected)
+    assert outputs["y"].shape[2:] == ((5, 7) if given else (4, 6)) and [s.status for s in statuses] == ["native"] * 2

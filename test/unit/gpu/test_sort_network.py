@@ -65,6 +65,12 @@ def test_runs_of_any_length(shape, axis, run, keep):
     np.testing.assert_array_equal(launch(group, [x], SortTiles(32))[0], reference(group, [x])[0])
 
 
+def test_positions_by_counting_are_the_same():
+    group = sort_group((2, 11, 3), "float32", 1, 4, 3, True)
+    x = numbers((2, 11, 3), "float32", 4)
+    np.testing.assert_array_equal(launch(group, [x], MapTiles(32, 1))[0], reference(group, [x])[0])
+
+
 def test_what_follows_and_what_precedes_a_sort_share_its_kernel():
     b = GroupBuilder()
     order = b.op("sort", b.op("unary", b.input(4, 20), kind="abs"), axis=1, run=20, keep=5, largest=True)

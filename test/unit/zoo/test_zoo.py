@@ -22,8 +22,8 @@ HEAVY = {
     "light/inception_v2",
     "light/resnet50",
 }
-# Operators of detectors that run on the host; everything else in the zoo is native.
-ON_HOST = {"NonMaxSuppression", "RoiAlign", "TopK"}
+# The operator of detectors that runs on the host, and what follows it; everything else in the zoo is native.
+ON_HOST = {"NonMaxSuppression"}
 SAMPLE = (
     "albert-base-s128",
     "efficientnet-b0",
