@@ -52,7 +52,9 @@ def _sign(positive: bool) -> Callable[[Trial], bool]:
 
 def _rising(trial: Trial) -> bool:
     return all(
-        dict(attrs).get("alpha", 0.0) >= 0 for slot, attrs in trial.match.bindings.items() if slot in ("@Elu", "@LeakyRelu")
+        dict(attrs).get("alpha", 0.0) >= 0
+        for slot, attrs in trial.match.bindings.items()
+        if slot in ("@Elu", "@LeakyRelu")
     )
 
 

@@ -1,7 +1,7 @@
 """The graph as hash-consed expressions, without MLIR: what rules match, and what their work is measured on.
 
-Every value is an `Expression`. Those whose function rules know are made of others; the rest (arguments, constants, results of
-operations without the properties) are leaves, at which the graph is cut into partitions.
+Every value is an `Expression`. Those whose function rules know are made of others; the rest (arguments, constants,
+results of operations without the properties) are leaves, at which the graph is cut into partitions.
 """
 
 from __future__ import annotations
@@ -54,10 +54,6 @@ class Expression:
     splat: bool | int | float | None = None
 
     @property
-    def key(self) -> Key:
-        return _key(self.function, self.operands, self.attrs)
-
-    @property
     def read_bytes(self) -> int:
         """Bytes that a reader moves from memory: those of a leaf that is no immediate."""
         return self.type.bytes if (self.constant or not self.function) and self.splat is None else 0
@@ -72,6 +68,7 @@ class Expressions:
     uses: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     outside: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # uses that no expression makes
     replaced: dict[int, int] = field(default_factory=dict)  # a value that is gone -> the one in its place
+    commutative: frozenset[str] = COMMUTATIVE  # functions whose operands are equal in either order
     _by_key: dict[Key, int] = field(default_factory=dict)
     _next: int = 0
 
@@ -95,7 +92,7 @@ class Expressions:
 
     def find(self, function: str, operands: tuple[int, ...], attrs: tuple[tuple[str, Any], ...]) -> int | None:
         """The live value that this is already, operands of commutative functions in either order."""
-        return self._by_key.get(_key(function, operands, attrs))
+        return self._by_key.get(self._key(function, operands, attrs))
 
     def add(self, expression: Expression) -> int:
         """Make an expression live (its index is given here)."""
@@ -105,7 +102,7 @@ class Expressions:
             expression.constant,
         )  # fmt: skip
         self.all[index] = expression
-        self._by_key.setdefault(expression.key, index)
+        self._by_key.setdefault(self._key_of(expression), index)
         for operand in expression.operands:
             self._use(operand, index)
         return index
@@ -143,8 +140,8 @@ class Expressions:
                 continue
             removed.append(i)
             del self.all[i]
-            if self._by_key.get(expression.key) == i:
-                del self._by_key[expression.key]
+            if self._by_key.get(self._key_of(expression)) == i:
+                del self._by_key[self._key_of(expression)]
             for operand in expression.operands:
                 self.uses[operand] -= 1
                 self.users[operand].discard(i)
@@ -154,8 +151,8 @@ class Expressions:
     def _redirect(self, user: int, a: int, b: int) -> Iterator[tuple[int, int]]:
         """Let one expression read b for a; the pair to merge, if that makes it equal to another."""
         expression = self[user]
-        if self._by_key.get(expression.key) == user:
-            del self._by_key[expression.key]
+        if self._by_key.get(self._key_of(expression)) == user:
+            del self._by_key[self._key_of(expression)]
         operands = tuple(b if o == a else o for o in expression.operands)
         changed = Expression(
             user, expression.function, operands, expression.attrs, expression.type, _cost(self.all, expression.function,
@@ -164,9 +161,15 @@ class Expressions:
         self.all[user] = changed
         self.uses[b] += operands.count(b) - expression.operands.count(b)
         self.users[b].add(user)
-        twin = self._by_key.setdefault(changed.key, user)
+        twin = self._by_key.setdefault(self._key_of(changed), user)
         if twin != user:
             yield user, twin
+
+    def _key(self, function: str, operands: tuple[int, ...], attrs: tuple[tuple[str, Any], ...]) -> Key:
+        return function, tuple(sorted(operands)) if function in self.commutative else operands, attrs
+
+    def _key_of(self, expression: Expression) -> Key:
+        return self._key(expression.function, expression.operands, expression.attrs)
 
     def _use(self, operand: int, user: int) -> None:
         self.uses[operand] += 1
@@ -198,12 +201,12 @@ class Expressions:
         return total
 
 
-def _key(function: str, operands: tuple[int, ...], attrs: tuple[tuple[str, Any], ...]) -> Key:
-    return function, tuple(sorted(operands)) if function in COMMUTATIVE else operands, attrs
-
-
 def make(
-    known: Mapping[int, Expression], index: int, function: str, operands: tuple[int, ...], attrs: tuple[tuple[str, Any], ...]
+    known: Mapping[int, Expression],
+    index: int,
+    function: str,
+    operands: tuple[int, ...],
+    attrs: tuple[tuple[str, Any], ...],
 ) -> Expression:
     """A function of known values, with the type that these determine; ValueError where they do not fit."""
     op, kind = FUNCTIONS[function]

@@ -6,11 +6,10 @@ import functools
 from collections import Counter
 from collections.abc import Iterator
 
-from mlirfuse.lowering.algebra.functions import COMMUTATIVE, FUNCTIONS
 from mlirfuse.lowering.algebra.properties import (
-    ALL_UNARY,
     ANTITONE,
     ASSOCIATIVE,
+    COMMUTATIVE_OPERANDS,
     DISTRIBUTES,
     EVEN,
     HOMOMORPHISMS,
@@ -19,6 +18,7 @@ from mlirfuse.lowering.algebra.properties import (
     INVERSES,
     MONOTONE,
     ODD,
+    POINTWISE,
     REDUCTION_OF,
     UNIT,
     Fact,
@@ -32,7 +32,6 @@ __all__ = ["PAPER_COUNTS", "RULES", "count_by_family"]
 PAPER_COUNTS = {"associative": 45, "distributive": 38, "commutative": 66}  # Niu et al., PLDI 2021, section 4.2
 E, R, D = NumericClass
 _SYMBOLS = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/"}
-_EVERYWHERE = Fact((), E, E, E)
 _LIKE = "B and C have one type"
 _SAME = "A and B have one type"
 _FIXED = "C is constant along the reduced axes"
@@ -77,7 +76,12 @@ def _associative() -> Iterator[Rule]:
         yield from _of_homomorphism(fact, rule)
     for fact in MONOTONE:
         for op in ("Max", "Min"):
-            yield rule(_apply(op, f"{fact.names[0]}(A)", f"{fact.names[0]}(B)"), f"{fact.names[0]}({op}(A, B))", fact, *_slope(fact))
+            yield rule(
+                _apply(op, f"{fact.names[0]}(A)", f"{fact.names[0]}(B)"),
+                f"{fact.names[0]}({op}(A, B))",
+                fact,
+                *_slope(fact),
+            )
     for fact in ANTITONE:
         f = fact.names[0]
         for op, other in (("Max", "Min"), ("Min", "Max")):
@@ -107,7 +111,11 @@ def _inverses(rule: functools.partial[Rule]) -> Iterator[Rule]:
         where = ("B has the type of the result",) if op == "Mul" else ()
         yield rule(_apply(op, "A", f"{inverse}(B)"), _apply(back, "A", "B"), fact, *where)
         yield rule(_apply(back, "A", f"{inverse}(B)"), _apply(op, "A", "B"), undo)
-        yield rule(f"{inverse}({_apply(back, 'A', 'B')})", _apply(back, "B", "A"), Fact((), R, E) if op == "Add" else Fact((), D))
+        yield rule(
+            f"{inverse}({_apply(back, 'A', 'B')})",
+            _apply(back, "B", "A"),
+            Fact((), R, E) if op == "Add" else Fact((), D),
+        )
     yield rule("Neg(A) * Neg(B)", "A * B", Fact((), E, E))
     yield rule("Neg(A) / Neg(B)", "A / B", Fact((), E))
 
@@ -143,20 +151,28 @@ def _distributive() -> Iterator[Rule]:
     for linear in ("MatMul", "Conv"):
         for inner in ("Add", "Sub"):
             yield rule(
-                _apply(inner, f"{linear}(A, B)", f"{linear}(A, C)"), f"{linear}(A, {_apply(inner, 'B', 'C')})", Fact((), R), _LIKE
+                _apply(inner, f"{linear}(A, B)", f"{linear}(A, C)"),
+                f"{linear}(A, {_apply(inner, 'B', 'C')})",
+                Fact((), R),
+                _LIKE,
             )
             yield rule(
-                _apply(inner, f"{linear}(A, C)", f"{linear}(B, C)"), f"{linear}({_apply(inner, 'A', 'B')}, C)", Fact((), R), _SAME
+                _apply(inner, f"{linear}(A, C)", f"{linear}(B, C)"),
+                f"{linear}({_apply(inner, 'A', 'B')}, C)",
+                Fact((), R),
+                _SAME,
             )
         yield rule(f"{linear}(A * C, B)", f"C * {linear}(A, B)", Fact((), R), "C is one number")
         yield rule(f"{linear}(A, B * C)", f"C * {linear}(A, B)", Fact((), R), "C is one number")
     yield rule("C * MatMul(A, B)", "MatMul(A * C, B)", Fact((), R), "C is one number")
     yield rule("C * MatMul(A, B)", "MatMul(A, B * C)", Fact((), R), "C is one number")
     for op in ("Add", "Sub", "Mul", "Div", "Max", "Min"):
-        fact = Fact((), E, E)
+        fact = Fact((), R if op in ("Max", "Min") else E, E)
         yield rule(f"Where(M, {_apply(op, 'A', 'C')}, {_apply(op, 'B', 'C')})", _apply(op, "Where(M, A, B)", "C"), fact)
         if op in ("Sub", "Div"):
-            yield rule(f"Where(M, {_apply(op, 'C', 'A')}, {_apply(op, 'C', 'B')})", _apply(op, "C", "Where(M, A, B)"), fact)
+            yield rule(
+                f"Where(M, {_apply(op, 'C', 'A')}, {_apply(op, 'C', 'B')})", _apply(op, "C", "Where(M, A, B)"), fact
+            )
 
 
 def _of_distribution(fact: Fact, rule: functools.partial[Rule]) -> Iterator[Rule]:
@@ -187,11 +203,12 @@ def _of_distribution(fact: Fact, rule: functools.partial[Rule]) -> Iterator[Rule
 
 def _commutative() -> Iterator[Rule]:
     rule = functools.partial(_rule, "commutative")
-    for op in sorted(COMMUTATIVE):
-        yield rule(_apply(op, "A", "B"), _apply(op, "B", "A"), _EVERYWHERE)
-    for f in ALL_UNARY:
-        yield rule(f"Where(M, {f}(A), {f}(B))", f"{f}(Where(M, A, B))", _EVERYWHERE)
-        yield rule(f"{f}(Expand(A))", f"Expand({f}(A))", _EVERYWHERE)
+    for fact in COMMUTATIVE_OPERANDS:
+        yield rule(_apply(fact.names[0], "A", "B"), _apply(fact.names[0], "B", "A"), fact)
+    for fact in POINTWISE:
+        f = fact.names[0]
+        yield rule(f"Where(M, {f}(A), {f}(B))", f"{f}(Where(M, A, B))", fact)
+        yield rule(f"{f}(Expand(A))", f"Expand({f}(A))", fact)
     yield from _through_reductions(rule)
 
 
@@ -214,7 +231,9 @@ def _through_reductions(rule: functools.partial[Rule]) -> Iterator[Rule]:
     for op, reduction in (*REDUCTION_OF.items(), ("Add", "ReduceMean")):
         fact = next(f for f in ASSOCIATIVE if f.names == (op,))
         fact = fact if reduction != "ReduceMean" else Fact((), R)
-        yield rule(_apply(op, f"{reduction}(A)", f"{reduction}(B)"), f"{reduction}({_apply(op, 'A', 'B')})", fact, _SAME)
+        yield rule(
+            _apply(op, f"{reduction}(A)", f"{reduction}(B)"), f"{reduction}({_apply(op, 'A', 'B')})", fact, _SAME
+        )
     yield rule("ReduceSum(A) - ReduceSum(B)", "ReduceSum(A - B)", Fact((), R, E), _SAME)
     yield rule("ReduceMean(A) - ReduceMean(B)", "ReduceMean(A - B)", Fact((), R), _SAME)
 
@@ -230,9 +249,17 @@ def _of_fixed_operands(rule: functools.partial[Rule]) -> Iterator[Rule]:
             held = Fact((), fact.floats, fact.integers if reduction != "ReduceMean" else None)
             for op in (outer, *((INVERSE_OF[outer][0],) if outer in INVERSE_OF else ())):
                 fixed = Fact((), held.floats, held.integers if op != "Div" else None)
-                yield rule(f"{reduction}({_apply(op, 'A', 'C')})", _apply(op, f"{reduction}(A)", "Kept(C)"), fixed, _FIXED, _WIDE)
+                yield rule(
+                    f"{reduction}({_apply(op, 'A', 'C')})",
+                    _apply(op, f"{reduction}(A)", "Kept(C)"),
+                    fixed,
+                    _FIXED,
+                    _WIDE,
+                )
     for op in ("Add", "Sub"):
-        yield rule(f"ReduceMean(A {_SYMBOLS[op]} C)", f"ReduceMean(A) {_SYMBOLS[op]} Kept(C)", Fact((), R), _FIXED, _WIDE)
+        yield rule(
+            f"ReduceMean(A {_SYMBOLS[op]} C)", f"ReduceMean(A) {_SYMBOLS[op]} Kept(C)", Fact((), R), _FIXED, _WIDE
+        )
     yield rule("ReduceMean(C - A)", "Kept(C) - ReduceMean(A)", Fact((), R), _FIXED, _WIDE)
     for reduction, other in (("ReduceMax", "ReduceMin"), ("ReduceMin", "ReduceMax")):
         yield rule(f"{reduction}(C - A)", f"Kept(C) - {other}(A)", Fact((), R, D), _FIXED, _WIDE)
@@ -243,14 +270,12 @@ def _of_fixed_operands(rule: functools.partial[Rule]) -> Iterator[Rule]:
 
 def _generate() -> tuple[Rule, ...]:
     rules = (*_associative(), *_distributive(), *_commutative())
-    unique = {(r.equation, r.where): r for r in reversed(rules)}
-    return tuple(r for r in dict.fromkeys(rules) if unique[r.equation, r.where] is r and any(
-        c is not None for c in (r.floats, r.integers, r.booleans)
-    ))
+    first = {(r.equation, r.where): r for r in reversed(rules)}
+    used = (r for r in rules if (r.floats, r.integers, r.booleans) != (None, None, None))
+    return tuple(r for r in dict.fromkeys(used) if first[r.equation, r.where] is r)
 
 
 RULES = _generate()
-assert all(name in FUNCTIONS for name in (*COMMUTATIVE, *ALL_UNARY))
 
 
 def count_by_family() -> dict[str, int]:

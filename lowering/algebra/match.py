@@ -1,7 +1,7 @@
 """Matching the left sides of rules modulo associativity and commutativity.
 
-A chain is flattened to its signed members: a + (b - c) to +a, +b, -c, a / b * c to a, 1/b, c. Two members of a chain match
-`A * C + A * B` wherever they stand in it; the last free variable of a product inside takes all that is left of it.
+A chain is flattened to its signed members: a + (b - c) to +a, +b, -c, a / b * c to a, 1/b, c. Two members of a chain
+match `A * C + A * B` wherever they stand in it; the last free variable of a product inside takes what is left of it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def compile_pattern(term: Term) -> Pattern:
         return term
     operation = chain_of(term.function)
     if operation is None:
-        return Apply(term.function, tuple(compile_pattern(a) for a in term.args))  # type: ignore[arg-type]
+        return Apply(term.function, tuple(compile_pattern(a) for a in term.args))  # type: ignore[misc]
     return Chain(operation, tuple((sign, compile_pattern(t)) for sign, t in _flat(term, operation, 1)))
 
 

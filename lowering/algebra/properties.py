@@ -1,6 +1,7 @@
 """What is known of scalar functions: the facts that all rules are generated from.
 
-A fact states its numeric class for floats and for integers (None: it does not hold). Over finite operands, without overflow:
+A fact states its numeric class for floats and for integers (None: it does not hold). Over finite operands, without
+overflow:
 
 - exact: the same bits, those of NaN, infinities and zeros of either sign included (all NaN count as one);
 - reassociating: equal numbers, both sides defined for the same operands; rounding, the sign of a zero, and which
@@ -16,9 +17,9 @@ from enum import IntEnum
 from mlirfuse.lowering.algebra.functions import COMMUTATIVE, UNARY_FUNCTIONS
 
 __all__ = [
-    "ALL_UNARY",
     "ANTITONE",
     "ASSOCIATIVE",
+    "COMMUTATIVE_OPERANDS",
     "DISTRIBUTES",
     "EVEN",
     "HOMOMORPHISMS",
@@ -27,6 +28,7 @@ __all__ = [
     "INVERSE_OF",
     "MONOTONE",
     "ODD",
+    "POINTWISE",
     "REDUCTION_OF",
     "UNIT",
     "Class",
@@ -61,6 +63,7 @@ class Fact:
     booleans: Class = None
 
 
+_OF_INTEGERS = ("Abs", "Clip", "Neg", "Relu", "Sign", "Square")
 _ANY_NUMBER = ("Add", "Mul", "Max", "Min")
 # (a o b) o c = a o (b o c). Max and Min leave the sign of a zero open, so that their order is not exact for floats.
 ASSOCIATIVE = (
@@ -94,7 +97,8 @@ HOMOMORPHISMS = (
 MONOTONE = (
     *(Fact((name,), R, E) for name in ("Clip", "Relu", "Sign")),
     *(Fact((name,), R) for name in (
-        "Asinh", "Atan", "Ceil", "Elu", "Erf", "Exp", "Floor", "LeakyRelu", "Round", "Sigmoid", "Sinh", "Softplus", "Softsign", "Tanh",
+        "Asinh", "Atan", "Ceil", "Elu", "Erf", "Exp", "Floor", "LeakyRelu", "Round", "Sigmoid", "Sinh", "Softplus",
+        "Softsign", "Tanh",
     )),
     *(Fact((name,), D) for name in ("Acosh", "Asin", "Atanh", "Log", "Sqrt")),
 )  # fmt: skip
@@ -103,7 +107,8 @@ ANTITONE = (Fact(("Neg",), R, D), Fact(("Acos",), D), Fact(("Rsqrt",), D))
 # (f, g, h): f(g(a)) = h(a), the identity where h is empty
 INVERSES = (
     Fact(("Neg", "Neg", ""), E, E), Fact(("Not", "Not", ""), None, None, E), Fact(("Recip", "Recip", ""), D),
-    Fact(("Exp", "Log", ""), D), Fact(("Log", "Exp", ""), R), Fact(("Square", "Sqrt", ""), D), Fact(("Square", "Rsqrt", "Recip"), D),
+    Fact(("Exp", "Log", ""), D), Fact(("Log", "Exp", ""), R), Fact(("Square", "Sqrt", ""), D),
+    Fact(("Square", "Rsqrt", "Recip"), D),
     Fact(("Square", "Abs", "Square"), E, E),
     Fact(("Sqrt", "Square", "Abs"), R), Fact(("Recip", "Sqrt", "Rsqrt"), R), Fact(("Sqrt", "Recip", "Rsqrt"), R),
     Fact(("Recip", "Rsqrt", "Sqrt"), D),
@@ -115,8 +120,20 @@ EVEN = (Fact(("Abs",), E, E), Fact(("Square",), E, E), Fact(("Cos",), R), Fact((
 # -f(-a) = f(a)
 ODD = (
     *(Fact((name,), E) for name in ("Recip", "Round")),
-    *(Fact((name,), R) for name in ("Asin", "Asinh", "Atan", "Atanh", "Erf", "Sign", "Sin", "Sinh", "Softsign", "Tan", "Tanh")),
+    *(
+        Fact((name,), R)
+        for name in ("Asin", "Asinh", "Atan", "Atanh", "Erf", "Sign", "Sin", "Sinh", "Softsign", "Tan", "Tanh")
+    ),
 )
 REDUCTION_OF = {"Add": "ReduceSum", "Mul": "ReduceProd", "Max": "ReduceMax", "Min": "ReduceMin"}
-ALL_UNARY = tuple(sorted(UNARY_FUNCTIONS))  # each commutes with whatever only moves or chooses elements
-assert {f.names[0] for f in ASSOCIATIVE} < COMMUTATIVE
+# a o b = b o a; which of two zeros Max and Min give, they leave open
+COMMUTATIVE_OPERANDS = (
+    *(f for f in ASSOCIATIVE if f.names[0] not in ("Add", "Mul")), Fact(("Add",), E, E), Fact(("Mul",), E, E),
+    Fact(("Equal",), E, E, E),
+)  # fmt: skip
+assert {f.names[0] for f in COMMUTATIVE_OPERANDS} == COMMUTATIVE
+# Element by element, so that they commute with whatever moves or chooses elements.
+POINTWISE = tuple(
+    Fact((name,), None if name == "Not" else E, E if name in _OF_INTEGERS else None, E if name == "Not" else None)
+    for name in sorted(UNARY_FUNCTIONS)
+)

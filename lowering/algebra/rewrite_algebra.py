@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from mlirfuse.dialect import TensorType, build, from_attribute, node_of, onnx_nodes, to_attribute, type_from_mlir
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.lowering.algebra.expressions import Expression, Expressions, make
-from mlirfuse.lowering.algebra.functions import FUNCTIONS, NAMES
+from mlirfuse.lowering.algebra.functions import COMMUTATIVE, FUNCTIONS, NAMES
 from mlirfuse.lowering.algebra.generate import RULES
 from mlirfuse.lowering.algebra.properties import NumericClass
 from mlirfuse.lowering.algebra.rewriting import Decision, Rewriting, Step
@@ -23,6 +23,7 @@ __all__ = ["REWRITES", "RewriteAlgebra", "rewrites_of"]
 
 REWRITES = "fusion.rewrites"  # of a module: what was rewritten, and what was not for which reason
 _ALLOW = {"exact": NumericClass.EXACT, "reassociating": NumericClass.REASSOCIATING, "all": NumericClass.DOMAIN}
+_OPEN = frozenset({"Max", "Min"})  # which zero they give of 0.0 and -0.0 may depend on the order
 _OPS = frozenset(op for op, _ in FUNCTIONS.values()) - {"reshape"}
 
 
@@ -31,10 +32,10 @@ _OPS = frozenset(op for op, _ in FUNCTIONS.values()) - {"reshape"}
 class RewriteAlgebra:
     """A * C + A * B  =>  A * (B + C), and all other rules of the families, each where it lowers FLOPs or bytes.
 
-    The graph is cut at operations that no rule is about; in each part, the rule with the largest drop goes first, until none
-    helps. `allow` is the numeric class of rules that may be used: exact, reassociating, or all (domain-changing too). `only`
-    names the equation of a single rule. What was done, and what was refused for which reason, becomes the module's attribute
-    `fusion.rewrites`.
+    The graph is cut at operations that no rule is about; in each part, the rule with the largest drop goes first,
+    until none helps. `allow` is the numeric class of rules that may be used: exact, reassociating, or all
+    (domain-changing too). `only` names the equation of a single rule. What was done, and what was refused for which
+    reason, becomes the module's attribute `fusion.rewrites`.
     """
 
     name: ClassVar[str] = "fusion-rewrite-algebra"
@@ -45,7 +46,8 @@ class RewriteAlgebra:
         steps: dict[str, None] = {}
         for function in module_op.regions[0].blocks[0]:
             if function.operation.name == "func.func":
-                for step in _Function(function.operation).rewrite(_ALLOW[self.allow], self.only):
+                graph = Expressions(commutative=COMMUTATIVE - (_OPEN if self.allow == "exact" else frozenset()))
+                for step in _Function(function.operation, graph).rewrite(_ALLOW[self.allow], self.only):
                     steps[step.to_json()] = None
         known = dict.fromkeys(s.to_json() for s in rewrites_of(module_op) if not s.reason)
         if known or steps:
@@ -64,7 +66,7 @@ class _Function:
     """One function between its operations and its expressions. Origins are positions in `ops`."""
 
     operation: ir.Operation
-    graph: Expressions = field(default_factory=Expressions)
+    graph: Expressions
     ops: list[ir.Operation] = field(default_factory=list)  # those that are expressions
     values: dict[int, Any] = field(default_factory=dict)  # of expressions that have one
     read: list[tuple[Any, int]] = field(default_factory=list)  # every result and the expression that it is
@@ -105,7 +107,9 @@ class _Function:
         tensor = type_from_mlir(value.type)
         constant = not isinstance(value.owner, ir.Block) and value.owner.operation.name in CONSTANTS
         # What is not known in advance matches nothing, and so is never measured.
-        index = self.graph.leaf(tensor if tensor.static else TensorType((0,), tensor.dtype), constant, splat_value(value))
+        index = self.graph.leaf(
+            tensor if tensor.static else TensorType((0,), tensor.dtype), constant, splat_value(value)
+        )
         self.values[index] = value
         return index
 
@@ -130,7 +134,8 @@ class _Function:
             rule = next(r for r in RULES if r.equation == _commuting(function))
             cost, positions = expression.cost, (*self._positions(twin), len(self.ops))
             twice = cost.plus(cost)
-            self.commuted.append(Decision(rule, NumericClass.EXACT, twice, cost, positions))
+            numeric_class = rule.numeric_class(expression.type.dtype) or NumericClass.EXACT
+            self.commuted.append(Decision(rule, numeric_class, twice, cost, positions))
         return twin
 
     def _positions(self, index: int) -> tuple[int, ...]:
@@ -147,7 +152,7 @@ class _Function:
         return [onnx_nodes(op) for op in self.ops]
 
     def _write(self, rewriting: Rewriting) -> None:
-        """Make operations of new expressions, let all uses read what replaced their values, and bring all into order."""
+        """Make operations of new expressions, let uses read what replaced their values, and bring all into order."""
         graph = self.graph
         block = self.operation.regions[0].blocks[0]
         assert len(self.names) == len(self.ops)
@@ -205,9 +210,7 @@ def _sort(block: Any) -> None:
             if op.results and op.results[0] in placed:
                 stack.pop()
                 continue
-            missing = [
-                v.owner.operation for v in op.operands if not isinstance(v.owner, ir.Block) and v not in placed
-            ]
+            missing = [v.owner.operation for v in op.operands if not isinstance(v.owner, ir.Block) and v not in placed]
             if missing:
                 stack += reversed(missing)
                 continue

@@ -1,7 +1,8 @@
 """The procedure: in each partition, the rule with the largest drop first, until none helps.
 
-DNNFusion, section 4.2. An application must lower (FLOPs, bytes read from leaves, operations), compared in this order, of
-the whole graph: values with other uses are not freed by it. So the procedure ends, and it depends on nothing but the graph.
+DNNFusion, section 4.2. An application must lower (FLOPs, bytes read from leaves, operations), compared in this order,
+of the whole graph: values with other uses are not freed by it. So the procedure ends, and it depends on nothing but
+the graph.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Decision:
-    """A rule at a place in the graph: taken, or not for a `reason`. `origins` are the values concerned, as they were first."""
+    """A rule at a place in the graph: taken, or not for a `reason`. `origins` are the values it is about."""
 
     rule: Rule
     numeric_class: NumericClass
@@ -252,7 +253,9 @@ class Rewriting:
             return None
         return _Candidate(entry, match, trial, value, before, after, tuple(gone), numeric_class)
 
-    def _note_shared(self, entry: _Entry, match: Match, numeric_class: NumericClass, after: Cost, gone: list[int]) -> None:
+    def _note_shared(
+        self, entry: _Entry, match: Match, numeric_class: NumericClass, after: Cost, gone: list[int]
+    ) -> None:
         """Keep in mind that a rule would help if nobody else read the values inside the match."""
         if entry.rule.regroups:
             return
@@ -263,7 +266,8 @@ class Rewriting:
         whole = self.graph.total(inside)
         if whole.flops > after.flops:
             kept = self.graph.total(shared).flops
-            reason = f"{len(shared)} of its values {'has' if len(shared) == 1 else 'have'} other uses, so that {kept} FLOPs are not saved"
+            values = "a value of it has" if len(shared) == 1 else f"{len(shared)} of its values have"
+            reason = f"{values} other uses, so that {kept} FLOPs are not saved"
             self._refuse(entry, match, numeric_class, whole, after.plus(self.graph.total(shared)), reason)
 
     def _inside(self, match: Match) -> list[int]:
@@ -313,4 +317,6 @@ class Rewriting:
             )
         )
         changed = {self.graph.current(i) for i in (*new, value, *operands)}
-        return {i for i in changed | {o for i in new if i in self.graph for o in self.graph[i].operands} if i in self.graph}
+        return {
+            i for i in changed | {o for i in new if i in self.graph for o in self.graph[i].operands} if i in self.graph
+        }

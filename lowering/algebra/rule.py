@@ -17,7 +17,8 @@ FAMILIES = ("associative", "distributive", "commutative")
 class Rule:
     """`equation` holds for floats, integers and booleans in the class given for each; not where that is None.
 
-    `where` are names of conditions (conditions.py). A `regroups` rule says only that its chain may be computed in any order.
+    `where` are names of conditions (conditions.py). A `regroups` rule says only that its chain may be computed in any
+    order.
     """
 
     equation: str

@@ -1,7 +1,7 @@
 """Equations between terms, and their text: `A * C + A * B = A * (B + C)`.
 
-Single capital letters are variables. Functions have the names of ONNX operators (`Recip` is short for Reciprocal); + - * / stand
-for Add, Sub, Mul and Div.
+Single capital letters are variables. Functions have the names of ONNX operators (`Recip` is short for Reciprocal);
++ - * / stand for Add, Sub, Mul and Div.
 """
 
 from __future__ import annotations

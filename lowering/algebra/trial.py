@@ -45,7 +45,7 @@ class Trial(Mapping[int, Expression]):
         return self.match.bindings[slot] if slot else ()
 
     def replacement(self, term: Term, operation: str | None) -> int:
-        """The value of the right side, joined with what the match left of the chain of `operation`, in the root's type."""
+        """The value of the right side, with what the match left of the chain of `operation`, in the root's type."""
         value = self.build(term)
         if operation is not None and (self.match.rest or self.match.sign < 0):
             value = self.chain(operation, (*self.match.rest, (self.match.sign, value)))
@@ -115,7 +115,7 @@ class Trial(Mapping[int, Expression]):
         """A value that is constant along the reduced axes, without those that the reduction takes away."""
         attrs = dict(self.match.bindings["@reduce"])
         expression = self[index]
-        if attrs["keepdims"] or expression.type.size == 1 and expression.type.rank == 0:
+        if attrs["keepdims"] or (expression.type.size == 1 and expression.type.rank == 0):
             return index
         rank = self._root.type.rank + len(attrs["axes"])
         dims = (1,) * (rank - expression.type.rank) + expression.type.dims
@@ -173,7 +173,11 @@ class Trial(Mapping[int, Expression]):
                 numbers[index] = self.graph.leaf(made.type, made.constant, made.splat)
             else:
                 found = self.graph.find(made.function, operands, made.attrs)
-                numbers[index] = found if found is not None else self.graph.add(
-                    Expression(0, made.function, operands, made.attrs, made.type, made.cost, made.constant)
+                numbers[index] = (
+                    found
+                    if found is not None
+                    else self.graph.add(
+                        Expression(0, made.function, operands, made.attrs, made.type, made.cost, made.constant)
+                    )
                 )
         return numbers.get(value, value), [i for i in numbers.values() if self.graph[i].function]

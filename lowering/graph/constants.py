@@ -67,6 +67,8 @@ def _uniform(array: Any) -> bool | int | float | None:
     first = array.flat[0]
     if not (array == first).all():  # NaN is not equal to itself, and stays a weight
         return None
+    if first == 0 and array.dtype.kind not in "iub" and np.signbit(array).any() != np.signbit(array).all():
+        return None
     number = first.item()
     if isinstance(number, int) and not -(2**63) <= number < 2**63:
         return None

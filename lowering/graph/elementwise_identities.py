@@ -15,9 +15,11 @@ from mlirfuse.lowering.patterns import no_match, register_pattern
 __all__: list[str] = []
 
 SET = "remove-identities"
+SIGNED_ZEROS = "remove-identities-but-for-zeros"  # equal numbers, but perhaps a zero of the other sign
 IDEMPOTENT = frozenset({"abs", "ceil", "floor", "relu", "round", "sign"})
 INVOLUTIONS = frozenset({"neg", "not"})
-NEVER_NEGATIVE = frozenset({"abs", "exp", "hardsigmoid", "relu", "sigmoid", "softplus", "sqrt", "square"})
+NEVER_SIGNED = frozenset({"abs", "exp", "sigmoid", "softplus", "square"})
+NEVER_NEGATIVE = frozenset({*NEVER_SIGNED, "hardsigmoid", "relu", "sqrt"})  # but these may give -0.0
 # kind -> the constant that leaves the other operand as it is, and whether it may stand on the left.
 NEUTRAL: dict[str, tuple[float, bool]] = {
     "add": (0, True), "sub": (0, False), "mul": (1, True), "div": (1, False), "pow": (1, False),
@@ -27,7 +29,17 @@ NEUTRAL: dict[str, tuple[float, bool]] = {
 
 @register_pattern(SET, "fusion.binary", benefit=2)
 def keep_what_a_neutral_constant_leaves(op: Any, rewriter: Any) -> object:
-    """x + 0, x * 1, x ** 1, x and true, ...  =>  x"""
+    """x + -0.0, x - 0.0, x * 1, x ** 1, x and true, ...  =>  x"""
+    return _keep(op, rewriter, exact=True)
+
+
+@register_pattern(SIGNED_ZEROS, "fusion.binary")
+def keep_what_a_zero_leaves(op: Any, rewriter: Any) -> object:
+    """x + 0.0, x - -0.0  =>  x, which turn -0.0 into 0.0"""
+    return _keep(op, rewriter, exact=False)
+
+
+def _keep(op: Any, rewriter: Any, exact: bool) -> object:
     kind = attribute_value(op, "kind")
     if kind not in NEUTRAL:
         return no_match(op, "no constant is neutral")
@@ -35,12 +47,20 @@ def keep_what_a_neutral_constant_leaves(op: Any, rewriter: Any) -> object:
     for x, other in ((op.operands[0], op.operands[1]), (op.operands[1], op.operands[0])):
         if x.type == op.results[0].type:
             c = constant_array(other)
-            if c is not None and c.size and bool(np.all(c == neutral)):
+            if c is not None and c.size and bool(np.all(c == neutral)) and not (exact and _loses_a_sign(kind, c)):
                 replace_by_value(op, x, rewriter)
                 return None
         if not commutes:
             break
     return no_match(op, "neither operand is neutral")
+
+
+def _loses_a_sign(kind: str, zero: Any) -> bool:
+    """Whether adding or subtracting this zero would change -0.0."""
+    if kind not in ("add", "sub") or zero.dtype.kind in "iub":
+        return False
+    negative = np.signbit(zero)
+    return not bool(negative.all()) if kind == "add" else bool(negative.any())
 
 
 @register_pattern(SET, "fusion.binary")
@@ -59,12 +79,23 @@ def apply_once(op: Any, rewriter: Any) -> object:
     if inner is None:
         return no_match(op, "its operand is no unary function")
     first = attribute_value(inner, "kind")
-    if (kind == first and kind in IDEMPOTENT) or (kind in ("relu", "abs") and first in NEVER_NEGATIVE):
+    if (kind == first and kind in IDEMPOTENT) or (kind in ("relu", "abs") and first in NEVER_SIGNED):
         replace_by_value(op, op.operands[0], rewriter)
     elif kind == first and kind in INVOLUTIONS:
         replace_by_value(op, inner.operands[0], rewriter, [inner])
     else:
         return no_match(op, "the second function changes the result of the first")
+    return None
+
+
+@register_pattern(SIGNED_ZEROS, "fusion.unary")
+def keep_what_is_not_negative(op: Any, rewriter: Any) -> object:
+    """relu(sqrt(x))  =>  sqrt(x);  abs(relu(x))  =>  relu(x), which may be -0.0"""
+    inner = owner_of(op.operands[0], "unary")
+    first = None if inner is None else attribute_value(inner, "kind")
+    if attribute_value(op, "kind") not in ("relu", "abs") or first not in NEVER_NEGATIVE:
+        return no_match(op, "its operand may be negative")
+    replace_by_value(op, op.operands[0], rewriter)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -74,8 +75,13 @@ def _of_splats(node: Node, arrays: list[Any], splats: list[Any]) -> Any | None:
     if node.op in POINTWISE:
         elements = (np.asarray(s).astype(a.dtype) for s, a in zip(splats, arrays, strict=True))
         element = semantics(node.op).reference(node, *elements)
-    elif node.op in MOVEMENT and len(set(splats if node.op == "concat" else splats[:1])) == 1:
+    elif node.op in MOVEMENT and len(set(map(_with_sign, splats if node.op == "concat" else splats[:1]))) == 1:
         element = np.asarray(splats[0]).astype(node.out.dtype)
     else:
         return None
     return np.broadcast_to(element, node.out.dims)
+
+
+def _with_sign(number: Any) -> tuple[Any, float]:
+    """Tells 0.0 from -0.0."""
+    return number, math.copysign(1.0, number)

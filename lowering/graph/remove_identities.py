@@ -18,10 +18,13 @@ assert elementwise_identities and movement_identities and reduction_identities  
 class RemoveIdentities:
     """Remove ops whose result is their operand, and make one op of two that undo or repeat each other.
 
-    Every rewrite is exact. The patterns are the set "remove-identities"; dead ops go too.
+    The patterns are the set "remove-identities"; dead ops go too. Unless `exact`, what only changes the sign of a zero
+    (x + 0.0 turns -0.0 into 0.0) is an identity too.
     """
 
     name: ClassVar[str] = "fusion-remove-identities"
+    exact: bool = False
 
     def __call__(self, module_op: ir.Operation) -> None:
-        apply_greedily(module_op, patterns_in("remove-identities"))
+        sets = ("remove-identities", *(() if self.exact else ("remove-identities-but-for-zeros",)))
+        apply_greedily(module_op, [pattern for name in sets for pattern in patterns_in(name)])

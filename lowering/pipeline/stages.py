@@ -37,13 +37,27 @@ def pipeline_for(stage: str, options: StageOptions) -> str:
 
 
 def _rewriting(options: StageOptions) -> list[str]:
-    """Graph rewriting; what reorders floating-point sums only where `rewrite` allows it."""
+    """Graph rewriting; `rewrite` says how much it may change numbers."""
     clean = ["canonicalize", "cse"]
     if options.rewrite == "none":
         return clean
+    algebra = f"fusion-rewrite-algebra{_options(allow=options.rewrite)}"
+    if options.rewrite == "exact":
+        identities = "fusion-remove-identities{exact=true}"
+        folding = ["fusion-fold-constants", identities]
+        return [*folding, algebra, *folding, "fusion-move-past-concats", *clean]
     folding = ["fusion-fold-constants", "fusion-remove-identities"]
-    reassociating = ["fusion-recognize-rows", "fusion-fold-scale", "fusion-remove-identities"]
-    return [*folding, *(reassociating if options.rewrite != "exact" else []), "fusion-move-past-concats", *clean]
+    scaling = ["fusion-fold-scale", "fusion-remove-identities"]
+    return [
+        *folding,
+        "fusion-recognize-rows",
+        *scaling,
+        algebra,  # whole rows are recognised by then
+        "fusion-fold-constants",
+        *scaling,
+        "fusion-move-past-concats",
+        *clean,
+    ]
 
 
 def _joining(options: StageOptions) -> list[str]:

@@ -35,6 +35,7 @@ LOWERING = [
     ["passes"],
     ["patterns"],
     ["graph"],
+    ["algebra"],
     ["classify"],
     ["profile"],
     ["plan"],
