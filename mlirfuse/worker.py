@@ -24,10 +24,10 @@ from typing import Any
 import mlirfuse.errors as errors
 from mlirfuse.options import CompileOptions
 
-__all__ = ["compile_in_worker", "emit_in_worker"]
+__all__ = ["compile_in_worker", "emit_in_worker", "explain_in_worker"]
 
 # What a job leaves in its folder.
-ARTIFACT, SECONDS, FAILURE = "made.mlirfuse", "seconds.json", "error.json"
+ARTIFACT, SECONDS, EXPLANATION, FAILURE = "made.mlirfuse", "seconds.json", "explanation.json", "error.json"
 TEXT, BYTES, WEIGHTS, MODEL = "stage.mlir", "stage.bin", "weights.safetensors", "model.onnx"
 PIPELINE = "pipeline.txt"
 
@@ -57,6 +57,14 @@ def emit_in_worker(model: Any, target: str, options: CompileOptions, stage: str)
         return (text.read_text() if text.exists() else (folder / BYTES).read_bytes()), store
 
 
+def explain_in_worker(model: Any, target: str, options: CompileOptions) -> Any:
+    """The explanation of the plan that a child process makes for `model`."""
+    from mlirfuse.explain import Explanation
+
+    with _job(model, {"target": target, "options": options.to_dict(), "explain": True}, None) as folder:
+        return Explanation.from_dict(json.loads((folder / EXPLANATION).read_text()))
+
+
 @contextlib.contextmanager
 def _job(model: Any, job: dict[str, Any], progress: Progress | None) -> Iterator[Path]:
     """Run a job to its end; the folder with its results. What failed there is raised here."""
@@ -72,7 +80,7 @@ def _job(model: Any, job: dict[str, Any], progress: Progress | None) -> Iterator
             told = json.loads(failure.read_text())
             message = told["message"].replace(str(folder / MODEL), "the model")
             raise getattr(errors, told["kind"], errors.MlirfuseError)(message)
-        if not any((folder / made).exists() for made in (ARTIFACT, TEXT, BYTES)):
+        if not any((folder / made).exists() for made in (ARTIFACT, EXPLANATION, TEXT, BYTES)):
             raise errors.CompilerCrash(f"The compiler ended after stage '{last}' without a result; please report this.")
         yield folder
 
@@ -184,6 +192,8 @@ def main() -> None:
             _reproduce(folder, job, options)
         elif "stage" in job:
             _emit(folder, job, options)
+        elif "explain" in job:
+            _explain(folder, job, options)
         else:
             _compile(folder, job, options)
     except errors.MlirfuseError as error:
@@ -229,6 +239,13 @@ def _reproduce(folder: Path, job: dict[str, Any], options: CompileOptions) -> No
     pipeline = pipeline_for(crashed, backend_for(target).stage_options(target, options)) if own else ""
     (folder / PIPELINE).write_text(pipeline)
     (folder / TEXT).write_text(str(text))
+
+
+def _explain(folder: Path, job: dict[str, Any], options: CompileOptions) -> None:
+    from mlirfuse.compiler import explain_here
+
+    explanation = explain_here(job["model"], job["target"], options)
+    (folder / EXPLANATION).write_text(json.dumps(explanation.to_dict()))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.verdict import Finding
 
-__all__ = ["Legality", "Limits", "is_epilogue_op", "is_expensive", "outputs_of"]
+__all__ = ["Legality", "Limits", "is_epilogue_op", "is_expensive", "outputs_of", "reads_in_place", "reads_of_each"]
 
 # One result element of these reads elements that its neighbours also read, in a loop over an operand's tile.
 CONTRACTIONS = frozenset({"conv", "contract"})
@@ -179,11 +179,11 @@ class Legality:
         paths: dict[int, int] = {}
         for n in reversed(nodes):
             users = [self.graph[u] for u in n.users if u in members]
-            here = [u for u in users if _reads_in_place(u, n)]
-            elsewhere = [u for u in users if not _reads_in_place(u, n)]
+            here = [u for u in users if reads_in_place(u, n)]
+            elsewhere = [u for u in users if not reads_in_place(u, n)]
             seen_outside = n.returned or len(users) < len(n.users)
             shared = max((evaluations[u.index] for u in here), default=0.0)
-            apart = sum(evaluations[u.index] * _reads(u, n) for u in elsewhere)
+            apart = sum(evaluations[u.index] * reads_of_each(u, n) for u in elsewhere)
             evaluations[n.index] = max(shared, 1.0 if seen_outside else 0.0) + apart
             paths[n.index] = max((paths[u.index] for u in here), default=int(seen_outside or not users)) + sum(
                 paths[u.index] for u in elsewhere if not u.is_anchor or u.node.op not in CONTRACTIONS
@@ -206,12 +206,12 @@ def _beyond(what: str, limit: int, **numbers: int) -> Finding:
     return Finding(f"the kernel would {what}, more than {limit}", {**numbers, "limit": limit})
 
 
-def _reads_in_place(user: GraphNode, entry: GraphNode) -> bool:
+def reads_in_place(user: GraphNode, entry: GraphNode) -> bool:
     """Whether `user` reads every element of `entry` at its own place only."""
     return user.node.op in _POINTWISE and user.node.out.shape == entry.node.out.shape
 
 
-def _reads(user: GraphNode, entry: GraphNode) -> float:
+def reads_of_each(user: GraphNode, entry: GraphNode) -> float:
     """How often each element of `entry` is read when `user` is computed once."""
     node = user.node
     if node.op in CONTRACTIONS:

@@ -374,7 +374,8 @@ class _Planner:
             assert first is not None and second is not None
             found = self.not_chained.get((producer, consumer)) or self.refusal(first, second)
             kind, reason, more = found or ("placement", "the blocks grew apart", {})
-            numbers |= {"cell": combine(first.mapping, second.mapping).judgement, **more}
+            cell = combine(first.mapping, second.mapping)
+            numbers |= {"first": first.mapping, "second": second.mapping, "cell": cell.judgement, **more}
         return Verdict(p.onnx_nodes or (p.label,), c.onnx_nodes or (c.label,), kind, reason, numbers)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import mlirfuse
 from mlirfuse.artifact import container, tensors
 from mlirfuse.artifact.dtypes import element_bytes
+from mlirfuse.artifact.explanation import explanation_bytes, read_explanation
 from mlirfuse.artifact.plan import Plan
 from mlirfuse.artifact.program import TensorSpec, refs
 from mlirfuse.artifact.recipes import Recipe, replay
@@ -25,6 +26,7 @@ __all__ = ["Artifact", "Weight"]
 Array = np.ndarray[Any, Any]
 Weight = Array | Recipe
 WEIGHTS = "weights"
+EXPLANATION = "explanation"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,8 @@ class Artifact:
     `plans` is keyed by architecture: "sm_90" runs on compute capability 9.0 and later, "sm_90a" on 9.0
     exactly, a CPU plan's key is the machine ("x86_64"), the simulator's the chip it simulates. `weights` maps
     a key to an array or a recipe. `report` is the report of `mlirfuse report` (its `compile_seconds` stay out of the
-    file: equal compilations give equal bytes), `options` those it was compiled with.
+    file: equal compilations give equal bytes), `options` those it was compiled with. `explanation` is the data of
+    `mlirfuse explain`, None where the artifact tells none; it has a compressed section of its own.
     """
 
     model: str
@@ -46,6 +49,7 @@ class Artifact:
     weights: Mapping[str, Weight] = dataclasses.field(default_factory=dict)
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    explanation: Mapping[str, Any] | None = None
     version: str = mlirfuse.__version__
 
     def __post_init__(self) -> None:
@@ -123,6 +127,8 @@ class Artifact:
                 sections[homes[name]] = [data]
             plans[architecture] = plan.to_json(homes)
         sections[WEIGHTS] = blob
+        if self.explanation is not None:
+            sections[EXPLANATION] = [explanation_bytes(self.explanation)]
         manifest = {
             "mlirfuse": self.version,
             "model": self.model,
@@ -158,6 +164,7 @@ class Artifact:
             weights=weights,
             report=field(manifest, "report", mapping, where),
             options=field(manifest, "options", mapping, where),
+            explanation=read_explanation(sections[EXPLANATION]) if EXPLANATION in sections else None,
             version=field(manifest, "mlirfuse", text, where),
         )
 

@@ -7,11 +7,11 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Display", "amount", "count", "milliseconds", "size", "umask", "write_file"]
+__all__ = ["Display", "amount", "count", "microseconds", "milliseconds", "signed", "size", "umask", "write_file"]
 
 WIDE = 1000  # columns where standard output is a file or a pipe: one line for each row
 
@@ -19,12 +19,12 @@ WIDE = 1000  # columns where standard output is a file or a pipe: one line for e
 class Display:
     """Prints for people, unless `--json -` gives standard output to a program."""
 
-    def __init__(self, json_path: str | None = None, *, record: bool = False) -> None:
+    def __init__(self, json_path: str | None = None) -> None:
         self.json_path = json_path
         terminal = sys.stdout.isatty()
         self.console = _console(
-            file=sys.stdout, quiet=json_path == "-" and not record, width=None if terminal else WIDE,
-            markup=False, highlight=False, emoji=False, record=record, soft_wrap=False,
+            file=sys.stdout, quiet=json_path == "-", width=None if terminal else WIDE,
+            markup=False, highlight=False, emoji=False, soft_wrap=False,
         )  # fmt: skip
 
     def line(self, text: str = "", style: str | None = None) -> None:
@@ -111,6 +111,16 @@ def milliseconds(seconds: float | None) -> str:
         return ""
     value = seconds * 1e3
     return f"{value:.3g} ms" if value < 1000 else f"{seconds:.3g} s"
+
+
+def microseconds(seconds: float) -> str:
+    """Three significant digits: 0.0000641 is 64.1 us."""
+    return f"{seconds * 1e6:.3g} us" if abs(seconds) < 1e-3 else f"{seconds * 1e3:.3g} ms"
+
+
+def signed(number: float, show: Callable[[float], str]) -> str:
+    """A difference: with a plus where it is one, "none" for 0."""
+    return "none" if not number else f"{'+' if number > 0 else ''}{show(number)}"
 
 
 def size(count: float | None) -> str:

@@ -4,105 +4,179 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlirfuse.cli import arguments
-from mlirfuse.cli.display import Display, amount, count, size, write_file
-from mlirfuse.cli.model import model_of
+from mlirfuse.cli.display import Display, amount, count, microseconds, size, write_file
+from mlirfuse.cli.model import artifact_of, model_of
+from mlirfuse.cli.overrides import print_overrides
 from mlirfuse.errors import MlirfuseError
 
 if TYPE_CHECKING:
-    from mlirfuse.explain import Explanation, GroupFacts
-    from mlirfuse.lowering.plan.verdict import Verdict
+    from mlirfuse.cli.model import Model
+    from mlirfuse.explain import Edge, Explanation, GroupFacts, JoinedEdge
 
 HELP = "show what is fused, and why every other edge is not"
+
+_GROUP_COLUMNS = ("group", "nodes", "operators", "mapping", "mode", "anchor", "kernel", "result")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_model(parser)
-    parser.add_argument("--node", metavar="NAME", help="only what concerns this ONNX node")
-    parser.add_argument("--html", metavar="FILE", help="write the explanation as a page")
+    query = parser.add_mutually_exclusive_group()
+    query.add_argument("--node", metavar="NAME", help="only what concerns this ONNX node")
+    query.add_argument("--edge", metavar="A,B", help="only the edge from one ONNX node to another: fused, or why not")
+    query.add_argument("--group", metavar="N", type=arguments.seed, help="only this group")
+    parser.add_argument("--html", metavar="FILE", help="write the explanation as a page: the graph, with reasons")
     arguments.add_compile_options(parser)
     arguments.add_json(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    model = model_of(args.model)
+    whole = _explanation(model_of(args.model), args)
+    part = _queried(whole, args)
+    display = Display(args.json)
+    if args.html:
+        from mlirfuse.explain.page import page
+
+        write_file(args.html, page(whole).encode())  # before the text: a reader that is gone does not lose the file
+    _print(display, part, queried=part is not whole)
+    display.result(part.to_dict())
+    return 0
+
+
+def _explanation(model: Model, args: argparse.Namespace) -> Explanation:
+    """The explanation that an artifact carries, or that of the plan for a model."""
     if model.kind == "artifact":
-        raise MlirfuseError(
-            f"{model.text} holds kernels and no plan; "
-            "explain the ONNX model that it was compiled from, with the same options."
-        )
-    from mlirfuse.compiler import emit
-    from mlirfuse.explain import explain_text
+        return _carried(artifact_of(model, args), model)
+    from mlirfuse.cli.progress import step_progress
+    from mlirfuse.compiler import explain
     from mlirfuse.options import parse_target
 
     target = args.target or arguments.DEFAULT_TARGET
     parse_target(target)
-    text, _ = emit(model.source, target, arguments.compile_options(args), "scheduled")
-    explanation = explain_text(str(text))
-    if args.node:
-        explanation = _of_node(explanation, args.node)
-    display = Display(args.json, record=args.html is not None)
-    _print(display, explanation, target)
-    if args.html:
-        page = display.console.export_html(inline_styles=True)
-        write_file(args.html, page.encode())
-    display.result({"target": target, **explanation.to_dict()})
-    return 0
+    with step_progress(f"planning {model.name}"):
+        return explain(model.source, target, arguments.compile_options(args))
 
 
-def _of_node(explanation: Explanation, name: str) -> Explanation:
-    part = explanation.of_node(name)
-    if not (part.groups or part.edges or part.on_host or part.in_place):
-        known = list(dict.fromkeys(n for g in explanation.groups for n in g.nodes))
-        some = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+def _carried(artifact: Any, model: Model) -> Explanation:
+    from mlirfuse.explain import SCHEMA, Explanation
+
+    if artifact.explanation is None:
         raise MlirfuseError(
-            f"No operation stands for a node '{name}': the model has none of that name, or rewriting removed it. "
-            f"There are {some}."
+            f"{model.text} does not say why it is fused as it is: it was made by a version of mlirfuse that did not "
+            "keep that. Compile the model again, or explain the ONNX model with the same options."
         )
-    return part
+    try:
+        return Explanation.from_dict(artifact.explanation)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MlirfuseError(
+            f"The explanation in {model.text} is not one of schema {SCHEMA}, which this version of mlirfuse reads "
+            f"({type(error).__name__}: {error}). Compile the model again."
+        ) from None
 
 
-def _print(display: Display, explanation: Explanation, target: str) -> None:
-    groups, saved = count(len(explanation.groups), "group"), size(explanation.bytes_not_stored)
-    title = f"{explanation.model} for {target}: {groups}, {saved} of values between nodes never stored"
-    display.line(title, style="bold")
-    display.table(
-        ["group", "nodes", "operators", "mapping", "mode", "result", "work", "moved", "not stored", "schedule"],
-        [_group_row(group) for group in explanation.groups],
-        left=("nodes", "operators", "mapping", "mode", "result", "schedule"),
-    )
-    if explanation.on_host:
-        display.line(f"on the host, without kernels: {', '.join(explanation.on_host)}")
-    if explanation.in_place:
-        display.line(f"written in place, without a launch: {', '.join(explanation.in_place)}")
-    kinds = Counter(edge.kind for edge in explanation.edges)
+def _queried(whole: Explanation, args: argparse.Namespace) -> Explanation:
+    if args.node is not None:
+        return whole.of_node(args.node)
+    if args.edge is not None:
+        return whole.of_edge(args.edge)
+    return whole if args.group is None else whole.of_group(args.group)
+
+
+# --- printing -------------------------------------------------------------------------------------
+
+
+def _print(display: Display, part: Explanation, queried: bool) -> None:
+    totals = part.totals
+    saved = f"{size(totals.bytes_not_stored)} of values between nodes never stored"
+    again = f", {amount(totals.flops_added, 'FLOP')} computed again" if totals.flops_added else ""
+    launches = count(totals.launches, "launch", "launches")
+    groups = count(totals.groups, "group")
+    display.line(f"{part.model} for {part.target}: {groups}, {launches}, {saved}{again}", style="bold")
+    if len(part.groups) == 1 and queried:
+        _print_group(display, part.groups[0])
+    elif part.groups:
+        display.table(
+            [*_GROUP_COLUMNS, "work", "added", "moved", "saved", "launches"],
+            [_group_row(group) for group in part.groups],
+            left=_GROUP_COLUMNS,
+        )
+    if part.on_host:
+        display.line(f"on the host, without kernels: {', '.join(part.on_host)}")
+    if part.in_place:
+        display.line(f"written in place, without a launch: {', '.join(part.in_place)}")
+    if queried and part.joined:
+        _print_joined(display, part.joined)
+    _print_edges(display, part.edges)
+    _print_rewrites(display, part.rewrites)
+    print_overrides(display, [o.to_dict() for o in part.overrides])
+
+
+def _print_group(display: Display, group: GroupFacts) -> None:
+    """One group as a list of facts."""
+    facts = [
+        ("nodes", " ".join(group.nodes)),
+        ("operators", " ".join(group.ops)),
+        ("mapping type", group.mapping),
+        ("mode", group.mode),
+        ("anchors" if len(group.anchors) > 1 else "anchor", ", ".join(group.anchors) or "none"),
+        ("kernel", _compact({"kind": group.kernel, **(group.schedule or {})}) or "not scheduled"),
+        ("result", _extents(group.shape)),
+        ("launches", group.launches),
+        ("work", amount(group.flops, "FLOP")),
+        ("computed again", amount(group.flops_added, "FLOP")),
+        ("read", size(group.bytes_read)),
+        ("written", size(group.bytes_written)),
+        ("not stored, thanks to fusion", size(group.bytes_not_stored)),
+        ("traffic saved by fusion", size(group.bytes_saved)),
+        ("time by the cost model", microseconds(group.seconds)),
+    ]
+    display.table([f"group {group.number}", ""], facts, left=("",))
+
+
+def _print_joined(display: Display, joined: Sequence[JoinedEdge]) -> None:
+    display.line(f"{count(len(joined), 'edge')} fused", style="bold")
+    display.table(["from", "to", "group", "value", "is"], map(_joined_row, joined), left=("to", "is"))
+
+
+def _joined_row(edge: JoinedEdge) -> list[Any]:
+    told = "also stored, for others" if edge.stored else "not stored"
+    return [" ".join(edge.producer), " ".join(edge.consumer), edge.group, size(edge.bytes), told]
+
+
+def _print_edges(display: Display, edges: Sequence[Edge]) -> None:
+    kinds = Counter(edge.kind for edge in edges)
     summary = ", ".join(f"{n} by {kind}" for kind, n in kinds.most_common())
-    display.line(
-        f"\n{count(len(explanation.edges), 'edge')} not fused{': ' + summary if summary else ''}", style="bold"
-    )
-    if explanation.edges:
+    display.line(f"\n{count(len(edges), 'edge')} not fused{': ' + summary if summary else ''}", style="bold")
+    if edges:
         display.table(
             ["from", "to", "by", "reason", "numbers"],
-            [_edge_row(e) for e in explanation.edges],
+            [[" ".join(e.producer), " ".join(e.consumer), e.kind, e.reason, _compact(e.numbers)] for e in edges],
             left=("to", "by", "reason", "numbers"),
         )
 
 
+def _print_rewrites(display: Display, rewrites: Sequence[Mapping[str, Any]]) -> None:
+    if not rewrites:
+        return
+    display.line(f"{count(len(rewrites), 'rewrite')} before planning", style="bold")
+    columns = list(dict.fromkeys(key for rewrite in rewrites for key in rewrite))
+    display.table(columns, [[_value(rewrite.get(c)) for c in columns] for rewrite in rewrites], left=columns)
+
+
 def _group_row(group: GroupFacts) -> list[Any]:
-    shape = "x".join("?" if d is None else str(d) for d in group.shape) or "scalar"
-    moved = size(group.bytes_read + group.bytes_written)
-    saved = size(group.bytes_not_stored) if group.bytes_not_stored else None
     return [
-        group.number, " ".join(group.nodes), " ".join(group.ops), group.mapping, group.mode, shape,
-        amount(group.flops, "FLOP") if group.flops else None, moved, saved, _compact(group.schedule),
+        group.number, " ".join(group.nodes), " ".join(group.ops), group.mapping, group.mode, group.anchor, group.kernel,
+        _extents(group.shape), amount(group.flops, "FLOP") if group.flops else None,
+        amount(group.flops_added, "FLOP") if group.flops_added else None, size(group.bytes_read + group.bytes_written),
+        size(group.bytes_saved) if group.bytes_saved else None, group.launches,
     ]  # fmt: skip
 
 
-def _edge_row(edge: Verdict) -> list[Any]:
-    return [" ".join(edge.producer), " ".join(edge.consumer), edge.kind, edge.reason, _compact(edge.numbers)]
+def _extents(shape: Sequence[int | None]) -> str:
+    return "x".join("?" if d is None else str(d) for d in shape) or "scalar"
 
 
 def _compact(data: Mapping[str, Any] | None) -> str:
@@ -113,6 +187,8 @@ def _compact(data: Mapping[str, Any] | None) -> str:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, list | tuple):
-        return "x".join(map(str, value))
+        return (" " if any(isinstance(v, str) for v in value) else "x").join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

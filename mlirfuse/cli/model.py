@@ -40,6 +40,12 @@ class Model:
             raise MlirfuseError(f"{self.text} is compiled already; this needs the ONNX model that it was made from.")
         return self.text if self.kind == "onnx" else _zoo_file(self.text.removeprefix(ZOO))
 
+    def discard(self) -> None:
+        """Remove the file that `source` wrote, if it did; it is written again when asked for."""
+        written = self.__dict__.pop("source", None)
+        if self.kind == "zoo" and written is not None:
+            Path(written).unlink(missing_ok=True)
+
 
 def _zoo_file(name: str) -> str:
     import onnx

@@ -1,8 +1,9 @@
-"""`mlirfuse report`: what every launch is and moves, and the totals."""
+"""`mlirfuse report`: what every launch is and moves, and the totals; of several models, the totals side by side."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from mlirfuse.cli import arguments
 from mlirfuse.cli.counting import count_traffic, counts_traffic
 from mlirfuse.cli.display import Display, amount, count, milliseconds, size
 from mlirfuse.cli.model import artifact_of, model_of
+from mlirfuse.cli.overrides import print_overrides
+from mlirfuse.errors import MlirfuseError
 
 HELP = "list every launch with its work and traffic, and the totals"
 
@@ -34,19 +37,72 @@ _TOTALS = (
 )
 
 
+_COLUMNS = (
+    ("launches", "launches", str),
+    ("kernels", "kernels", str),
+    ("groups", "groups", str),
+    ("on the host", "fallback_nodes", str),
+    ("work", "flops", lambda n: amount(n, "FLOP")),
+    ("traffic", "dram_bytes", size),
+    ("intermediates", "intermediate_bytes", size),
+    ("without fusion", "intermediate_bytes_unfused", size),
+    ("arena", "arena_bytes", size),
+    ("weights", "weight_bytes", size),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    arguments.add_model(parser)
+    parser.add_argument(
+        "models", metavar="MODEL", nargs="+", help=".onnx file, .mlirfuse artifact or zoo:NAME; several give a table"
+    )
     arguments.add_compile_options(parser)
     arguments.add_json(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    artifact = artifact_of(model_of(args.model), args)
-    report = count_traffic(artifact) if counts_traffic(artifact) else artifact.report
     display = Display(args.json)
-    _print(display, report)
-    display.result(report)
-    return 0
+    if len(args.models) == 1:
+        report = _report(args.models[0], args)
+        _print(display, report)
+        display.result(report)
+        return 0
+    return _several(display, args)
+
+
+def _several(display: Display, args: argparse.Namespace) -> int:
+    """One line for each model: one that fails does not stop the others, and makes the status 1."""
+    rows: list[dict[str, Any]] = []
+    for text in args.models:
+        try:
+            rows.append({"given": text, "report": _report(text, args), "error": None})
+        except (MlirfuseError, OSError) as error:
+            message = " ".join(str(error).split())
+            rows.append({"given": text, "report": None, "error": message})
+            print(f"mlirfuse: error: {text}: {message}", file=sys.stderr, flush=True)
+    display.table(["model", *(label for label, _, _ in _COLUMNS), "compiled in"], map(_line, rows))
+    failed = [row["given"] for row in rows if row["error"] is not None]
+    if failed:
+        display.line(f"{len(failed)} of {count(len(rows), 'model')} failed: {', '.join(failed)}", style="red")
+    display.result({"reports": rows, "failed": len(failed)})
+    return 1 if failed else 0
+
+
+def _line(row: Mapping[str, Any]) -> list[Any]:
+    if row["report"] is None:
+        return [row["given"], "failed", *[None] * len(_COLUMNS)]
+    totals = row["report"].get("totals", {})
+    cells = [None if totals.get(key) is None else show(totals[key]) for _, key, show in _COLUMNS]
+    seconds = row["report"].get("compile_seconds")
+    return [row["given"], *cells, milliseconds(sum(seconds.values())) if seconds else None]
+
+
+def _report(text: str, args: argparse.Namespace) -> Mapping[str, Any]:
+    model = model_of(text)
+    try:
+        artifact = artifact_of(model, args)
+        return count_traffic(artifact) if counts_traffic(artifact) else artifact.report
+    finally:
+        model.discard()
 
 
 def _print(display: Display, report: Mapping[str, Any]) -> None:
@@ -71,6 +127,7 @@ def _print(display: Display, report: Mapping[str, Any]) -> None:
         display.line(
             f"{count(len(fallbacks), 'node')} on the host, without kernels: {', '.join(fallbacks)}", style="yellow"
         )
+    print_overrides(display, report.get("overrides", ()))
     seconds = report.get("compile_seconds", {})
     if seconds:
         stages = ", ".join(f"{stage} {milliseconds(s)}" for stage, s in seconds.items())

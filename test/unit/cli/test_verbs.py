@@ -103,29 +103,6 @@ def test_report_is_readable(capfd: pytest.CaptureFixture[str], compiled: str) ->
     assert "scale+relu+join" in out and "launches" in out
 
 
-@pytest.mark.parametrize("target", ["cpu", "cuda"])
-def test_explain(capfd: pytest.CaptureFixture[str], model: str, target: str) -> None:
-    whole = result(capfd, "explain", model, "--target", target)
-    (group,) = whole["groups"]
-    assert group["nodes"] == ["scale", "relu", "join"] and group["bytes_not_stored"] == 2 * 8 * 16 * 4
-    assert group["schedule"] and not whole["edges"]
-
-    apart = result(capfd, "explain", model, "--target", target, "--no-fuse", "relu")
-    verdicts = {(tuple(e["producer"]), tuple(e["consumer"])): e for e in apart["edges"]}
-    assert verdicts[("scale",), ("relu",)]["kind"] == "option"
-    assert verdicts[("scale",), ("relu",)]["numbers"]["bytes"] == 8 * 16 * 4
-
-
-def test_explain_one_node_as_text_and_page(capfd: pytest.CaptureFixture[str], model: str) -> None:
-    argv = ["explain", model, "--no-fuse", "relu", "--node", "relu", "--html", "plan.html"]
-    assert main(argv) == 0
-    out = capfd.readouterr().out
-    assert "relu is to stay alone" in out and "2 edges not fused" in out
-    assert "relu is to stay alone" in Path("plan.html").read_text()
-    assert main([*argv[:4], "--node", "nothing"]) == 1
-    assert "'nothing'" in capfd.readouterr().err
-
-
 def test_check_lists_what_falls_back(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from onnx import helper
 
@@ -199,3 +176,18 @@ def test_zoo_lists_and_writes(capfd: pytest.CaptureFixture[str], tmp_path: Path)
     path = tmp_path / "lenet.onnx"
     assert main(["zoo", "lenet5", "-o", str(path)]) == 0
     assert path.stat().st_size > 1000
+
+
+def test_report_of_several_models_goes_on(
+    capfd: pytest.CaptureFixture[str], compiled: str, model: str, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    argv = ["report", compiled, str(tmp_path / "broken.onnx"), "nowhere.onnx", compiled]
+    assert main([*argv, "--json", "all.json"]) == 1
+    out, err = capfd.readouterr()
+    assert err.count("\n") == 2 and all(line.startswith("mlirfuse: error: ") for line in err.splitlines())
+    assert "2 of 4 models failed" in out and out.count(compiled) == 2
+    data = json.loads(Path("all.json").read_text())
+    assert data["failed"] == 2 and [row["error"] is None for row in data["reports"]] == [True, False, False, True]
+    assert data["reports"][3]["report"]["totals"]["launches"] == 1
+    assert main(["report", compiled, compiled]) == 0

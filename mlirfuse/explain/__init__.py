@@ -1,0 +1,8 @@
+"""Why a network is fused as it is: as data (`facts`, documented in docs/explain-schema.md) and as a page (`page`).
+
+`read` makes the data from a module; the rest needs no compiler.
+"""
+
+from mlirfuse.explain.facts import SCHEMA, Edge, Explanation, GroupFacts, JoinedEdge, Operator, Override, Totals, Value
+
+__all__ = ["SCHEMA", "Edge", "Explanation", "GroupFacts", "JoinedEdge", "Operator", "Override", "Totals", "Value"]
