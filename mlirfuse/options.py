@@ -69,8 +69,9 @@ class CompileOptions:
     precision   "auto" is fp32; "tf32", "fp16" and "bf16" are refused until there are kernels in them.
     shapes      input name to shape; fixes symbolic dimensions or overrides static ones.
     fusion      "full", "no-cross-layer" (the same until kernels hold several layers), "epilogue", "none".
-    rewrite     "reassociating" may reorder floating-point sums, "exact" may not; "all" may also
-                approximate, which nothing does yet.
+    rewrite     "reassociating" may reorder floating-point sums and products, "exact" changes no bit;
+                "all" may also use equations that hold only where both sides are defined, such as
+                sqrt(b) * sqrt(b) = b, whose left side is NaN for b < 0; "none" rewrites nothing.
     layout      "auto" is what the target's kernels read best: channels last on CPUs, row-major on GPUs.
     weights     "packed" stores weights as kernels read them, so that the runtime reads them from the mapped file;
                 "recipes" stores them as the model has them, to be packed when the artifact is loaded. "auto" is

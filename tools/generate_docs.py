@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import mlirfuse.dialect  # noqa: E402  the checkout need not be installed
+from mlirfuse.lowering.algebra.generate import PAPER_COUNTS, RULES, count_by_family  # noqa: E402
+from mlirfuse.lowering.algebra.rule import FAMILIES, Rule  # noqa: E402
 from mlirfuse.lowering.passes import Pass, load_passes, options_of  # noqa: E402
 from mlirfuse.lowering.passes.registry import anchor_of  # noqa: E402
 from mlirfuse.mlir import ext, ir  # noqa: E402
@@ -30,7 +32,43 @@ Row = tuple[str, str, str]
 def pages() -> dict[Path, str]:
     """Every generated page by its place."""
     folder = ROOT / "docs" / "reference"
-    return {folder / "ops.md": ops_page(), folder / "passes.md": passes_page()}
+    return {
+        folder / "ops.md": ops_page(),
+        folder / "passes.md": passes_page(),
+        folder / "rewrites.md": rewrites_page(),
+    }
+
+
+REWRITES_INTRO = """Equations that `fusion-rewrite-algebra` uses from left to right, where that lowers FLOPs, or else bytes read, or else the
+number of operations. All are generated from the properties of functions in `lowering/algebra/properties.py`; a test computes
+both sides of each on random shapes and types, and finds each applied to a graph.
+
+A rule has a class for floats, and one for integers or booleans, which wrap. *exact* gives the same bits. *reassociating* holds for
+all finite operands, but for rounding, the sign of a zero, and what overflows on the way. *domain-changing* holds where both sides
+are defined, but one is defined for more operands, or ignores one. `CompileOptions.rewrite` (`--rewrite`) chooses: `exact` allows
+the first, `reassociating` (the default) the first two, `all` all three. Chains of one associative operation match in any order;
+among floats that alone makes an application reassociating. `Kept(C)` is C without the axes that a reduction takes away."""
+
+
+def rewrites_page() -> str:
+    """The rules of graph rewriting, family by family, and how many there are."""
+    counts = count_by_family()
+    rows = [(family, str(counts[family]), str(PAPER_COUNTS[family])) for family in FAMILIES]
+    rows.append(("all", str(sum(counts.values())), str(sum(PAPER_COUNTS.values()))))
+    sections = [f"## {family.capitalize()}\n\n{rule_table(family)}" for family in FAMILIES]
+    head = table(("family", "rules here", "in DNNFusion (Niu et al., PLDI 2021)"), rows)
+    return "\n\n".join(["# Rules of graph rewriting", NOTICE, REWRITES_INTRO, head, *sections]) + "\n"
+
+
+def rule_table(family: str) -> str:
+    return table(("rule", "floats", "integers, booleans"), (rule_row(r) for r in RULES if r.family == family))
+
+
+def rule_row(rule: Rule) -> Row:
+    wrapping = rule.integers if rule.integers is not None else rule.booleans
+    floats, others = ("" if c is None else c.text for c in (rule.floats, wrapping))
+    where = f" where {', '.join(rule.where)}" if rule.where else ""
+    return f"`{rule.equation}`{where}", floats, others
 
 
 def ops_page() -> str:

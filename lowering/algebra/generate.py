@@ -185,10 +185,8 @@ def _of_distribution(fact: Fact, rule: functools.partial[Rule]) -> Iterator[Rule
     for op in operations:
         for left, b in forms.items():
             for right, c in forms.items():
-                if left == right and "{0}" not in left:
-                    continue
-                if op == inner and (left, right) > (right, left) and "{0}" not in left + right:
-                    continue  # the operation is commutative
+                if "{0}" not in left + right:
+                    continue  # a + a o a: nothing is saved
                 if op == inner and "{0}" in left and "{0}" not in right:
                     continue
                 whole = _apply(op, left.format("B"), right.format("C"))

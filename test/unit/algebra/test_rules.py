@@ -68,7 +68,7 @@ def test_a_rule_that_ignores_an_operand_changes_the_domain_of_floats():
 
 def test_families_have_more_rules_than_were_printed():
     """The paper counts 45, 38 and 66 (section 4.2)."""
-    assert count_by_family() == {"associative": 144, "distributive": 53, "commutative": 179}
+    assert count_by_family() == {"associative": 144, "distributive": 50, "commutative": 179}
 
 
 @pytest.mark.parametrize("text", ["A + B", "A + = B", "foo = A", "A * (B + C = A", "A $ B = A", "Sqrt(A = A"])
