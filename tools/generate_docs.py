@@ -39,15 +39,17 @@ def pages() -> dict[Path, str]:
     }
 
 
-REWRITES_INTRO = """Equations that `fusion-rewrite-algebra` uses from left to right, where that lowers FLOPs, or else bytes read, or else the
-number of operations. All are generated from the properties of functions in `lowering/algebra/properties.py`; a test computes
-both sides of each on random shapes and types, and finds each applied to a graph.
+REWRITES_INTRO = """Equations that `fusion-rewrite-algebra` uses from left to right, where that lowers FLOPs, or else
+bytes read, or else the number of operations. All are generated from the properties of functions in
+`lowering/algebra/properties.py`; a test computes both sides of each on random shapes and types, and finds each applied
+to a graph.
 
-A rule has a class for floats, and one for integers or booleans, which wrap. *exact* gives the same bits. *reassociating* holds for
-all finite operands, but for rounding, the sign of a zero, and what overflows on the way. *domain-changing* holds where both sides
-are defined, but one is defined for more operands, or ignores one. `CompileOptions.rewrite` (`--rewrite`) chooses: `exact` allows
-the first, `reassociating` (the default) the first two, `all` all three. Chains of one associative operation match in any order;
-among floats that alone makes an application reassociating. `Kept(C)` is C without the axes that a reduction takes away."""
+A rule has a class for floats, and one for integers or booleans, which wrap. *exact* gives the same bits.
+*reassociating* holds for all finite operands, but for rounding, the sign of a zero, and what overflows on the way.
+*domain-changing* holds where both sides are defined, but one is defined for more operands, or ignores one.
+`CompileOptions.rewrite` (`--rewrite`) chooses: `exact` allows the first, `reassociating` (the default) the first two,
+`all` all three. Chains of one associative operation match in any order; among floats that alone makes an application
+reassociating. `Kept(C)` is C without the axes that a reduction takes away."""
 
 
 def rewrites_page() -> str:

@@ -150,7 +150,7 @@ def test_roots_are_kept_where_the_domain_must_stay(store):
     ],
 )
 def test_a_value_with_other_uses_is_not_freed(store, text, others):
-    module, _, after = rewritten(store, text, outputs=others)
+    module, _, _ = rewritten(store, text, outputs=others)
     steps = rewrites_of(module)
     assert not [s for s in steps if not s.reason]
     assert any("other uses" in s.reason and s.flops_after >= s.flops_before for s in steps)
