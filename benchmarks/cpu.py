@@ -18,12 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from measured import LIGHT_NETWORKS, README, RESULTS, Measured, machine, markdown_row, write_block
+from measured import LIGHT_NETWORKS, README, RESULTS, Measured, machine, markdown_row, versions, write_block
 
 from mlirfuse import zoo
 from mlirfuse.artifact import Artifact
 from mlirfuse.cli.accuracy import relative_error
 from mlirfuse.cli.arrays import pack_arrays, read_arrays
+from mlirfuse.cli.peers import PEERS as KNOWN_PEERS
 from mlirfuse.cli.peers import SELF, missing
 from mlirfuse.cli.race import Contestant, Lap, geometric_mean, race
 from mlirfuse.compiler import compile_artifact
@@ -83,7 +84,10 @@ def _measure_network(results: Measured, network: str, peers: Sequence[str], args
         contestants = [Contestant(SELF, str(own)), *(Contestant(peer, str(onnx_file)) for peer in peers)]
         for threads in args.threads:
             key = f"{network} {threads}"
-            facts = {"code": _digest(artifact), "rounds": args.rounds, "peers": list(peers)}
+            facts = {
+                **{"code": _digest(artifact), "rounds": args.rounds, "peers": list(peers)},
+                "versions": versions(KNOWN_PEERS[peer].package for peer in peers),
+            }
             if not args.force and results.is_current(key, **facts):
                 continue
             print(f"{network}, {threads} threads ...", file=sys.stderr, flush=True)

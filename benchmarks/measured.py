@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import mlirfuse
-from mlirfuse.cli.display import write_file
 from mlirfuse.device import host_device
+from mlirfuse.files import write_file
+from mlirfuse.zoo import WHEEL_NETWORKS
 
 __all__ = [
     "LIGHT_NETWORKS",
@@ -31,10 +32,7 @@ __all__ = [
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
-LIGHT_NETWORKS = (
-    *("alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50"),
-    *("shufflenet", "squeezenet", "vgg19", "zfnet512"),
-)
+LIGHT_NETWORKS = WHEEL_NETWORKS  # those of the onnx package
 # The fifteen networks of the DNNFusion paper (table 4), as the zoo spells them.
 PAPER_NETWORKS = (
     *("efficientnet-b0", "vgg16", "mobilenetv1-ssd", "yolov4-320", "c3d", "s3d", "unet", "fasterrcnn", "maskrcnn"),
@@ -62,8 +60,10 @@ class Measured:
         return self.data["entries"]
 
     def is_current(self, key: str, **facts: Any) -> bool:
-        """Whether an entry exists that was measured on these very facts."""
-        return key in self.entries and all(self.entries[key].get(name) == value for name, value in facts.items())
+        """Whether an entry exists that was measured on these very facts; one that failed or was skipped is none."""
+        entry = self.entries.get(key, {"failed": "not tried"})
+        done = not {"failed", "skipped"} & set(entry)
+        return done and all(entry.get(name) == value for name, value in facts.items())
 
     def put(self, key: str, entry: Mapping[str, Any]) -> None:
         """Add or replace one entry and write the file."""

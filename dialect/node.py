@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.dialect.indexing import Condition, Expr, Var, var
+from mlirfuse.element_types import element_bytes
 from mlirfuse.mlir import ir
 
 __all__ = [
@@ -78,7 +79,7 @@ class TensorType:
 
     @property
     def bytes(self) -> int:
-        return self.size * np.dtype(self.dtype).itemsize
+        return self.size * element_bytes(self.dtype)
 
     @property
     def rank(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from mlirfuse.errors import UnsupportedTarget
 
-__all__ = ["CHIPS", "PRODUCTS", "Device", "device_for", "host_device", "product"]
+__all__ = ["CHIPS", "PRODUCTS", "Device", "device_for", "host_device", "product", "usable_cores"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -271,13 +271,18 @@ _PARALLEL_REGION_SECONDS = 5e-6
 _FMA_PIPES = 2  # AMD Zen and Intel Core since Haswell: two fused multiply-adds a cycle (Agner Fog, microarchitecture)
 
 
+def usable_cores() -> int:
+    """The CPU cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @functools.cache
 def host_device() -> Device:
     """This machine's CPU: cores this process may use, vector width, caches."""
     info = _cpu_info(Path("/proc/cpuinfo"))
     features = frozenset((info.get("flags") or info.get("Features") or "").split())
     vector_bytes, registers = _vector_unit(features)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     caches = _cache_sizes(Path("/sys/devices/system/cpu/cpu0/cache"))
     hertz = float(info.get("cpu MHz", "2500")) * 1e6
     return Device(

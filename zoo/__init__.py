@@ -4,26 +4,34 @@
 package (`zoo/light/*.onnx`). Weights depend only on network, tensor name and seed.
 """
 
-import difflib
+from __future__ import annotations
 
-import onnx
+import difflib
+from typing import TYPE_CHECKING
 
 from mlirfuse.errors import MlirfuseError
-from mlirfuse.zoo.recipes import build_recipe, recipe_names
-from mlirfuse.zoo.wheel_networks import WHEEL_NETWORKS, build_wheel_network
+from mlirfuse.zoo.wheel_names import WHEEL_NETWORKS
 
-__all__ = ["build", "names"]
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["WHEEL_NETWORKS", "build", "names"]
 
 _PREFIX = "light/"
 
 
 def names() -> tuple[str, ...]:
     """Every name that `build` knows, those of the onnx package first."""
+    from mlirfuse.zoo.recipes import recipe_names
+
     return tuple(_PREFIX + name for name in WHEEL_NETWORKS) + recipe_names()
 
 
 def build(name: str, *, seed: int = 0) -> onnx.ModelProto:
     """The network with weights filled in; MlirfuseError with suggestions for an unknown name."""
+    from mlirfuse.zoo.recipes import build_recipe, recipe_names
+    from mlirfuse.zoo.wheel_networks import build_wheel_network
+
     name = name.removeprefix("zoo:").removesuffix(".onnx")
     if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) in WHEEL_NETWORKS:
         return build_wheel_network(name.removeprefix(_PREFIX), seed)

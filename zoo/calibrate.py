@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mlirfuse.zoo.wheel_networks import _GAINS, WHEEL_NETWORKS, bare_network, filled, gains
+from mlirfuse.zoo.wheel_names import WHEEL_NETWORKS
+from mlirfuse.zoo.wheel_networks import _GAINS, bare_network, filled, gains
 
 __all__ = ["calibrate"]
 

@@ -22,19 +22,8 @@ from onnx import numpy_helper
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.zoo.random_tensors import generator
 
-__all__ = ["WHEEL_NETWORKS", "build_wheel_network", "role_of"]
+__all__ = ["build_wheel_network", "role_of"]
 
-WHEEL_NETWORKS = (
-    "alexnet",
-    "densenet121",
-    "inception_v1",
-    "inception_v2",
-    "resnet50",
-    "shufflenet",
-    "squeezenet",
-    "vgg19",
-    "zfnet512",
-)
 _FILES = {"alexnet": "light_bvlc_alexnet.onnx"}
 _GAINS = Path(__file__).parent / "gains.json"
 

@@ -7,13 +7,14 @@ checksum, and are ignored when damaged: the cache can be deleted at any time.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+from mlirfuse.files import replacing
 
 __all__ = ["KernelCache", "cache_key"]
 
@@ -58,14 +59,7 @@ class KernelCache:
 
     def store(self, key: str, content: bytes) -> None:
         path = self._path(key)
-        try:
+        with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            file, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        except OSError:
-            return
-        try:
-            with os.fdopen(file, "wb") as out:
-                out.write(hashlib.sha256(content).digest() + content)
-            os.replace(temporary, path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_bytes(hashlib.sha256(content).digest() + content)

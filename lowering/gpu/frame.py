@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlirfuse.dialect.indexing import Expr, Var
+from mlirfuse.element_types import element_bytes
 from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.kernel.builder import Builder, memory_type
 from mlirfuse.lowering.kernel.point import Buffer, Evaluator
@@ -152,7 +153,7 @@ def kernel_frame(
         storage = storages[value]
         element = memory_type(group.types[value].dtype)
         readonly = ", llvm.readonly" if value in group.inputs else ""
-        align = storage.aligned * max(1, _element_bytes(group.types[value].dtype))
+        align = storage.aligned * max(1, element_bytes(group.types[value].dtype))
         attributes = f"{{llvm.noalias{readonly}, llvm.align = {align} : i64}}"
         arguments.append(f"%a{len(arguments)}: memref<{storage.span}x{element}, {GLOBAL}> {attributes}")
     workgroup = ", ".join(
@@ -205,9 +206,3 @@ def _shared_type(shape: SharedShape) -> str:
     """The inside of a shared array's memref type."""
     *sizes, element = shape if isinstance(shape[-1], str) else (*shape, "f32")
     return "x".join(map(str, (*sizes, element)))
-
-
-def _element_bytes(dtype: str) -> int:
-    import numpy as np
-
-    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize

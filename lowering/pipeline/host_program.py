@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from mlirfuse.dialect import attribute_value, from_attribute
+from mlirfuse.element_types import element_bytes
 from mlirfuse.mlir import ir
 
 __all__ = ["PackedWeight", "host_program", "launches", "packed_weights", "parse_tensor_type"]
@@ -98,10 +97,6 @@ def _kernel_symbol(launch: Any) -> str:
     return re.split("::@", str(launch.attributes["kernel"]))[-1].strip('"')
 
 
-def _element_bytes(dtype: str) -> int:
-    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-
-
 class _Reader:
     """Follows buffers from their definitions to the steps that use them."""
 
@@ -147,7 +142,7 @@ class _Reader:
         if ref["space"] in ("input", "output"):  # a kernel's buffer has an element even where the tensor has none
             tensor = (self.inputs if ref["space"] == "input" else self.outputs)[ref["index"]]
             elements = min(elements, math.prod(tensor["shape"]))
-        return {**ref, "dtype": dtype, "bytes": elements * _element_bytes(dtype)}
+        return {**ref, "dtype": dtype, "bytes": elements * element_bytes(dtype)}
 
     def _launch(self, op: Any) -> dict[str, Any]:
         sizes = [self.constants[v] for v in list(op.operands)[:6]]
@@ -183,7 +178,7 @@ class _Reader:
             if entry["space"] == "host" or None in shape:
                 place = {"space": entry["space"], "index": entry["index"]}
             else:
-                place = {**self._ref(next(buffers)), "bytes": math.prod(shape) * _element_bytes(dtype)}
+                place = {**self._ref(next(buffers)), "bytes": math.prod(shape) * element_bytes(dtype)}
             refs.append({**place, "shape": shape, "dtype": dtype})
         return {
             "op": "host",

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from mlirfuse.dialect import TensorType, attribute_value, type_from_mlir
+from mlirfuse.element_types import element_bytes
 from mlirfuse.lowering.plan.buffers import place_of
 
 __all__ = ["Location", "locate_values"]
@@ -31,7 +30,7 @@ class Location:
 
     @property
     def element_bytes(self) -> int:
-        return 1 if self.tensor.dtype == "bool" else np.dtype(self.tensor.dtype).itemsize
+        return element_bytes(self.tensor.dtype)
 
     @property
     def span(self) -> int:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from mlirfuse.dialect import to_attribute
+from mlirfuse.element_types import element_bytes
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.buffers import Place, Program, read_program, write_places
 from mlirfuse.lowering.plan.graph import main_function
@@ -54,7 +53,7 @@ def assign(program: Program, order: str = "program") -> tuple[list[Place], int]:
             found = Place(0, (0,) * value.tensor.rank, 0, value.output, host=unknown.index(number))
         elif value.whole is not None:
             whole = place(value.whole)
-            start = value.start * whole.strides[value.axis] * np.dtype(value.tensor.dtype).itemsize
+            start = value.start * whole.strides[value.axis] * element_bytes(value.tensor.dtype)
             found = Place(whole.offset + start, whole.strides, value.tensor.bytes, whole.output)
         else:
             found = Place(offsets.get(number, 0), value.tensor.strides(), value.tensor.bytes, value.output)

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from mlirfuse.dialect import TensorType, attribute_value, from_attribute, to_attribute, type_from_mlir
 from mlirfuse.dialect.core import CONSTANTS
+from mlirfuse.element_types import element_bytes
 from mlirfuse.mlir import ir
 
 __all__ = ["Place", "Program", "Value", "place_of", "read_places", "read_program", "write_places"]
@@ -49,7 +48,7 @@ class Place:
         if not tensor.size:
             return 0
         reach = sum((size - 1) * stride for size, stride in zip(tensor.dims, self.strides, strict=True))
-        return (reach + 1) * np.dtype(tensor.dtype).itemsize
+        return (reach + 1) * element_bytes(tensor.dtype)
 
 
 def place_of(value: Any) -> Place | None:

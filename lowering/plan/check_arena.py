@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from mlirfuse.dialect import attribute_value
+from mlirfuse.element_types import element_bytes
 from mlirfuse.lowering.plan.buffers import Place, Program, Value, read_places, read_program
 from mlirfuse.lowering.plan.memory import ALIGNMENT
 from mlirfuse.mlir import ir
@@ -48,7 +47,7 @@ def _parts(program: Program, places: list[Place]) -> Iterator[str]:
         if value.whole is None:
             continue
         part, whole = places[number], places[value.whole]
-        start = value.start * whole.strides[value.axis] * np.dtype(value.tensor.dtype).itemsize
+        start = value.start * whole.strides[value.axis] * element_bytes(value.tensor.dtype)
         if (part.offset, part.strides) != (whole.offset + start, whole.strides):
             where = f"the part of value {value.whole} that starts at {value.start} on axis {value.axis}"
             yield f"value {number} is not {where}"

@@ -8,22 +8,21 @@ The layout follows from the sizes alone, so there is no byte that neither a dige
 zeros covers. Checksums are integrity, not trust: anyone can write a file that passes them.
 """
 
-import contextlib
 import hashlib
 import json
 import mmap
 import os
-import secrets
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlirfuse.artifact.schema import count, entries, field, mapping, text
+from mlirfuse.device import usable_cores
 from mlirfuse.errors import ArtifactError, MlirfuseError
+from mlirfuse.files import replacing
 
 __all__ = ["ALIGNMENT", "Section", "map_file", "read", "serialize", "write"]
 
@@ -63,20 +62,12 @@ def serialize(manifest: Mapping[str, Any], sections: Mapping[str, Section]) -> I
 
 def write(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
     """Write `parts` to `path` atomically: a reader sees the old file or the whole new one."""
-    target = Path(path)
     try:
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-        try:
-            with open(temporary, "xb") as file:
-                file.writelines(parts)
-            os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with replacing(path) as temporary, open(temporary, "xb") as file:
+            file.writelines(parts)
     except OSError as error:
         raise MlirfuseError(
-            f"The artifact could not be written to '{target}': {error.strerror or error}. "
+            f"The artifact could not be written to '{os.fspath(path)}': {error.strerror or error}. "
             f"Choose a path in an existing folder that this user may write to, with space for the weights."
         ) from error
 
@@ -176,7 +167,7 @@ def _digest(data: memoryview) -> str:
     leaves = [data[start : start + LEAF] for start in range(0, len(data), LEAF)]
     if len(leaves) < 16:
         return _root(_checked_leaf(leaf) for leaf in leaves)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         return _root(pool.map(_checked_leaf, leaves))
 
 

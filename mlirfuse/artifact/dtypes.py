@@ -5,44 +5,39 @@ from typing import Any
 
 import numpy as np
 
+from mlirfuse.element_types import element_bytes
 from mlirfuse.errors import ArtifactError
 
 __all__ = ["SAFETENSORS_CODES", "element_bytes", "kernel_dtype", "known_dtype", "numpy_dtype"]
 
-# name -> (safetensors code, bytes an element)
-_TABLE = {
-    "bool": ("BOOL", 1),
-    "int8": ("I8", 1),
-    "uint8": ("U8", 1),
-    "int16": ("I16", 2),
-    "uint16": ("U16", 2),
-    "int32": ("I32", 4),
-    "uint32": ("U32", 4),
-    "int64": ("I64", 8),
-    "uint64": ("U64", 8),
-    "float16": ("F16", 2),
-    "bfloat16": ("BF16", 2),
-    "float32": ("F32", 4),
-    "float64": ("F64", 8),
-    "float8_e4m3fn": ("F8_E4M3", 1),
-    "float8_e5m2": ("F8_E5M2", 1),
-    "complex64": ("C64", 8),
+SAFETENSORS_CODES = {
+    "bool": "BOOL",
+    "int8": "I8",
+    "uint8": "U8",
+    "int16": "I16",
+    "uint16": "U16",
+    "int32": "I32",
+    "uint32": "U32",
+    "int64": "I64",
+    "uint64": "U64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "complex64": "C64",
 }
-SAFETENSORS_CODES = {name: code for name, (code, _) in _TABLE.items()}
 
 
 def known_dtype(value: Any, where: str) -> str:
     """A schema check: the name of an element type that artifacts can hold."""
-    if not isinstance(value, str) or value not in _TABLE:
+    if not isinstance(value, str) or value not in SAFETENSORS_CODES:
         raise ArtifactError(
             f"The artifact's manifest is malformed: {where} should be an element type "
-            f"({', '.join(_TABLE)}), found {value!r}. Compile the model again."
+            f"({', '.join(SAFETENSORS_CODES)}), found {value!r}. Compile the model again."
         )
     return value
-
-
-def element_bytes(name: str) -> int:
-    return _TABLE[name][1]
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from mlirfuse.cli import arguments
 from mlirfuse.cli.display import Display, amount, count, milliseconds
 from mlirfuse.cli.model import Model, artifact_of, model_of
 from mlirfuse.cli.progress import step_progress
+from mlirfuse.device import usable_cores
 from mlirfuse.errors import MlirfuseError
 
 if TYPE_CHECKING:
@@ -119,11 +120,11 @@ def _race(
     display: Display, model: Model, artifact: Artifact, peers: Sequence[str], args: argparse.Namespace
 ) -> dict[str, Any]:
     from mlirfuse.cli.arrays import pack_arrays
-    from mlirfuse.cli.peers import SELF, core_count
+    from mlirfuse.cli.peers import SELF
     from mlirfuse.cli.race import Contestant, Lap, race
     from mlirfuse.runtime.inputs import random_inputs
 
-    threads = args.threads or core_count()
+    threads = args.threads or usable_cores()
     with tempfile.TemporaryDirectory(prefix="mlirfuse-bench-") as folder, step_progress(f"racing {model.name}") as tell:
         own = Path(folder) / "own.mlirfuse"
         artifact.save(own)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mlirfuse.cli import arguments
-from mlirfuse.cli.display import Display, count, milliseconds, size, umask, write_file
+from mlirfuse.cli.display import Display, count, milliseconds, size
 from mlirfuse.cli.model import SUFFIX, Model, artifact_of, model_of
 from mlirfuse.errors import MlirfuseError
+from mlirfuse.files import replacing, umask, write_file
 
 HELP = "write an artifact, or with --emit the text of a stage"
 STAGES = ("graph", "planned", "scheduled", "kernels", "nvvm", "llvm", "ptx", "spirv", "object")
@@ -108,13 +109,9 @@ def _to_stdout(data: bytes) -> None:
 
 def _save_weights(store: Any, path: Path) -> None:
     """The store's file, renamed into place when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replacing(path) as partial:
         store.save(partial)
         partial.chmod(0o666 & ~umask())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _check_folder(path: Path) -> None:

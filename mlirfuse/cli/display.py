@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-__all__ = ["Display", "amount", "count", "microseconds", "milliseconds", "signed", "size", "umask", "write_file"]
+from mlirfuse.files import write_file
+
+__all__ = ["Display", "amount", "count", "microseconds", "milliseconds", "signed", "size"]
 
 WIDE = 1000  # columns where standard output is a file or a pipe: one line for each row
 
@@ -76,30 +75,6 @@ def _finite(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [_finite(value) for value in data]
     return str(data) if isinstance(data, float) and not math.isfinite(data) else data
-
-
-def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that its name never stands for half of it. Devices and pipes are written to as they are."""
-    target = Path(path)
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)
-        return
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o666 & ~umask())
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def umask() -> int:
-    """The mask of permissions that new files do not get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 # --- units ----------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlirfuse.cli import arguments
-from mlirfuse.cli.display import Display, amount, count, microseconds, size, write_file
+from mlirfuse.cli.display import Display, amount, count, microseconds, size
 from mlirfuse.cli.model import artifact_of, model_of
 from mlirfuse.cli.overrides import print_overrides
 from mlirfuse.errors import MlirfuseError
+from mlirfuse.files import write_file
 
 if TYPE_CHECKING:
     from mlirfuse.cli.model import Model

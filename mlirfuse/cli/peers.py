@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlirfuse.errors import MlirfuseError
 
-__all__ = ["PEERS", "SELF", "Ready", "core_count", "missing", "prepare"]
+__all__ = ["PEERS", "SELF", "Ready", "missing", "prepare"]
 
 SELF = "mlirfuse"  # runs an artifact instead of an ONNX file
 
@@ -127,8 +126,3 @@ PEERS: dict[str, Peer] = {
     "torch": Peer("torch", _torch),
     "torch-compile": Peer("torch", _torch_compile),
 }
-
-
-def core_count() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlirfuse.cli import arguments
-from mlirfuse.cli.display import Display, count, milliseconds, write_file
+from mlirfuse.cli.display import Display, count, milliseconds
 from mlirfuse.cli.inputs import add_inputs, input_arrays
 from mlirfuse.cli.model import Model, artifact_of, model_of
 from mlirfuse.errors import MlirfuseError
+from mlirfuse.files import write_file
 
 if TYPE_CHECKING:
     from mlirfuse.cli.accuracy import Comparison

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlirfuse.cli import arguments
 from mlirfuse.cli.display import Display
+from mlirfuse.files import replacing
 
 HELP = "list the networks of the zoo, or write one as an .onnx file"
 
@@ -36,12 +37,8 @@ def execute(args: argparse.Namespace) -> int:
 
     model = zoo.build(args.model, seed=args.seed)
     path = Path(args.output or f"{args.model.removeprefix('zoo:').replace('/', '_')}.onnx")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with replacing(path) as partial:
         onnx.save(model, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     display.line(f"{path}: {len(model.graph.node)} nodes")
     display.result({"output": str(path), "nodes": len(model.graph.node)})
     return 0

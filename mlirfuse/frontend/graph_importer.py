@@ -19,10 +19,10 @@ from mlirfuse.frontend.fallback import Island, Opaque, encoded, infer_outputs, i
 from mlirfuse.frontend.host_node import run_host_node
 from mlirfuse.frontend.model import ImportedModel, load_model
 from mlirfuse.frontend.node_call import NodeCall
-from mlirfuse.frontend.node_order import captured_names
 from mlirfuse.frontend.registry import InvalidNode, NoRule, rule_for
 from mlirfuse.frontend.tensor import Tensor, known
 from mlirfuse.mlir import func, ir
+from mlirfuse.subgraphs import captured_names
 
 __all__ = ["GraphImporter", "NodeStatus", "import_model"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from mlirfuse.frontend.node_order import captured_names
+from mlirfuse.subgraphs import captured_names
 
 __all__ = ["decode_node", "encode_node", "graph_node", "oldest_opset", "operand_names", "other_domains",
            "run_host_node"]  # fmt: skip

@@ -6,26 +6,9 @@ from typing import Any
 import onnx
 
 from mlirfuse.errors import InvalidModel
+from mlirfuse.subgraphs import captured_names
 
-__all__ = ["captured_names", "live_nodes", "name_nodes", "sort_nodes"]
-
-
-def captured_names(node: onnx.NodeProto) -> list[str]:
-    """Outer values that the sub-graphs of a node read, each once, in order."""
-    found: dict[str, None] = {}
-    for attribute in node.attribute:
-        for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-            inner = {v.name for v in graph.input} | {t.name for t in graph.initializer}
-            inner |= {t.values.name for t in graph.sparse_initializer}
-            for child in graph.node:
-                for name in (*child.input, *captured_names(child)):
-                    if name and name not in inner:
-                        found[name] = None
-                inner |= set(child.output)
-            for output in graph.output:
-                if output.name not in inner:
-                    found[output.name] = None
-    return list(found)
+__all__ = ["live_nodes", "name_nodes", "sort_nodes"]
 
 
 def reads(node: onnx.NodeProto) -> list[str]:

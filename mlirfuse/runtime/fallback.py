@@ -12,8 +12,9 @@ import numpy as np
 
 from mlirfuse.errors import InvalidModel, MlirfuseError
 from mlirfuse.runtime.legacy_ops import legacy_op
+from mlirfuse.subgraphs import captured_names
 
-__all__ = ["FallbackNode", "captured_names"]
+__all__ = ["FallbackNode"]
 
 Evaluator = Callable[[dict[str, Any]], list[Any]]
 
@@ -31,7 +32,7 @@ class FallbackNode:
         self.opset = dict(opset) or {"": onnx.defs.onnx_opset_version()}
         self.opset.setdefault(self.node.domain, 1)
         self.threads = threads
-        self.inputs = [*self.node.input, *captured_names(self.node)]
+        self.inputs = [*self.node.input, *(n for n in captured_names(self.node) if n not in self.node.input)]
         self.outputs = [name for name in self.node.output if name]
         self._evaluators: dict[tuple[Any, ...], Evaluator] = {}
 
@@ -119,26 +120,6 @@ class FallbackNode:
         opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in self.opset.items()]
         ir_version = onnx.helper.find_min_ir_version_for(opsets, ignore_unknown=True)
         return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=max(4, ir_version))
-
-
-def captured_names(node: Any) -> tuple[str, ...]:
-    """Outer values that the subgraphs of a NodeProto (If, Loop, Scan) use, in order of first use."""
-    names: dict[str, None] = {}
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            names.update(dict.fromkeys(_free_names(graph)))
-    return tuple(name for name in names if name not in node.input)
-
-
-def _free_names(graph: Any) -> list[str]:
-    known = {value.name for value in (*graph.input, *graph.initializer)} | {
-        t.values.name for t in graph.sparse_initializer
-    }
-    free: list[str] = []
-    for node in graph.node:
-        free += [name for name in (*node.input, *captured_names(node)) if name and name not in known]
-        known.update(node.output)
-    return free + [value.name for value in graph.output if value.name not in known]
 
 
 def _kind(value: Any) -> Any:

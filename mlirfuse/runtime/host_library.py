@@ -5,7 +5,6 @@ Needs llvmlite and numpy; neither MLIR nor the compiler.
 
 import ctypes
 import functools
-import os
 import platform
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,18 +12,14 @@ from collections.abc import Mapping, Sequence
 import llvmlite.binding as llvm
 import numpy as np
 
+from mlirfuse.device import usable_cores
 from mlirfuse.errors import ArtifactError
 from mlirfuse.runtime.host_threads import HostThreads
 
-__all__ = ["HostLibrary", "usable_cores"]
+__all__ = ["HostLibrary"]
 
 _ALIGNMENT = 64
 _EXPORTS = ("network_state_bytes", "network_initialise", "network_run", "network_worker", "network_stop")
-
-
-def usable_cores() -> int:
-    """The CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

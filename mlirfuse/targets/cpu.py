@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Program, host_plan
+from mlirfuse.device import usable_cores
 from mlirfuse.lowering.host.compile import compile_host
 from mlirfuse.lowering.host.object_code import HostCpu, llvm_ir_to_object
 from mlirfuse.lowering.host.pipeline import lower_host_kernel, split_host_kernels
@@ -39,7 +40,7 @@ def _stage_options(target: Target, options: CompileOptions) -> StageOptions:
 def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
     options: CompileOptions = compilation.options
     data = host_program(module)
-    workers = options.workers or environment().workers or len(os.sched_getaffinity(0))
+    workers = options.workers or environment().workers or usable_cores()
     with compilation.stage("object"):
         # One worker gains nothing from a process of its own: `compile` already runs all of this in one.
         code = compile_host(

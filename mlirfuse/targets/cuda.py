@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
+from mlirfuse.device import usable_cores
 from mlirfuse.lowering.nvvm.compile import compile_kernels
 from mlirfuse.lowering.nvvm.pipeline import lower_kernel, split_kernels
 from mlirfuse.lowering.pipeline.host_program import host_program
@@ -38,7 +39,7 @@ def stage_options(target: Target, options: CompileOptions) -> StageOptions:
 
 def _compile(compilation: Any, module: Any, chip: str, assemble: bool | None) -> Any:
     options: CompileOptions = compilation.options
-    workers = options.workers or environment().workers or len(os.sched_getaffinity(0))
+    workers = options.workers or environment().workers or usable_cores()
     return compile_kernels(split_kernels(module), chip, workers=workers, cache=kernel_cache(options), assemble=assemble)
 
 

@@ -9,17 +9,7 @@ from mlirfuse import zoo
 from mlirfuse.compiler import compile_artifact
 from mlirfuse.options import CompileOptions
 
-LIGHT = (
-    "alexnet",
-    "densenet121",
-    "inception_v1",
-    "inception_v2",
-    "resnet50",
-    "shufflenet",
-    "squeezenet",
-    "vgg19",
-    "zfnet512",
-)
+LIGHT = zoo.WHEEL_NETWORKS
 QUICK = ("shufflenet", "squeezenet")
 
 

@@ -20,7 +20,7 @@ HOMES = {
 }
 # Low to high. Parts in one row do not know each other; words joined by a space are one part.
 LAYERS = [
-    ["errors options device mlir"],
+    ["errors options device mlir files element_types subgraphs"],
     ["dialect", "zoo"],
     ["frontend", "simulator", "lowering"],
     ["artifact"],

@@ -1,12 +1,12 @@
 """Which plan suits a GPU, and its kernels loaded."""
 
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Image, Launch, Plan
+from mlirfuse.device import usable_cores
 from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.runtime.cuda.context import Context
 
@@ -61,7 +61,7 @@ def load_kernels(context: Context, arch: str, plan: Plan) -> dict[str, LoadedKer
         with context.current():  # of the worker thread
             return _Module(context, image, name)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         modules = dict(zip(distinct, pool.map(lambda entry: load(*entry), distinct.values()), strict=True))
     shared: dict[str, int] = {}
     for step in plan.program.steps:

@@ -1,6 +1,8 @@
 """Result files, tables and README's block, on made-up figures; and the GPU benchmark rehearsed on the simulator."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,18 @@ def test_torch_graph_travels_as_json() -> None:
     assert graph.inputs == ("data_0",) and len(graph.steps) == 66 and "conv1_w_0" in weights
 
 
+def test_measuring_on_a_gpu_machine_needs_no_onnx() -> None:
+    code = "import sys; sys.modules |= {'onnx': None, 'torch_mlir': None}; sys.path.insert(0, sys.argv[1]); import gpu"
+    subprocess.run([sys.executable, "-c", code, str(Path(gpu.__file__).parent)], check=True)
+
+
+def test_what_failed_or_was_skipped_is_tried_again(tmp_path: Path) -> None:
+    results = Measured(tmp_path / "r.json", HERE)
+    for name, entry in (("a", {"failed": "no"}), ("b", {"skipped": "no tool"}), ("c", {"error": 0.0})):
+        results.put(name, {"digest": 1, **entry})
+    assert [results.is_current(name, digest=1) for name in "abc"] == [False, False, True]
+
+
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `prepare` leaves for a small network, for the simulator in place of a GPU."""
@@ -124,7 +138,8 @@ def test_gpu_rehearsal_is_no_measurement(rehearsal: Path, tmp_path: Path, capsys
     assert "skipped" in data["entries"]["lenet5 ncu"]
     capsys.readouterr()
     assert gpu.main(argv) == 0
-    assert "lenet5" not in capsys.readouterr().out  # nothing is done twice
+    again = capsys.readouterr().out  # nothing is done twice but what was not done
+    assert "lenet5 ncu: skipped" in again and "lenet5 mlirfuse" not in again
 
 
 def test_gpu_shard_ends_in_time(rehearsal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from mlirfuse.cli.accuracy import compare, relative_error, row_errors
 from mlirfuse.cli.arrays import pack_arrays, read_arrays
-from mlirfuse.cli.display import amount, count, milliseconds, size, write_file
+from mlirfuse.cli.display import amount, count, milliseconds, size
 from mlirfuse.cli.race import geometric_mean
+from mlirfuse.files import write_file
 
 
 def test_units() -> None:

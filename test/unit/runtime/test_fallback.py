@@ -9,8 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from mlirfuse.errors import InvalidModel, MlirfuseError
-from mlirfuse.runtime.fallback import FallbackNode, captured_names
+from mlirfuse.runtime.fallback import FallbackNode
 from mlirfuse.runtime.legacy_ops import legacy_op
+from mlirfuse.subgraphs import captured_names
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 4)).astype(np.float32)
@@ -73,7 +74,7 @@ def test_subgraphs_see_outer_values(engine: str) -> None:
         return helper.make_graph([helper.make_node(op, ["x", "y"], ["r"])], op, [], [out])
 
     node = helper.make_node("If", ["c"], ["z"], then_branch=branch("Add"), else_branch=branch("Sub"))
-    assert captured_names(node) == ("x", "y")
+    assert captured_names(node) == ["x", "y"]
     prepared = FallbackNode(node.SerializeToString(), {"": 17})
     for condition, expected in ((True, X + 1), (False, X - 1)):
         one = np.ones((), np.float32)
