@@ -21,6 +21,7 @@ help:
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py $(MODEL)
 
+# Without Chromium, the tests that click through the page of `mlirfuse explain --html` are skipped; pytest says so.
 # All three run, so that one failure does not hide another; pytest's summary is the last line.
 test test-all: $(STAMP) links
 	@status=0; \

@@ -100,6 +100,7 @@ class Compilation:
 
 def compile_here(model: Any, target: str, options: CompileOptions, progress: Progress | None = None) -> Artifact:
     """Compile in this process: what the worker runs."""
+    from mlirfuse.artifact.explanation import explanation_bytes
     from mlirfuse.dialect import WeightStore
     from mlirfuse.mlir import context
     from mlirfuse.targets import backend_for
@@ -115,7 +116,8 @@ def compile_here(model: Any, target: str, options: CompileOptions, progress: Pro
         _advance(compilation, module, backend, ("kernels",))
         artifact = backend.finish(compilation, module, store, imported)
         costs = {"overrides": [o.to_dict() for o in explanation.overrides]} if explanation.overrides else {}
-        return replace(artifact, explanation=explanation.to_dict(), report={**artifact.report, **costs})
+        packed = explanation_bytes(explanation.to_dict())
+        return replace(artifact, explanation=packed, report={**artifact.report, **costs})
 
 
 def _imported(compilation: Compilation, store: Any) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import mlirfuse
 from mlirfuse.artifact import container, tensors
 from mlirfuse.artifact.dtypes import element_bytes
-from mlirfuse.artifact.explanation import explanation_bytes, read_explanation
+from mlirfuse.artifact.explanation import read_explanation
 from mlirfuse.artifact.plan import Plan
 from mlirfuse.artifact.program import TensorSpec, refs
 from mlirfuse.artifact.recipes import Recipe, replay
@@ -36,8 +36,8 @@ class Artifact:
     `plans` is keyed by architecture: "sm_90" runs on compute capability 9.0 and later, "sm_90a" on 9.0
     exactly, a CPU plan's key is the machine ("x86_64"), the simulator's the chip it simulates. `weights` maps
     a key to an array or a recipe. `report` is the report of `mlirfuse report` (its `compile_seconds` stay out of the
-    file: equal compilations give equal bytes), `options` those it was compiled with. `explanation` is the data of
-    `mlirfuse explain`, None where the artifact tells none; it has a compressed section of its own.
+    file: equal compilations give equal bytes), `options` those it was compiled with. `explanation` is what `mlirfuse
+    explain` tells, packed in a section of its own, None where the artifact tells nothing; `explained` unpacks it.
     """
 
     model: str
@@ -49,7 +49,7 @@ class Artifact:
     weights: Mapping[str, Weight] = dataclasses.field(default_factory=dict)
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    explanation: Mapping[str, Any] | None = None
+    explanation: bytes | memoryview | None = None
     version: str = mlirfuse.__version__
 
     def __post_init__(self) -> None:
@@ -92,6 +92,10 @@ class Artifact:
             made[key] = replay(weight, lambda other: self._weight(other, (*path, key), made), key)
         return made[key]
 
+    def explained(self) -> dict[str, Any] | None:
+        """Why the network is fused as it is, as docs/explain-schema.md documents it; None if that was not kept."""
+        return None if self.explanation is None else read_explanation(self.explanation)
+
     # --- file -------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -128,7 +132,7 @@ class Artifact:
             plans[architecture] = plan.to_json(homes)
         sections[WEIGHTS] = blob
         if self.explanation is not None:
-            sections[EXPLANATION] = [explanation_bytes(self.explanation)]
+            sections[EXPLANATION] = [self.explanation]
         manifest = {
             "mlirfuse": self.version,
             "model": self.model,
@@ -164,7 +168,7 @@ class Artifact:
             weights=weights,
             report=field(manifest, "report", mapping, where),
             options=field(manifest, "options", mapping, where),
-            explanation=read_explanation(sections[EXPLANATION]) if EXPLANATION in sections else None,
+            explanation=sections.get(EXPLANATION),
             version=field(manifest, "mlirfuse", text, where),
         )
 

@@ -18,7 +18,7 @@ def explanation_bytes(explanation: Mapping[str, Any]) -> bytes:
     return zlib.compress(text.encode(), 6)
 
 
-def read_explanation(section: memoryview) -> dict[str, Any]:
+def read_explanation(section: bytes | memoryview) -> dict[str, Any]:
     """The inverse of `explanation_bytes`; ArtifactError if it is something else."""
     where = "the section 'explanation'"
     unpacker = zlib.decompressobj()

@@ -16,7 +16,7 @@ from mlirfuse.files import write_file
 
 if TYPE_CHECKING:
     from mlirfuse.cli.model import Model
-    from mlirfuse.explain import Edge, Explanation, GroupFacts, JoinedEdge
+    from mlirfuse.explain.facts import Edge, Explanation, GroupFacts, JoinedEdge, Rewrite
 
 HELP = "show what is fused, and why every other edge is not"
 
@@ -64,13 +64,14 @@ def _explanation(model: Model, args: argparse.Namespace) -> Explanation:
 def _carried(artifact: Any, model: Model) -> Explanation:
     from mlirfuse.explain import SCHEMA, Explanation
 
-    if artifact.explanation is None:
+    data = artifact.explained()
+    if data is None:
         raise MlirfuseError(
             f"{model.text} does not say why it is fused as it is: it was made by a version of mlirfuse that did not "
             "keep that. Compile the model again, or explain the ONNX model with the same options."
         )
     try:
-        return Explanation.from_dict(artifact.explanation)
+        return Explanation.from_dict(data)
     except (KeyError, TypeError, ValueError) as error:
         raise MlirfuseError(
             f"The explanation in {model.text} is not one of schema {SCHEMA}, which this version of mlirfuse reads "
@@ -159,17 +160,37 @@ def _print_edges(display: Display, edges: Sequence[Edge]) -> None:
         )
 
 
-def _print_rewrites(display: Display, rewrites: Sequence[Mapping[str, Any]]) -> None:
-    if not rewrites:
-        return
-    display.line(f"{count(len(rewrites), 'rewrite')} before planning", style="bold")
-    columns = list(dict.fromkeys(key for rewrite in rewrites for key in rewrite))
-    display.table(columns, [[_value(rewrite.get(c)) for c in columns] for rewrite in rewrites], left=columns)
+def _print_rewrites(display: Display, rewrites: Sequence[Rewrite]) -> None:
+    """Those that were made, then those that were refused and why."""
+    made = [r for r in rewrites if not r.reason]
+    refused = [r for r in rewrites if r.reason]
+    columns = ("rule", "class", "nodes")
+    if made:
+        display.line(f"{count(len(made), 'rewrite')} before planning", style="bold")
+        rows = [[*_rewrite_row(r), *_drop(r.flops_before, r.flops_after, "FLOP")] for r in made]
+        display.table([*columns, "work before", "after"], rows, left=columns)
+    if refused:
+        display.line(f"{count(len(refused), 'rewrite')} refused", style="bold")
+        rows = [[*_rewrite_row(r), r.reason] for r in refused]
+        display.table([*columns, "reason"], rows, left=(*columns, "reason"))
+
+
+def _rewrite_row(rewrite: Rewrite) -> list[Any]:
+    return [rewrite.rule, rewrite.numeric_class, _names(rewrite.nodes)]
+
+
+def _drop(before: int, after: int, unit: str) -> tuple[str, str]:
+    return amount(before, unit), amount(after, unit)
+
+
+def _names(names: Sequence[str], limit: int = 6) -> str:
+    """The first few names; all are in the JSON, and in what --group tells of one group."""
+    return " ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _group_row(group: GroupFacts) -> list[Any]:
     return [
-        group.number, " ".join(group.nodes), " ".join(group.ops), group.mapping, group.mode, group.anchor, group.kernel,
+        group.number, _names(group.nodes), _names(group.ops), group.mapping, group.mode, group.anchor, group.kernel,
         _extents(group.shape), amount(group.flops, "FLOP") if group.flops else None,
         amount(group.flops_added, "FLOP") if group.flops_added else None, size(group.bytes_read + group.bytes_written),
         size(group.bytes_saved) if group.bytes_saved else None, group.launches,
@@ -188,8 +209,6 @@ def _compact(data: Mapping[str, Any] | None) -> str:
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, list | tuple):
-        return (" " if any(isinstance(v, str) for v in value) else "x").join(map(str, value))
+        return "x".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,6 @@
 `read` makes the data from a module; the rest needs no compiler.
 """
 
-from mlirfuse.explain.facts import SCHEMA, Edge, Explanation, GroupFacts, JoinedEdge, Operator, Override, Totals, Value
+from mlirfuse.explain.facts import SCHEMA, Explanation, Override
 
-__all__ = ["SCHEMA", "Edge", "Explanation", "GroupFacts", "JoinedEdge", "Operator", "Override", "Totals", "Value"]
+__all__ = ["SCHEMA", "Explanation", "Override"]

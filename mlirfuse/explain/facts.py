@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mlirfuse.errors import MlirfuseError
 
-__all__ = ["SCHEMA", "Edge", "Explanation", "GroupFacts", "JoinedEdge", "Operator", "Override", "Totals", "Value"]
+__all__ = [
+    *("SCHEMA", "Edge", "Explanation", "GroupFacts", "JoinedEdge", "Operator", "Override", "Rewrite", "Totals"),
+    "Value",
+]
 
 SCHEMA = 1  # of the JSON: counts up where a field changes its meaning or goes
 
@@ -120,6 +123,24 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """One rule applied before planning, or (with a `reason`) one that was refused; `nodes` are those concerned.
+
+    `numeric_class` says what it does to the numbers: exact, reassociating or domain-changing.
+    """
+
+    rule: str
+    family: str
+    numeric_class: str
+    nodes: tuple[str, ...]
+    flops_before: int
+    flops_after: int
+    bytes_before: int
+    bytes_after: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Totals:
     """The figures of one plan, in ops, bytes and seconds; what an override costs is their difference.
 
@@ -170,8 +191,8 @@ class Override:
 class Explanation:
     """The plan of one network: operators, groups in running order, and every edge between two operators.
 
-    `edges` are those that are not fused, `joined` the others; `rewrites` what was rewritten before planning (the data
-    that the rewriting passes left in the module); `overrides` the cost of each option that overruled the planner.
+    `edges` are those that are not fused, `joined` the others; `rewrites` what was rewritten before planning, and
+    what was not for which reason; `overrides` the cost of each option that overruled the planner.
     """
 
     model: str
@@ -182,7 +203,7 @@ class Explanation:
     joined: tuple[JoinedEdge, ...]
     inputs: tuple[Value, ...] = ()
     outputs: tuple[Value, ...] = ()
-    rewrites: tuple[Mapping[str, Any], ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
     overrides: tuple[Override, ...] = ()
     totals: Totals = field(default_factory=Totals)
 
@@ -256,13 +277,14 @@ class Explanation:
 
     def _part(self, groups: tuple[GroupFacts, ...], numbers: set[int], concerns: Any) -> Explanation:
         members = numbers | {n for g in groups for n in g.operators}
+        nodes = {name for o in self.operators if o.number in members for name in o.nodes}
         return replace(
             self,
             operators=tuple(o for o in self.operators if o.number in members),
             groups=groups,
             edges=tuple(filter(concerns, self.edges)),
             joined=tuple(filter(concerns, self.joined)),
-            rewrites=tuple(r for r in self.rewrites if _concerns(r, {n for m in groups for n in m.nodes})),
+            rewrites=tuple(r for r in self.rewrites if nodes & set(r.nodes)),
         )
 
     # --- JSON ------------------------------------------------------------------------------------
@@ -289,7 +311,7 @@ class Explanation:
             model=data["model"],
             target=data["target"],
             **values,
-            rewrites=tuple(data["rewrites"]),
+            rewrites=tuple(_made(Rewrite, item) for item in data["rewrites"]),
             overrides=tuple(map(Override.from_dict, data["overrides"])),
             totals=_made(Totals, data["totals"]),
         )
@@ -302,19 +324,3 @@ def _made(kind: Any, data: Mapping[str, Any]) -> Any:
 def _some(names: Any, limit: int = 8) -> str:
     listed = list(names)
     return ", ".join(listed[:limit]) + (", ..." if len(listed) > limit else "")
-
-
-def _concerns(rewrite: Mapping[str, Any], nodes: set[str]) -> bool:
-    """Whether one of the strings of a rewrite is the name of one of `nodes`."""
-    return bool(nodes & set(_strings(rewrite)))
-
-
-def _strings(data: Any) -> Iterator[str]:
-    if isinstance(data, str):
-        yield data
-    elif isinstance(data, Mapping):
-        for value in data.values():
-            yield from _strings(value)
-    elif isinstance(data, list | tuple):
-        for value in data:
-            yield from _strings(value)

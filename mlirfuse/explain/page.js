@@ -249,13 +249,21 @@ function joinedText(edge) {
   return make("div", { class: "joined-reason" }, operatorLink(edge.producer_number), " → ", operatorLink(edge.consumer_number),
     make("div", {}, make("span", { class: "kind" }, "fused: "), "both are in ", groupLink(edge.group), `; ${bytes(edge.bytes)} ${edge.stored ? "are stored all the same, for other readers" : "are never stored"}`));
 }
+function rewriteText(r) {
+  return make("div", { class: r.reason ? "reason" : "joined-reason" }, make("span", { class: "kind" }, `${r.numeric_class}: `), r.rule,
+    make("div", {}, `at ${r.nodes.join(", ")}: ${flops(r.flops_before)} → ${flops(r.flops_after)}`), ...(r.reason ? [make("div", {}, `refused: ${r.reason}`)] : []));
+}
+function rewritesOf(nodes) {
+  const names = new Set(nodes);
+  return section("Rewritten before planning", explanation.rewrites.filter(r => r.nodes.some(n => names.has(n))).map(rewriteText));
+}
 function showOperator(number) {
   const o = explanation.operators[number];
   const where = o.place === "host" ? "on the host, without kernels" : o.place === "in place" ? "nowhere: its operands are written in place" : groupLink(o.group);
   const out = list => list.filter(e => e.producer_number === number || e.consumer_number === number);
   show(`${o.op}: ${operatorName(o)}`, table([["runs in", where], ["ONNX nodes", o.nodes.join(", ")], ["mapping type", o.mapping],
     ["result", `${shape(o.shape)} ${o.dtype}`], ["bytes", bytes(o.bytes)], ["work", flops(o.flops)]]),
-    ...section("Fused with", out(explanation.joined).map(joinedText)), ...section("Not fused with", out(explanation.edges).map(apartText)));
+    ...section("Fused with", out(explanation.joined).map(joinedText)), ...section("Not fused with", out(explanation.edges).map(apartText)), ...rewritesOf(o.nodes));
 }
 function showGroup(number) {
   const g = explanation.groups[number], members = new Set(g.operators);
@@ -265,7 +273,7 @@ function showGroup(number) {
     ["work", flops(g.flops)], ["computed again", flops(g.flops_added)], ["read", bytes(g.bytes_read)], ["written", bytes(g.bytes_written)],
     ["not stored", bytes(g.bytes_not_stored)], ["saved by fusion", `${bytes(g.bytes_saved)} of traffic`], ["by the model", seconds(g.seconds)]]),
     ...section(`${g.operators.length} operators`, g.operators.map(n => make("div", {}, operatorLink(n)))),
-    ...section("Not fused with its neighbours", edges.map(apartText)));
+    ...section("Not fused with its neighbours", edges.map(apartText)), ...rewritesOf(g.nodes));
 }
 function showValue(i, kind) {
   const value = explanation[`${kind}s`][i];
@@ -284,7 +292,8 @@ function overview() {
       number("launches", o.with.launches, o.without.launches, o.cost.launches),
       number("traffic", ...["bytes_moved"].flatMap(k => [o.with[k], o.without[k], o.cost[k]].map(bytes))),
       number("by the model", ...[o.with.seconds, o.without.seconds, o.cost.seconds].map(seconds))])])),
-    ...section("Rewrites before planning", explanation.rewrites.map(r => make("div", {}, compact(r)))));
+    ...section("Rewrites before planning", explanation.rewrites.filter(r => !r.reason).map(rewriteText)),
+    ...section("Rewrites that were refused", explanation.rewrites.filter(r => r.reason).map(rewriteText)));
 }
 
 // --- the page --------------------------------------------------------------------------------------

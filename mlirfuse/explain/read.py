@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from mlirfuse.dialect import attribute_value, from_attribute, node_of, onnx_nodes, semantics, type_from_mlir
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.dialect.node import Node
-from mlirfuse.explain.facts import Edge, Explanation, GroupFacts, JoinedEdge, Operator, Totals, Value
+from mlirfuse.explain.facts import Edge, Explanation, GroupFacts, JoinedEdge, Operator, Rewrite, Totals, Value
+from mlirfuse.lowering.algebra.rewrite_algebra import rewrites_of
 from mlirfuse.lowering.plan.graph import Graph, GraphNode, main_function
 from mlirfuse.lowering.plan.recomputation import recomputed_flops
 from mlirfuse.lowering.plan.resources import ResourceModel, bytes_read, bytes_written
@@ -20,7 +19,6 @@ from mlirfuse.mlir import context, ir
 
 __all__ = ["explain_module", "explain_text"]
 
-REWRITES = "fusion.rewrites"
 Ends = tuple[tuple[str, ...], tuple[str, ...], int, int]  # names and numbers of producer and consumer
 
 
@@ -45,7 +43,7 @@ def explain_module(module: ir.Module, target: str = "") -> Explanation:
         joined=tuple(joined),
         inputs=program.inputs(),
         outputs=program.outputs(),
-        rewrites=_rewrites(module.operation),
+        rewrites=tuple(Rewrite(**asdict(step)) for step in rewrites_of(module)),
         totals=_totals(program, groups, edges, joined, sum(stored.values())),
     )
 
@@ -273,9 +271,3 @@ def _schedule(op: ir.Operation) -> dict[str, Any] | None:
     if "schedule" not in op.attributes:
         return None
     return {item.name: from_attribute(item.attr) for item in ir.DictAttr(op.attributes["schedule"])}
-
-
-def _rewrites(module_op: ir.Operation) -> tuple[Mapping[str, Any], ...]:
-    """What the rewriting passes noted on the module: a list of dictionaries, or of such as JSON text."""
-    noted: Iterable[Any] = attribute_value(module_op, REWRITES, ()) or ()
-    return tuple(json.loads(item) if isinstance(item, str) else dict(item) for item in noted)

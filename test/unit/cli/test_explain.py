@@ -1,6 +1,8 @@
 """`mlirfuse explain`: what it tells, of what, and what overrides cost; of models and of artifacts."""
 
 import json
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from cli_models import saved, small_model
 
 from mlirfuse.artifact import Artifact
+from mlirfuse.artifact.explanation import explanation_bytes
 from mlirfuse.cli.main import main
 from mlirfuse.explain import Explanation
 
@@ -111,14 +114,16 @@ def test_an_artifact_tells_what_the_model_does(capfd: pytest.CaptureFixture[str]
 def test_an_artifact_without_an_explanation_says_so(
     capfd: pytest.CaptureFixture[str], compiled: str, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     artifact = Artifact.load(compiled)
-    assert artifact.explanation is not None
+    data = artifact.explained()
+    assert data is not None
     replace(artifact, explanation=None).save(tmp_path / "silent.mlirfuse")
     assert "does not say why" in complaint(capfd, str(tmp_path / "silent.mlirfuse"))
-    replace(artifact, explanation={**artifact.explanation, "schema": 99}).save(tmp_path / "later.mlirfuse")
+    replace(artifact, explanation=explanation_bytes({**data, "schema": 99})).save(tmp_path / "later.mlirfuse")
     assert "schema 99" in complaint(capfd, str(tmp_path / "later.mlirfuse"))
+    for damaged in (b"", b"no zlib", explanation_bytes(data)[:-9], zlib.compress(b"[1]"), zlib.compress(b"{")):
+        replace(artifact, explanation=damaged).save(tmp_path / "damaged.mlirfuse")
+        assert "'explanation'" in complaint(capfd, str(tmp_path / "damaged.mlirfuse"))
 
 
 def test_json_goes_there_and_back(capfd: pytest.CaptureFixture[str], model: str) -> None:

@@ -11,7 +11,8 @@ from cli_models import saved, small_model
 from headless_browser import INSTALL, Browser, executable
 
 from mlirfuse.cli.main import main
-from mlirfuse.explain import Explanation, Operator
+from mlirfuse.explain import Explanation
+from mlirfuse.explain.facts import Edge, Operator
 from mlirfuse.explain.page import page
 
 browser_needed = pytest.mark.skipif(executable() is None, reason=INSTALL)
@@ -130,8 +131,6 @@ def test_overrides_are_on_the_page(tmp_path: Path, browser: Browser) -> None:
 
 @browser_needed
 def test_two_thousand_operators_open_quickly(tmp_path: Path, browser: Browser) -> None:
-    from mlirfuse.explain.facts import Edge
-
     operators = [
         Operator(
             n, "unary.relu", (f"node_{n}",), "one-to-one", (4,), "float32", 16, 4, "host", None, (n - 1,) * (n > 0)
