@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mlirfuse.dialect import attribute_value, onnx_nodes, to_attribute
+from mlirfuse.dialect.mixed import RESULT_SEGMENTS
 from mlirfuse.lowering.classify.table import combine
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.patterns import apply_greedily, no_match, patterns_in, register_pattern
@@ -105,16 +106,19 @@ def join_groups(first: ir.Operation, second: ir.Operation, rewriter: Any) -> Non
     """
     late = _dependents(first, second)
     shared = [r for r in first.results if any(_owner(use) != second for use in r.uses)]
+    results = [*shared, *second.results]
+    if len(results) > RESULT_SEGMENTS:  # by type, since a group has a field for each run of equal types
+        results.sort(key=lambda value: str(value.type))
     operands = list(dict.fromkeys([*first.operands, *(v for v in second.operands if v not in list(first.results))]))
     loc = ir.Location.fused([first.location, second.location])
-    types = [v.type for v in (*shared, *second.results)]
+    types = [v.type for v in results]
     group, block = create_group(operands, types, _joined_attributes(first, second), loc, ir.InsertionPoint(second))
     inside: dict[Any, Any] = dict(zip(operands, block.arguments, strict=True))
     inside.update(zip(first.results, _move_body(first, block, inside), strict=True))
-    last = _move_body(second, block, inside)
-    yield_from(block, [*(inside[v] for v in shared), *last], loc)
+    inside.update(zip(second.results, _move_body(second, block, inside), strict=True))
+    yield_from(block, [inside[v] for v in results], loc)
     group.attributes["mode"] = ir.StringAttr.get(mode_of(block))
-    for value, outer in zip((*shared, *second.results), group.results, strict=True):
+    for value, outer in zip(results, group.results, strict=True):
         value.replace_all_uses_with(outer)
     rewriter.erase_op(second)
     rewriter.erase_op(first)

@@ -13,11 +13,21 @@ from dataclasses import dataclass
 
 from mlirfuse.dialect import MappingType, semantics
 from mlirfuse.dialect.indexing import Expr, Var
+from mlirfuse.dialect.mixed import RESULT_SEGMENTS
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.verdict import Finding
 
-__all__ = ["Legality", "Limits", "is_epilogue_op", "is_expensive", "outputs_of", "reads_in_place", "reads_of_each"]
+__all__ = [
+    "Legality",
+    "Limits",
+    "is_epilogue_op",
+    "is_expensive",
+    "outputs_of",
+    "pieces_of",
+    "reads_in_place",
+    "reads_of_each",
+]
 
 # One result element of these reads elements that its neighbours also read, in a loop over an operand's tile.
 CONTRACTIONS = frozenset({"conv", "contract"})
@@ -35,13 +45,16 @@ Place = tuple[Expr, ...]
 
 @dataclass(frozen=True)
 class Limits:
-    """How large a block may become, and how often an expensive element may be computed again."""
+    """How large a block may become, and how often an expensive element may be computed again.
+
+    `members` and `outputs` hold for each piece of a block without an anchor: its pieces run one after the other.
+    """
 
     members: int = 64
     operands: int = 32
     outputs: int = 8
     evaluations: float = 2.0
-    index_paths: int = 96
+    index_paths: int = 128
 
 
 def is_epilogue_op(entry: GraphNode) -> bool:
@@ -64,6 +77,23 @@ def is_expensive(entry: GraphNode) -> bool:
 def outputs_of(graph: Graph, members: Collection[int]) -> list[int]:
     """The members whose results are seen outside."""
     return [m for m in sorted(members) if graph[m].returned or any(u not in members for u in graph[m].users)]
+
+
+def pieces_of(graph: Graph, members: Collection[int]) -> list[set[int]]:
+    """The parts of a block between which no value passes, by their first members."""
+    left = set(members)
+    found = []
+    while left:
+        piece: set[int] = set()
+        todo = [min(left)]
+        while todo:
+            entry = graph[todo.pop()]
+            if entry.index not in piece:
+                piece.add(entry.index)
+                todo.extend(n for n in (*entry.inputs, *entry.users) if n in left)
+        found.append(piece)
+        left -= piece
+    return found
 
 
 @dataclass(frozen=True)
@@ -103,8 +133,11 @@ class Legality:
         return self._too_large(nodes, members) or self._after_anchor(self.graph[last], nodes, members, at_once=True)
 
     def _too_large(self, nodes: list[GraphNode], members: Collection[int]) -> Finding | None:
-        if len(nodes) > self.limits.members:
-            return _beyond(f"have {len(nodes)} operations", operations=len(nodes), limit=self.limits.members)
+        pieces = 1
+        if len(nodes) > self.limits.members or len(nodes) > self.limits.outputs:
+            pieces = 1 if any(n.is_anchor for n in nodes) else len(pieces_of(self.graph, members))
+        if len(nodes) > self.limits.members * pieces:
+            return _beyond(f"have {len(nodes)} operations", operations=len(nodes), limit=self.limits.members * pieces)
         outside: set[tuple[int, int]] = set()
         for n in nodes:
             for i, producer in enumerate(n.producers):
@@ -114,9 +147,15 @@ class Legality:
                     outside.add((-1, producer))
         if len(outside) > self.limits.operands:
             return _beyond(f"read {len(outside)} tensors", operands=len(outside), limit=self.limits.operands)
-        stored = len(outputs_of(self.graph, members))
-        if stored > self.limits.outputs:
-            return _beyond(f"store {stored} tensors", outputs=stored, limit=self.limits.outputs)
+        outputs = outputs_of(self.graph, members)
+        stored = len(outputs)
+        if (
+            stored > self.limits.outputs
+            and (runs := _runs_of_types([self.graph[m] for m in outputs])) > RESULT_SEGMENTS
+        ):
+            return _beyond(f"store tensors of {runs} types", types=runs, limit=RESULT_SEGMENTS)
+        if stored > self.limits.outputs * pieces:
+            return _beyond(f"store {stored} tensors", outputs=stored, limit=self.limits.outputs * pieces)
         return None
 
     def several_shapes(self, members: Collection[int]) -> Finding | None:
@@ -200,6 +239,12 @@ class Legality:
             reason = f"the kernel would evaluate its {len(nodes)} operations in {total} places"
             return Finding(reason, {"operations": len(nodes), "places": total, "limit": limit})
         return None
+
+
+def _runs_of_types(outputs: list[GraphNode]) -> int:
+    """How many fields a group needs for results that it lists by type; a layout may set each image apart."""
+    flat = {n.node.out for n in outputs if n.node.out.rank < 3}
+    return len(flat) + sum(n.node.out.rank >= 3 for n in outputs)
 
 
 def _beyond(what: str, limit: int, **numbers: int) -> Finding:

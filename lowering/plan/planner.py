@@ -19,7 +19,7 @@ from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine, most_complex
 from mlirfuse.lowering.plan.deep import graph_chain, judge_chain, neighbouring_anchors
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
-from mlirfuse.lowering.plan.legality import Legality, Limits
+from mlirfuse.lowering.plan.legality import Legality, Limits, pieces_of
 from mlirfuse.lowering.plan.placement import Placement
 from mlirfuse.lowering.plan.reachability import Reachability, bits
 from mlirfuse.lowering.plan.resources import Chooser, ResourceModel, bytes_read, bytes_written
@@ -111,7 +111,7 @@ class _Planner:
             if taken:
                 raise _cannot_force(names, f"{self.graph[taken[0]].label} is in another set, or must stay alone")
             members |= set(bits(self.reachability.between(members)))
-            if not _connected(self.graph, members):
+            if len(pieces_of(self.graph, members)) > 1:
                 raise _cannot_force(names, "no value passes between them")
             if complaint := self.legality.complaint(members, at_any_price=True):
                 raise _cannot_force(names, complaint.reason)
@@ -388,19 +388,6 @@ def _cannot_force(names: tuple[str, ...], reason: str) -> MlirfuseError:
         f"The nodes {', '.join(names)} cannot be one kernel as --force-fuse asks: {reason}. "
         f"Leave the set out, or name nodes that can share a kernel."
     )
-
-
-def _connected(graph: Graph, members: set[int]) -> bool:
-    """Whether `members` are one piece when edges are followed both ways."""
-    start = min(members)
-    seen, todo = {start}, [start]
-    while todo:
-        entry = graph[todo.pop()]
-        for n in (*entry.inputs, *entry.users):
-            if n in members and n not in seen:
-                seen.add(n)
-                todo.append(n)
-    return seen == members
 
 
 def _in_running_order(graph: Graph, blocks: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:

@@ -340,9 +340,9 @@ def test_seven_hundred_nodes_take_less_than_a_second():
         x = g.unary("relu", g.binary("add", g.binary("add", g.conv(branch), vector(), constant=(1,)), x))
     graph = g.graph()
     assert len(graph) > 700
-    start = time.perf_counter()
+    start = time.process_time()  # other processes are not to blame
     plan = plan_graph(graph)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert len(plan.blocks) == 201
 
 

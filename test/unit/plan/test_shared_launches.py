@@ -55,8 +55,11 @@ def model(nodes, inputs, outputs, weights):
     return built
 
 
+CASES = {"split": (split_logits(), 1), "levels": (boxes_of_levels(), 2), "many": (boxes_of_levels((40, 12, 5) * 3), 2)}
+
+
 @pytest.mark.parametrize("target", ["cpu", "simulator"])
-@pytest.mark.parametrize(("graph", "launches"), [(split_logits(), 1), (boxes_of_levels(), 2)], ids=["split", "levels"])
+@pytest.mark.parametrize(("graph", "launches"), CASES.values(), ids=CASES)
 def test_shared_launches_are_right(graph, launches, target):
     executable = mlirfuse.compile(graph, target=target)
     assert executable.report().to_dict()["totals"]["launches"] == launches
