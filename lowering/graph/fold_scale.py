@@ -121,10 +121,7 @@ def scale_before_adding(op: Any, rewriter: Any) -> object:
     if outer is None or inner is None or len(list(outer[1].uses)) != 1:
         return no_match(op, "it does not scale a constant term")
     (_, _, c2), (add, y, c1) = outer, inner
-    absorbs = _constant_side(y, "mul") or any(
-        made is not None and any(constant_array(v) is not None for v in made.operands)
-        for made in (owner_of(y, "conv"), owner_of(y, "contract"))
-    )
+    absorbs = _constant_side(y, "mul") or _has_weight(y)
     if not absorbs or len(list(y.uses)) != 1 or y.type != op.results[0].type or not _stays_small(c1, c2):
         return no_match(op, "nothing before the term can take the factor")
     term = _product(c1, c2)
@@ -135,6 +132,39 @@ def scale_before_adding(op: Any, rewriter: Any) -> object:
         made = _binary("add", scaled, make_constant(term, op.location), [add, op])
     rewriter.replace_op(op, [made])
     return None
+
+
+@register_pattern("fold-scale", "fusion.binary")
+def scale_before_moving(op: Any, rewriter: Any) -> object:
+    """reshape(y) * c  =>  reshape(y * c), and transposed, where c is one number that what makes y can take"""
+    outer = _constant_side_of(op.operation, "mul")
+    moved = _movement(outer[1]) if outer else None
+    if outer is None or moved is None or outer[2].size != 1 or outer[1].type != op.results[0].type:
+        return no_match(op, "it does not scale moved elements by one number")
+    source = moved.operands[0]
+    while (inner := _movement(source)) is not None:
+        source = inner.operands[0]
+    term = _constant_side(source, "add")
+    y = term[1] if term is not None else source
+    if len(list(source.uses)) != 1 or len(list(y.uses)) != 1 or not _has_weight(y):
+        return no_match(op, "nothing before the movement can take the factor")
+    with rewriter.ip:
+        scaled = _binary("mul", moved.operands[0], make_constant(outer[2].reshape(()), op.location), [op])
+        made = _like(moved, [scaled], [moved])
+    rewriter.replace_op(op, [made])
+    return None
+
+
+def _movement(value: Any) -> ir.Operation | None:
+    """The reshape or transposition that makes `value`, if nobody else reads it."""
+    op = owner_of(value, "reshape") or owner_of(value, "transpose")
+    return op if op is not None and len(list(value.uses)) == 1 else None
+
+
+def _has_weight(value: Any) -> bool:
+    """Whether a factor can go into a constant operand of what makes `value`."""
+    made = owner_of(value, "conv") or owner_of(value, "contract")
+    return made is not None and any(constant_array(v) is not None for v in made.operands)
 
 
 @register_pattern("fold-scale", "fusion.binary")

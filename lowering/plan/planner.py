@@ -240,7 +240,7 @@ class _Planner:
         """Pairs of blocks without anchors, in order, that an edge joins or that have a reader or producer in common."""
         found: dict[tuple[int, int], tuple[_Block, _Block]] = {}
         for entry in self.graph:
-            around = sorted((*entry.inputs, entry.index, *entry.users))
+            around = sorted({n for p in entry.inputs for n in self._parts(p)} | {entry.index, *entry.users})
             near = [b for n in around if (b := self.block_of[n]) is not None and not self._has_anchor(b)]
             blocks = list({id(b): b for b in near}.values())
             for i, first in enumerate(blocks):
@@ -248,6 +248,12 @@ class _Planner:
                     pair = (second, first) if self._feeds(second, first) else (first, second)
                     found.setdefault((id(pair[0]), id(pair[1])), pair)
         return list(found.values())
+
+    def _parts(self, index: int) -> list[int]:
+        """What a concatenation that costs nothing is made of; else the node itself."""
+        entry = self.graph[index]
+        whole = entry.node.op == "concat" and entry.boundary
+        return [n for p in entry.inputs for n in self._parts(p)] if whole else [index]
 
     def _has_anchor(self, block: _Block) -> bool:
         return any(self.graph[m].is_anchor for m in block.members)

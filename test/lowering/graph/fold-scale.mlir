@@ -106,3 +106,33 @@ func.func @integers(%x: tensor<4xi64>) -> tensor<4xi64> {
   %d = "fusion.binary"(%x, %c) {kind = "div"} : (tensor<4xi64>, tensor<4xi64>) -> tensor<4xi64>
   return %d : tensor<4xi64>
 }
+
+// -----
+
+// One number goes through reshapes and transpositions into the weight and the bias.
+// CHECK-LABEL: func.func @before_moving
+// CHECK-NOT: kind = "mul"
+func.func @before_moving(%x: tensor<4x8xf32>) -> tensor<2x4x3xf32> {
+  %w = "fusion.splat"() {value = 2.0 : f64} : () -> tensor<8x6xf32>
+  %b = "fusion.splat"() {value = 3.0 : f64} : () -> tensor<6xf32>
+  %s = "fusion.splat"() {value = 0.5 : f64} : () -> tensor<f32>
+  %c = "fusion.contract"(%x, %w) {equation = "mk,kn->mn"} : (tensor<4x8xf32>, tensor<8x6xf32>) -> tensor<4x6xf32>
+  %d = "fusion.binary"(%c, %b) {kind = "add"} : (tensor<4x6xf32>, tensor<6xf32>) -> tensor<4x6xf32>
+  %r = "fusion.reshape"(%d) {shape = array<i64: 4, 2, 3>} : (tensor<4x6xf32>) -> tensor<4x2x3xf32>
+  %t = "fusion.transpose"(%r) {perm = array<i64: 1, 0, 2>} : (tensor<4x2x3xf32>) -> tensor<2x4x3xf32>
+  %m = "fusion.binary"(%t, %s) {kind = "mul"} : (tensor<2x4x3xf32>, tensor<f32>) -> tensor<2x4x3xf32>
+  return %m : tensor<2x4x3xf32>
+}
+
+// -----
+
+// Nothing before the transposition has a weight that could take it.
+// CHECK-LABEL: func.func @after_moving
+// CHECK: "fusion.transpose"(%arg0)
+// CHECK: kind = "mul"
+func.func @after_moving(%x: tensor<4x8xf32>) -> tensor<8x4xf32> {
+  %s = "fusion.splat"() {value = 0.5 : f64} : () -> tensor<f32>
+  %t = "fusion.transpose"(%x) {perm = array<i64: 1, 0>} : (tensor<4x8xf32>) -> tensor<8x4xf32>
+  %m = "fusion.binary"(%t, %s) {kind = "mul"} : (tensor<8x4xf32>, tensor<f32>) -> tensor<8x4xf32>
+  return %m : tensor<8x4xf32>
+}
