@@ -76,8 +76,8 @@ class CompileOptions:
     weights     "packed" stores weights as kernels read them, so that the runtime reads them from the mapped file;
                 "recipes" stores them as the model has them, to be packed when the artifact is loaded. "auto" is
                 packed on CPUs, recipes on GPUs, whose architectures share them.
-    tuning      None, or the path of a profile database (`mlirfuse tune`): planning takes measured times from it,
-                where it has them for this machine and compiler.
+    tuning      None, or the path of a profile database (`mlirfuse tune`): planning takes measured times from it and
+                scheduling the schedules found, where it has them for this machine and compiler.
     strict      refuse a model with nodes that would run on the host instead of compiling.
     no_fuse     names of ONNX nodes that stay in groups of their own.
     force_fuse  sets of ONNX node names that must share a group: ("conv1,relu1",) or (("conv1", "relu1"),).

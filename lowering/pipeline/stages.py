@@ -88,7 +88,7 @@ def _planning(options: StageOptions) -> list[str]:
 def _scheduling(options: StageOptions) -> list[str]:
     return [
         f"fusion-assign-layouts{_options(layout=options.layout)}",
-        f"fusion-schedule{_options(device=options.device)}",
+        f"fusion-schedule{_options(**{'device': options.device, **_measured(options), 'layout': None})}",
         "fusion-assign-buffers",
     ]
 

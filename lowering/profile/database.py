@@ -1,4 +1,4 @@
-"""The profile database: measured seconds of groups in one SQLite file.
+"""The profile database: measured seconds of groups, and the schedules that a search found, in one SQLite file.
 
 Every measurement is one transaction: an interrupted writer loses nothing that was said to be stored, several processes
 may read while one writes, and a file that is damaged or of another kind is refused.
@@ -13,19 +13,32 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from mlirfuse.errors import MlirfuseError
 
-__all__ = ["Measurement", "Profile", "ProfileDatabase"]
+__all__ = ["FoundSchedule", "Measurement", "Profile", "ProfileDatabase"]
 
 _APPLICATION_ID = 0x6D6C6670  # "mlfp", which `file` and every SQLite tool show
-_FORMAT = 1
+_FORMAT = 2
 _MAGIC = b"SQLite format 3\0"
 _BUSY_SECONDS = 30.0
-_COLUMNS = "key, device, compiler, seconds, p10, p90, runs, date, tool, structure"
 _SCHEMA = """
+create table if not exists schedules (
+    key text not null,
+    device text not null,
+    compiler text not null,
+    schedule text not null,
+    seconds real not null check (seconds > 0),
+    chosen_seconds real not null check (chosen_seconds > 0),
+    trials integer not null check (trials > 0),
+    date text not null,
+    tool text not null,
+    structure text not null,
+    primary key (key, device, compiler)
+) without rowid;
 create table if not exists measurements (
     key text not null,
     device text not null,
@@ -38,7 +51,7 @@ create table if not exists measurements (
     tool text not null,
     structure text not null,
     primary key (key, device, compiler)
-) without rowid
+) without rowid;
 """
 
 
@@ -65,16 +78,38 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Profile:
-    """What a database knows of one device and compiler, read at one moment: seconds by the key of a structure.
+class FoundSchedule:
+    """The fastest of `trials` schedules (JSON) of a group; the one that is chosen without it took `chosen_seconds`."""
 
-    `digest` names the content of the whole database at that moment.
+    key: str
+    device: str
+    compiler: str
+    schedule: str
+    seconds: float
+    chosen_seconds: float
+    trials: int
+    date: str
+    tool: str
+    structure: str
+
+
+Row = Measurement | FoundSchedule
+_TABLES: Mapping[type[Row], str] = {Measurement: "measurements", FoundSchedule: "schedules"}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a database knows of one device and compiler, read at one moment, by the key of a structure.
+
+    `seconds` are those of blocks before planning, `schedules` (JSON) those of groups in their memory order. `digest`
+    names the content of the whole database at that moment.
     """
 
     device: str
     compiler: str
     seconds: Mapping[str, float]
     digest: str
+    schedules: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,45 +126,54 @@ class ProfileDatabase:
 
     def profile(self, device: str, compiler: str) -> Profile:
         """Everything measured on `device` with `compiler`; the database must exist."""
-        rows = self.measurements()
-        known = {m.key: m.seconds for m in rows if (m.device, m.compiler) == (device, compiler)}
-        return Profile(device, compiler, known, _digest(rows))
+        measurements, schedules = self._rows()
+        seconds = {m.key: m.seconds for m in measurements if (m.device, m.compiler) == (device, compiler)}
+        found = {s.key: s.schedule for s in schedules if (s.device, s.compiler) == (device, compiler)}
+        return Profile(device, compiler, seconds, _digest(measurements, schedules), found)
 
     def measurements(self) -> tuple[Measurement, ...]:
         """Every measurement, by key, device and compiler; the database must exist."""
-        with self._reading() as connection:
-            rows = connection.execute(f"select {_COLUMNS} from measurements order by key, device, compiler").fetchall()
-        found = tuple(Measurement(*row) for row in rows)
-        for m in found:
-            if complaint := _complaint(m):
-                raise MlirfuseError(f"The profile database {self.path} is damaged: {complaint}. {_ANOTHER}")
-        return found
+        return self._rows()[0]
+
+    def schedules(self) -> tuple[FoundSchedule, ...]:
+        """Every schedule that was found, by key, device and compiler; the database must exist."""
+        return self._rows()[1]
 
     def digest(self) -> str:
-        """A hash of what planning could read; equal for equal measurements, whenever they were made."""
-        return _digest(self.measurements())
+        """A hash of what compiling could read; equal for equal measurements, whenever they were made."""
+        return _digest(*self._rows())
 
-    def store(self, *measurements: Measurement) -> None:
-        """Add measurements, replacing those of the same group, device and compiler: all of them or none."""
-        for m in measurements:
-            if complaint := _complaint(m):
+    def store(self, *rows: Row) -> None:
+        """Add measurements and schedules, replacing those of the same group, device and compiler: all or none."""
+        for row in rows:
+            if complaint := _complaint(row):
                 raise ValueError(complaint)
         with self._writing() as connection:
-            marks = ", ".join("?" for _ in fields(Measurement))
-            connection.executemany(
-                f"insert or replace into measurements ({_COLUMNS}) values ({marks})", [astuple(m) for m in measurements]
-            )
+            for row in rows:
+                marks = ", ".join("?" for _ in fields(row))
+                table = f"{_TABLES[type(row)]} ({_columns(type(row))})"
+                connection.execute(f"insert or replace into {table} values ({marks})", astuple(row))
 
     def merge(self, other: ProfileDatabase) -> int:
-        """Take what `other` has and this lacks, and what `other` measured later; how many measurements came."""
-        mine = {(m.key, m.device, m.compiler): m for m in self.measurements()} if self.path.exists() else {}
-        coming = []
-        for m in other.measurements():
-            known = mine.get((m.key, m.device, m.compiler))
-            if known is None or (known.date, known.seconds) < (m.date, m.seconds):
-                coming.append(m)
+        """Take what `other` has and this lacks, and what `other` measured later; how many rows came."""
+        mine = [row for rows in self._rows() for row in rows] if self.path.exists() else []
+        known = {_identity(row): (row.date, row.seconds) for row in mine}
+        theirs = [row for rows in other._rows() for row in rows]
+        coming = [row for row in theirs if known.get(_identity(row), ("", 0.0)) < (row.date, row.seconds)]
         self.store(*coming)
         return len(coming)
+
+    def _rows(self) -> tuple[tuple[Measurement, ...], tuple[FoundSchedule, ...]]:
+        """All of both tables as of one moment."""
+        with self._reading() as connection:
+            connection.execute("begin")
+            measurements = tuple(Measurement(*row) for row in _select(connection, Measurement))
+            schedules = tuple(FoundSchedule(*row) for row in _select(connection, FoundSchedule))
+        rows: list[Row] = [*measurements, *schedules]
+        for row in rows:
+            if complaint := _complaint(row):
+                raise MlirfuseError(f"The profile database {self.path} is damaged: {complaint}. {_ANOTHER}")
+        return measurements, schedules
 
     # --- the file ---------------------------------------------------------------------------------
 
@@ -154,7 +198,8 @@ class ProfileDatabase:
         with self._open("rwc") as connection:
             connection.execute("begin immediate")  # of two processes that make the file, one waits for the other
             if connection.execute("select count(*) from sqlite_master").fetchone()[0] == 0 and empty:
-                connection.execute(_SCHEMA)
+                for statement in filter(str.strip, _SCHEMA.split(";")):
+                    connection.execute(statement)
                 connection.execute(f"pragma application_id = {_APPLICATION_ID}")
                 connection.execute(f"pragma user_version = {_FORMAT}")
             self._check(connection)
@@ -198,19 +243,33 @@ class ProfileDatabase:
 _ANOTHER = "Name another file, or delete this one and measure again."
 
 
-def _digest(measurements: tuple[Measurement, ...]) -> str:
+def _columns(kind: type[Row]) -> str:
+    return ", ".join(f.name for f in fields(kind))
+
+
+def _select(connection: sqlite3.Connection, kind: type[Row]) -> list[tuple[Any, ...]]:
+    return connection.execute(f"select {_columns(kind)} from {_TABLES[kind]} order by key, device, compiler").fetchall()
+
+
+def _identity(row: Row) -> tuple[str, str, str, str]:
+    return _TABLES[type(row)], row.key, row.device, row.compiler
+
+
+def _digest(measurements: tuple[Measurement, ...], schedules: tuple[FoundSchedule, ...]) -> str:
     """Of what decides: the date and the spread of a measurement do not."""
-    read = [(m.key, m.device, m.compiler, m.seconds) for m in measurements]
+    read: list[object] = [(m.key, m.device, m.compiler, m.seconds) for m in measurements]
+    read += [(s.key, s.device, s.compiler, s.schedule) for s in schedules]
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()
 
 
-def _complaint(m: Measurement) -> str | None:
-    """Why a measurement is none, or None."""
-    for name in ("seconds", "p10", "p90"):
-        value = getattr(m, name)
-        if not isinstance(value, float) or not math.isfinite(value) or value <= 0:
-            return f"the {name} of {m.key!r} is {value!r}"
-    if not isinstance(m.runs, int) or m.runs < 1:
-        return f"the runs of {m.key!r} are {m.runs!r}"
-    texts = [f.name for f in fields(Measurement) if f.type == "str" and not isinstance(getattr(m, f.name), str)]
-    return f"{texts[0]} of {m.key!r} is no text" if texts else None
+def _complaint(row: Row) -> str | None:
+    """Why a row is none, or None."""
+    for f in fields(row):
+        value = getattr(row, f.name)
+        if f.type == "float" and (not isinstance(value, float) or not math.isfinite(value) or value <= 0):
+            return f"the {f.name} of {row.key!r} is {value!r}"
+        if f.type == "int" and (not isinstance(value, int) or value < 1):
+            return f"the {f.name} of {row.key!r} are {value!r}"
+        if f.type == "str" and not isinstance(value, str):
+            return f"the {f.name} of {row.key!r} is no text"
+    return None

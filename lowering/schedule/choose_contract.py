@@ -22,7 +22,7 @@ from mlirfuse.lowering.schedule.host_map import cycles_per_second
 from mlirfuse.lowering.schedule.host_product import product_member, product_of, size_of
 from mlirfuse.lowering.schedule.reads import address_of
 
-__all__ = ["choose_contract", "price_contract"]
+__all__ = ["choose_contract", "contract_alternatives", "price_contract"]
 
 FMA_PER_CYCLE = 2  # vectors
 LOADS_PER_CYCLE = 1.5  # vectors and spread elements; two at best
@@ -44,6 +44,26 @@ def choose_contract(group: Group, device: Device) -> ContractTiles | None:
 
 def price_contract(group: Group, device: Device) -> tuple[float, ContractTiles] | None:
     """The least estimated time in cycles and the tiles that take it; None as for `choose_contract`."""
+    base = _base(group, device)
+    best = None if base is None else min(_priced(group, base, device), key=lambda priced: priced[0], default=None)
+    if base is None or best is None:
+        return None
+    tiles = replace(base, **best[1])
+    return (best[0], tiles) if tiles.why_illegal(group, device) is None else None
+
+
+def contract_alternatives(group: Group, device: Device) -> list[ContractTiles]:
+    """All legal tiles that are priced, the least estimate first."""
+    base = _base(group, device)
+    if base is None:
+        return []
+    priced = sorted(_priced(group, base, device), key=lambda entry: entry[0])
+    tiles = dict.fromkeys(replace(base, **changes) for _, changes in priced)
+    return [t for t in tiles if t.why_illegal(group, device) is None]
+
+
+def _base(group: Group, device: Device) -> ContractTiles | None:
+    """What all candidates have in common: the lanes, and where the operands come from."""
     member = product_member(group)
     if member is None or product_problem(group, member) is not None:
         return None
@@ -58,12 +78,7 @@ def price_contract(group: Group, device: Device) -> tuple[float, ContractTiles] 
     base = ContractTiles(axis, lanes, 1, 1, -1, 1, 1)
     plan = ContractPlan(group, base)
     weights = "packed" if plan.weight_is_constant else "direct" if plan.weight_is_direct else "gathered"
-    base = replace(base, weights=weights, staged=plan.why_not_direct() is not None)
-    best = min(_priced(group, base, device), key=lambda priced: priced[0], default=None)
-    if best is None:
-        return None
-    tiles = replace(base, **best[1])
-    return (best[0], tiles) if tiles.why_illegal(group, device) is None else None
+    return replace(base, weights=weights, staged=plan.why_not_direct() is not None)
 
 
 def _lane_axis(group: Group, member: Member) -> int | None:

@@ -6,7 +6,7 @@ which target they compile for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ class Family:
 
     `choose` picks a schedule, `program` makes the tile program; `to_dict` and `from_dict` carry schedules through
     attributes and databases. Constant operands may be wanted in a memory order of their own (`weight_layouts`, read
-    by index) or rearranged altogether (`weight_packings`, read flat).
+    by index) or rearranged altogether (`weight_packings`, read flat). `alternatives` are the legal schedules that a
+    search may measure, the most promising first.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Family:
     from_dict: Callable[[dict[str, Any]], Any]
     weight_layouts: Callable[[Group, Any], Mapping[int, tuple[int, ...]]] = lambda group, schedule: {}
     weight_packings: Callable[[Group, Any], Mapping[int, Packing]] = lambda group, schedule: {}
+    alternatives: Callable[[Group, Device], Sequence[Any]] = lambda group, device: ()
 
 
 FAMILIES: dict[str, Family] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
-from mlirfuse.lowering.schedule.choose_contract import choose_contract
+from mlirfuse.lowering.schedule.choose_contract import choose_contract, contract_alternatives
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
 from mlirfuse.lowering.schedule.host_deep import DeepLoops, HostDeepPlan, StageLoops, choose_deep
@@ -19,6 +19,7 @@ from mlirfuse.lowering.schedule.host_map import (
     choose_map,
     cycles_per_second,
     even_tiles,
+    map_alternatives,
     map_sections,
     map_weight_layouts,
     tile_target,
@@ -31,6 +32,7 @@ from mlirfuse.lowering.schedule.sorting import SortLoops, SortPlan
 __all__ = [
     "HostSchedule",
     "choose_host_schedule",
+    "host_alternatives",
     "host_program",
     "host_schedule_from_dict",
     "host_schedule_to_dict",
@@ -82,6 +84,14 @@ def choose_sort(group: Group, device: Device) -> SortLoops:
     node = group.anchor.node
     seconds = semantics(node.op).flops(node) * CYCLES_PER_COMPARATOR / cycles_per_second(device)
     return SortLoops(even_tiles(SortPlan(node).units, tile_target(seconds, device)))
+
+
+def host_alternatives(group: Group, device: Device) -> list[HostSchedule]:
+    """Other legal schedules of the kind that is chosen; rows have none."""
+    chosen = choose_host_schedule(group, device)
+    if isinstance(chosen, ContractTiles):
+        return [*contract_alternatives(group, device)]
+    return [*map_alternatives(group, device)] if isinstance(chosen, MapLoops) else []
 
 
 def host_weight_layouts(group: Group, schedule: HostSchedule) -> Mapping[int, tuple[int, ...]]:

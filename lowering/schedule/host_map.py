@@ -8,7 +8,7 @@ for each position of the outer dimensions:        (cut into `outer` tiles)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
@@ -24,6 +24,7 @@ __all__ = [
     "cycles_per_second",
     "even_tiles",
     "interior",
+    "map_alternatives",
     "map_sections",
     "map_weight_layouts",
     "may_overlap",
@@ -171,20 +172,45 @@ def choose_map(group: Group, device: Device, strides: Mapping[int, Sequence[int]
     return MapLoops(*(tuple(part) for part in zip(*chosen, strict=True))) if chosen else MapLoops((), (), (), (), ())
 
 
+def map_alternatives(group: Group, device: Device) -> list[MapLoops]:
+    """Other lanes, rows and tiles for a group whose outputs have one shape, the cheapest by estimate first."""
+    classes = _classes(group)
+    if len(classes) != 1:
+        return []
+    outputs, lanes = classes[0], max(1, device.vector_bytes // 4)
+    tensor = group.types[outputs[0]]
+    found: dict[MapLoops, float] = {}
+    for section in _sections(group, outputs, lanes):
+        cost = _cost(group, section, lanes, {})
+        seconds = max(cost * tensor.size / cycles_per_second(device), memory_seconds(group, outputs, device))
+        for factor in (1.0, 0.25, 4.0):  # fewer and larger tiles, or more and smaller ones
+            outer, inner = _tiles(section, seconds * factor, device)
+            loops = MapLoops((section.collapse,), (section.width,), (outer,), (inner,), (section.rows,))
+            found.setdefault(loops, cost)
+    return [loops for loops in sorted(found, key=lambda loops: found[loops]) if not loops.why_illegal(group, device)]
+
+
+def _sections(group: Group, outputs: tuple[int, ...], lanes: int) -> Iterator[MapSection]:
+    """Every choice of inner dimensions, lanes and rows, in one tile."""
+    tensor = group.types[outputs[0]]
+    order = _physical(tensor)
+    for collapse in range(len(order), 0, -1):
+        shape = MapSection(outputs, tensor.dims, order, collapse, 1, 1, 1, 1)
+        for width in _widths(group, shape.inner_size, lanes):
+            for rows in _rows(group, shape, width, lanes):
+                yield replace(shape, width=width, rows=rows)
+
+
 def _choose_section(
     group: Group, outputs: tuple[int, ...], device: Device, lanes: int, strides: Mapping[int, Sequence[int]]
 ) -> tuple[int, int, int, int, int]:
     tensor = group.types[outputs[0]]
     order = _physical(tensor)
     best: tuple[float, MapSection] | None = None
-    for collapse in range(len(order), 0, -1):
-        shape = MapSection(outputs, tensor.dims, order, collapse, 1, 1, 1, 1)
-        for width in _widths(group, shape.inner_size, lanes):
-            for rows in _rows(group, shape, width, lanes):
-                section = replace(shape, width=width, rows=rows)
-                cost = _cost(group, section, lanes, strides)
-                if best is None or cost < best[0] * 0.99:
-                    best = cost, section
+    for section in _sections(group, outputs, lanes):
+        cost = _cost(group, section, lanes, strides)
+        if best is None or cost < best[0] * 0.99:
+            best = cost, section
     if best is None:
         best = float(len(group.members) + 1), MapSection(outputs, tensor.dims, order, 0, 1, 1, 1, 1)
     cost, section = best

@@ -90,7 +90,7 @@ def add_compile_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="put these ONNX nodes in one group; may be repeated",
     )
-    group.add_argument("--tuning", metavar="FILE", help="a profile database of `mlirfuse tune` that planning reads")
+    group.add_argument("--tuning", metavar="FILE", help="a database of `mlirfuse tune`, which compiling reads")
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

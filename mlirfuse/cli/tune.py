@@ -1,8 +1,9 @@
-"""`mlirfuse tune`: measure what planning asks, into a database that compiling reads; list and merge databases."""
+"""`mlirfuse tune`: measure plans or schedules, into a database that compiling reads; list and merge databases."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 from pathlib import Path
@@ -15,13 +16,18 @@ from mlirfuse.cli.progress import step_progress
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.options import environment
 
-HELP = "measure fusion's open questions on this machine, into a database"
+HELP = "search schedules, or measure fusion's open questions, on this machine, into a database"
 FILE = "profile.db"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", nargs="?", help=".onnx file or zoo:NAME")
-    parser.add_argument("--profile", action="store_true", help="measure whether groups pay together or apart")
+    parser.add_argument(
+        "--profile", action="store_true", help="measure whether groups pay together or apart, instead of schedules"
+    )
+    parser.add_argument(
+        "--trials", metavar="N", type=arguments.positive, help="schedules to measure for each group (default 16)"
+    )
     parser.add_argument(
         "--database", metavar="FILE", help=f"the profile database (default: {FILE} in the cache folder)"
     )
@@ -40,12 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     from mlirfuse.lowering.profile import ProfileDatabase
 
-    if not (args.profile or args.merge or args.listing):
+    if not (args.model or args.merge or args.listing):
         raise MlirfuseError(
-            "tune needs to know what to do: --profile MODEL measures, --merge OTHER joins databases, --list shows one."
+            "tune needs to know what to do: a MODEL searches schedules, with --profile it measures what fusion leaves "
+            "open, --merge OTHER joins databases, --list shows one."
         )
-    if args.profile != (args.model is not None):
-        raise MlirfuseError("--profile measures for a MODEL: give both, or none with --merge and --list.")
+    if args.profile and (args.model is None or args.trials):
+        raise MlirfuseError("--profile measures the open questions of a MODEL, and has no --trials.")
     database = ProfileDatabase(Path(args.database) if args.database else environment().cache_dir / FILE)
     display = Display(args.json)
     result: dict[str, Any] = {"database": str(database.path)}
@@ -53,32 +60,44 @@ def execute(args: argparse.Namespace) -> int:
         came = database.merge(ProfileDatabase(Path(other)))
         display.line(f"{count(came, 'measurement')} from {other} into {database.path}")
         result.setdefault("merged", {})[other] = came
-    if args.profile:
-        result |= _profile(args, database, display)
+    if args.model:
+        result |= _tune(args, database, display)
     if args.listing:
         result |= _list(database, display)
     display.result(result)
     return 0
 
 
-def _profile(args: argparse.Namespace, database: Any, display: Display) -> dict[str, Any]:
+def _tune(args: argparse.Namespace, database: Any, display: Display) -> dict[str, Any]:
     from mlirfuse.options import parse_target
-    from mlirfuse.tuning import tune_profile
+    from mlirfuse.tuning import TRIALS, tune_profile, tune_schedules
 
-    if args.threads:  # as every verb that compiles would be told: planning looks measurements up by it
+    if args.tuning:
+        raise MlirfuseError("tune reads the database that it writes: name it by --database, and leave --tuning out.")
+    if args.threads:  # planning looks measurements up by it, in processes of its own too
         os.environ["MLIRFUSE_THREADS"] = str(args.threads)
     target = args.target or arguments.DEFAULT_TARGET
     parse_target(target)
     model = model_of(args.model)
     options = arguments.compile_options(args)
+    settings: dict[str, Any] = {"budget": args.budget, "threads": args.threads}
     with step_progress(f"tuning {model.name}") as progress:
-        summary = tune_profile(
-            model.source, target, options, database, budget=args.budget, threads=args.threads, progress=progress
-        )
-    display.line(
-        f"{model.name} for {target}: {count(summary.measured, 'group')} measured in {summary.seconds:.1f} s, "
-        f"{summary.answered} of {count(summary.questions, 'question')} of planning answered by {database.path}"
-    )
+        if args.profile:
+            summary: Any = tune_profile(model.source, target, options, database, progress=progress, **settings)
+            done = (
+                f"{count(summary.measured, 'group')} measured in {summary.seconds:.1f} s, "
+                f"{summary.answered} of {count(summary.questions, 'question')} of planning answered by {database.path}"
+            )
+        else:
+            trials = args.trials or TRIALS
+            summary = tune_schedules(
+                model.source, target, options, database, trials=trials, progress=progress, **settings
+            )
+            done = (
+                f"{count(summary.searched, 'group')} searched in {summary.seconds:.1f} s, {summary.improved} of them "
+                f"have a faster schedule in {database.path}; together they take {1 / summary.gain:.0%} of the time"
+            )
+    display.line(f"{model.name} for {target}: {done}")
     for label, why in summary.failed.items():
         display.line(f"not measured: {label}: {why}")
     if not summary.complete:
@@ -87,17 +106,14 @@ def _profile(args: argparse.Namespace, database: Any, display: Display) -> dict[
 
 
 def _list(database: Any, display: Display) -> dict[str, Any]:
-    import json
-
     rows = database.measurements()
     digest = database.digest()
     display.line(f"{database.path}: {count(len(rows), 'measurement')}, digest {digest[:16]}", style="bold")
     cells = []
     for m in rows:
-        ops = " ".join(_operator(text) for text, *_ in json.loads(m.structure)["ops"])
         spread = (m.p90 - m.p10) / m.seconds
         cells.append(
-            [m.key[:12], ops, f"{m.seconds * 1e6:.1f} us", f"{spread:.0%}", m.runs, m.device, m.compiler, m.date]
+            [m.key[:12], _operators(m), _micro(m.seconds), f"{spread:.0%}", m.runs, m.device, m.compiler, m.date]
         )
     if cells:
         display.table(
@@ -105,8 +121,33 @@ def _list(database: Any, display: Display) -> dict[str, Any]:
             cells,
             left=("operators", "device", "compiler", "measured"),
         )
+    found = database.schedules()
+    if found:
+        display.line(f"{count(len(found), 'schedule')} found", style="bold")
+        display.table(
+            ["group", "operators", "median", "chosen before", "trials", "device", "compiler", "schedule"],
+            [
+                [s.key[:12], _operators(s), _micro(s.seconds), _micro(s.chosen_seconds), s.trials, s.device, s.compiler,
+                 s.schedule or "as chosen"]
+                for s in found
+            ],
+            left=("operators", "device", "compiler", "schedule"),
+        )  # fmt: skip
     names = ("key", "device", "compiler", "seconds", "p10", "p90", "runs", "date", "tool")
-    return {"digest": digest, "measurements": [{name: getattr(m, name) for name in names} for m in rows]}
+    kept = ("key", "device", "compiler", "schedule", "seconds", "chosen_seconds", "trials", "date", "tool")
+    return {
+        "digest": digest,
+        "measurements": [{name: getattr(m, name) for name in names} for m in rows],
+        "schedules": [{name: getattr(s, name) for name in kept} for s in found],
+    }
+
+
+def _operators(row: Any) -> str:
+    return " ".join(_operator(text) for text, *_ in json.loads(row.structure)["ops"])
+
+
+def _micro(seconds: float) -> str:
+    return f"{seconds * 1e6:.1f} us"
 
 
 def _operator(text: list[Any]) -> str:

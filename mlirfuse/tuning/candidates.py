@@ -10,13 +10,14 @@ called "candidate", by which its launch is found again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-from mlirfuse.dialect import attribute_value, build, is_constant, to_attribute
+from mlirfuse.dialect import attribute_value, build, is_constant, to_attribute, type_from_mlir, type_to_mlir
 from mlirfuse.lowering.plan.graph import nodes_of
 from mlirfuse.mlir import func, ir
 
-__all__ = ["CANDIDATE", "extract_block", "weight_keys"]
+__all__ = ["CANDIDATE", "extract_block", "extract_group", "weight_keys"]
 
 CANDIDATE = "candidate"
 _NETWORK_ONLY = ("verdicts", "plan", "buffers")  # what an op has from the network that it stands in
@@ -26,6 +27,11 @@ def extract_block(function: ir.Operation, members: Collection[int]) -> ir.Module
     """A module for nodes `members` of a function before groups are formed; they are block 0 of its plan."""
     nodes = nodes_of(function)
     return _network([nodes[m] for m in sorted(members)])
+
+
+def extract_group(group: ir.Operation) -> ir.Module:
+    """A module for one `fusion.group`, whose operands and results keep their memory order."""
+    return _network([group])
 
 
 def weight_keys(module: ir.Module) -> list[str]:
@@ -43,7 +49,8 @@ def _network(chosen: Sequence[ir.Operation]) -> ir.Module:
     module = ir.Module.create()
     module.operation.attributes["fusion.stage"] = to_attribute("graph")
     with ir.InsertionPoint(module.body):
-        main = func.FuncOp("main", ir.FunctionType.get([v.type for v in arguments], [v.type for v in seen]))
+        types = [[_row_major(v.type) for v in values] for values in (arguments, seen)]
+        main = func.FuncOp("main", ir.FunctionType.get(*types))
     main.attributes["fusion.inputs"] = _names("x", len(arguments))
     main.attributes["fusion.outputs"] = _names("y", len(seen))
     block = main.add_entry_block()
@@ -51,10 +58,10 @@ def _network(chosen: Sequence[ir.Operation]) -> ir.Module:
         copy = _copier()
         values: dict[Any, Any] = {v: v.owner.operation.clone().results[0] for v in outside if is_constant(v)}
         for value, argument in zip(arguments, block.arguments, strict=True):
-            values[value] = argument if isinstance(value.owner, ir.Block) else copy(argument)
+            values[value] = argument if isinstance(value.owner, ir.Block) else copy(argument, value.type)
         for op in chosen:
             values.update(zip(op.results, _clone(op, values).results, strict=True))
-        func.ReturnOp([values[v] if _is_returned(v) else copy(values[v]) for v in seen])
+        func.ReturnOp([values[v] if _is_returned(v) else copy(values[v], _row_major(v.type)) for v in seen])
     return module
 
 
@@ -70,14 +77,19 @@ def _clone(op: ir.Operation, values: dict[Any, Any]) -> ir.Operation:
     return clone
 
 
-def _copier() -> Callable[[Any], Any]:
-    """Makes copies of values, each a block of the plan by itself."""
+def _row_major(tensor: ir.Type) -> ir.Type:
+    return type_to_mlir(replace(type_from_mlir(tensor), layout=None))
+
+
+def _copier() -> Callable[[Any, ir.Type], Any]:
+    """Makes copies of values, each a block of the plan by itself, in the memory order of a type."""
     count = 0
 
-    def copy(value: Any) -> Any:
+    def copy(value: Any, tensor: ir.Type) -> Any:
         nonlocal count
         count += 1
         made = build("transpose", [value], {"perm": tuple(range(ir.RankedTensorType(value.type).rank))})
+        made.set_type(tensor)
         made.owner.operation.attributes["plan"] = to_attribute(count)
         return made
 

@@ -14,6 +14,7 @@ __all__ = ["CandidateFailed", "Job", "Measured", "compile_candidate", "measure_c
 _ROUND_RUNS = 20
 _MIN_ROUNDS = 3
 _MAX_ROUNDS = 15
+_TOLERANCE = 1e-4  # of the largest result: schedules may add in another order
 _ROUND_SECONDS = 0.3  # what measuring one group may take, beyond the least number of rounds
 
 
@@ -23,13 +24,17 @@ class CandidateFailed(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A candidate in `folder` and how to compile and run it."""
+    """A candidate in `folder` and how to compile and run it.
+
+    KEY.mlir holds ungrouped operations, or with a `schedule` (JSON, "" for the chosen one) the group that takes it.
+    """
 
     folder: str
     key: str
     target: str
     options: dict[str, Any]
     threads: int | None
+    schedule: str | None = None
 
     def __str__(self) -> str:
         return (Path(self.folder) / f"{self.key}.mlir").read_text()
@@ -65,6 +70,7 @@ def compile_candidate(job: Job) -> None:
     from mlirfuse.options import CompileOptions, parse_target
     from mlirfuse.targets import backend_for
     from mlirfuse.tuning.candidates import CANDIDATE
+    from mlirfuse.tuning.groups import after_layouts, set_schedule
 
     folder, target = Path(job.folder), parse_target(job.target)
     options = CompileOptions.from_dict({**job.options, "workers": 1})
@@ -76,12 +82,18 @@ def compile_candidate(job: Job) -> None:
     try:
         with context(), store.active():
             module = ir.Module.parse((folder / f"{job.key}.mlir").read_text())
-            run_pipeline(module, ["fusion-form-groups", "fusion-fuse"])
-            groups = [row for row in summarize_plan(module.operation).groups if CANDIDATE in row.onnx_nodes]
-            if len(groups) != 1:
-                raise CandidateFailed(f"it makes {len(groups)} groups")
-            for stage in ("scheduled", "kernels"):
-                run_pipeline(module, pipeline_for(stage, stage_options))
+            scheduling = pipeline_for("scheduled", stage_options)
+            if job.schedule is None:
+                run_pipeline(module, ["fusion-form-groups", "fusion-fuse"])
+                groups = [row for row in summarize_plan(module.operation).groups if CANDIDATE in row.onnx_nodes]
+                if len(groups) != 1:
+                    raise CandidateFailed(f"it makes {len(groups)} groups")
+                run_pipeline(module, scheduling)
+            else:
+                run_pipeline(module, ["fusion-form-groups"])
+                set_schedule(module, job.schedule)
+                after_layouts(scheduling)[1].run(module)
+            run_pipeline(module, pipeline_for("kernels", stage_options))
             artifact = backend.finish(compilation, module, store, _Network(job.key[:12]))
         artifact.save(folder / f"{job.key}.mlirfuse")
     except MlirfuseError as error:
@@ -96,6 +108,8 @@ def measure_candidate(job: Job) -> Measured:
     from mlirfuse.tuning.candidates import CANDIDATE
 
     executable = load(Path(job.folder) / f"{job.key}.mlirfuse", threads=job.threads)
+    if job.schedule is not None:
+        _check_results(executable, Path(job.folder) / f"{job.key}.npz", job.schedule == "")
     launch = [row["name"] for row in executable.artifact.report["kernels"]].index(CANDIDATE)
     rounds: list[Spread] = []
     start = time.perf_counter()
@@ -107,3 +121,20 @@ def measure_candidate(job: Job) -> Measured:
     seconds = float(np.median([spread.median for spread in rounds]))
     p10, p90 = min(spread.p10 for spread in rounds), max(spread.p90 for spread in rounds)
     return Measured(seconds, p10, p90, _ROUND_RUNS * len(rounds))
+
+
+def _check_results(executable: Any, path: Path, first: bool) -> None:
+    """CandidateFailed unless a schedule computes what the first one did: a search prefers nothing that is wrong."""
+    import numpy as np
+
+    from mlirfuse.runtime.inputs import random_inputs
+
+    outputs = executable.run(*random_inputs(executable.inputs))
+    if first:
+        np.savez(path, **outputs)
+        return
+    with np.load(path) as expected:
+        for name, value in outputs.items():
+            limit = _TOLERANCE * max(1.0, float(np.abs(expected[name]).max(initial=0)))
+            if not np.allclose(value, expected[name], rtol=0, atol=limit, equal_nan=True):
+                raise CandidateFailed("its results differ from those of the chosen schedule")

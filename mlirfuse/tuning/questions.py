@@ -13,7 +13,7 @@ from mlirfuse.lowering.plan.measured import MeasuredModel, block_structure
 from mlirfuse.lowering.plan.resources import Finding
 from mlirfuse.lowering.profile import structure_key
 
-__all__ = ["Candidate", "Found", "Request", "find_questions"]
+__all__ = ["Candidate", "Found", "Request", "find_questions", "write_candidate"]
 
 Members = Collection[int]
 
@@ -123,15 +123,21 @@ def _split_at_plan(pipeline: str) -> tuple[Any, Any]:
 
 
 def _write(folder: Path, key: str, text: str, members: Members, graph: Any, function: Any, store: Any) -> Candidate:
-    from mlirfuse.dialect import WeightStore
-    from mlirfuse.tuning.candidates import extract_block, weight_keys
+    from mlirfuse.tuning.candidates import extract_block
 
-    module = extract_block(function, members)
+    write_candidate(folder, key, extract_block(function, members), store)
+    labels = [graph[m].label for m in sorted(members)]
+    label = " ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+    return Candidate(key, text, label)
+
+
+def write_candidate(folder: Path, key: str, module: Any, store: Any) -> None:
+    """Write KEY.mlir, and the weights that it names."""
+    from mlirfuse.dialect import WeightStore
+    from mlirfuse.tuning.candidates import weight_keys
+
     (folder / f"{key}.mlir").write_text(str(module))
     weights = WeightStore()
     for weight in weight_keys(module):
         weights.put(store.get(weight))
     weights.save(folder / f"{key}.safetensors")
-    labels = [graph[m].label for m in sorted(members)]
-    label = " ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
-    return Candidate(key, text, label)

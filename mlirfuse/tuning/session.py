@@ -19,7 +19,7 @@ from mlirfuse.targets import backend_for
 from mlirfuse.tuning.measure import CandidateFailed, Job, compile_candidate, measure_candidate
 from mlirfuse.tuning.questions import Candidate, Found, Request, find_questions
 
-__all__ = ["Progress", "Summary", "tune_profile"]
+__all__ = ["Progress", "Summary", "check_chip", "tune_profile"]
 
 Progress = Callable[[str], None]
 

@@ -111,10 +111,6 @@ def test_measurements_use_the_gpu_clock_and_name_each_launch(driver: FakeDriver)
     assert timing.median == pytest.approx(5e-3)
     assert [name for name, _ in timing.kernels] == ["scale_add", "square"]
     assert [spread.median for _, spread in timing.kernels] == pytest.approx([3e-3, 2e-3])
-    total: dict[str, float] = {}
-    for name, spread in timing.kernels:
-        total[name] = total.get(name, 0.0) + spread.median
-    assert total == pytest.approx({"scale_add": 3e-3, "square": 2e-3})
 
 
 def test_everything_is_freed(driver: FakeDriver) -> None:

@@ -96,7 +96,7 @@ def with_a_wrong_value(path):
         (damaged, "is damaged"),
         (truncated, "is damaged"),
         (of_another_program, "database of another program"),
-        (of_another_format, "has format 99, this release reads 1"),
+        (of_another_format, "has format 99, this release reads 2"),
         (with_a_wrong_value, "is damaged"),
         (lambda path: path.write_text("{}\n"), "no profile database, but some other file"),
         (lambda path: path.write_bytes(b""), "no profile database"),
