@@ -177,8 +177,9 @@ def test_explain_shows_what_was_measured(tmp_path: Path, model: str, capfd: pyte
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        (["tune"], "--profile MODEL measures, --merge OTHER joins databases, --list shows one"),
-        (["tune", "--profile"], "--profile measures for a MODEL"),
+        (["tune"], "with --profile it measures what fusion leaves open, --merge OTHER joins databases"),
+        (["tune", "--profile"], "--profile measures the open questions of a MODEL"),
+        (["tune", "MODEL", "--tuning", "other.db"], "name it by --database, and leave --tuning out"),
         (["tune", "--list", "--database", "none.db"], "The profile database none.db does not exist"),
         (["compile", "MODEL", "--tuning", "none.db"], "The profile database none.db does not exist"),
         (["explain", "MODEL", "--tuning", "MODEL"], "is no profile database, but some other file"),
