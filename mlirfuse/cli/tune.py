@@ -46,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     from mlirfuse.lowering.profile import ProfileDatabase
 
+    if args.profile and (args.model is None or args.trials):
+        raise MlirfuseError("--profile measures the open questions of a MODEL, and has no --trials.")
     if not (args.model or args.merge or args.listing):
         raise MlirfuseError(
             "tune needs to know what to do: a MODEL searches schedules, with --profile it measures what fusion leaves "
             "open, --merge OTHER joins databases, --list shows one."
         )
-    if args.profile and (args.model is None or args.trials):
-        raise MlirfuseError("--profile measures the open questions of a MODEL, and has no --trials.")
     database = ProfileDatabase(Path(args.database) if args.database else environment().cache_dir / FILE)
     display = Display(args.json)
     result: dict[str, Any] = {"database": str(database.path)}

@@ -47,7 +47,7 @@ def test_masks_fold_or_stay_in_the_group_of_the_scores(constant, rewrite):
         module = import_model(load_model(masked_scores(constant), {}), store, {}, strict=True)
         before = interpret(module, store, arrays)["z"]
         run_pipeline(module, pipeline_for("planned", StageOptions(rewrite=rewrite)))
-        groups = [op for op in next(iter(module.body.operations)).operation.regions[0].blocks[0].operations]
+        groups = list(next(iter(module.body.operations)).operation.regions[0].blocks[0].operations)
         groups = [g for g in groups if g.operation.name == "fusion.group"]
         [group] = groups
         kinds = [attribute_value(op, "kind") for op in group.operation.regions[0].blocks[0].operations]
