@@ -8,7 +8,10 @@ for each row, or vector of rows:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlirfuse.dialect.indexing import Expr, Var, delinearize, minimum
@@ -20,19 +23,33 @@ from mlirfuse.lowering.kernel.point import Buffer, Scratch
 from mlirfuse.lowering.schedule.host_rows import RowLoops, RowPlan
 from mlirfuse.mlir import ir, vector
 
-__all__ = ["emit_rows"]
+__all__ = ["Carried", "emit_rows"]
 
 WIDE = 4  # vectors at a time, to hide the latency of one accumulator
 
 
-def emit_rows(frame: Frame, schedule: RowLoops) -> None:
-    """Emit the body of a row kernel."""
+@dataclass(frozen=True)
+class Carried:
+    """What a softmax carries from one part of its rows to the next, for each row.
+
+    The largest element so far, the sum of exp(x - largest) so far, and what has to scale the sums made before.
+    """
+
+    largest: Buffer
+    total: Buffer
+    factor: Buffer
+
+
+def emit_rows(frame: Frame, schedule: RowLoops, carried: Carried | None = None) -> None:
+    """Emit the body of a row kernel; with `carried`, that of one part of the rows of a softmax."""
     plan = RowPlan(frame.group, schedule)
     in_place = isinstance(frame.operands.get(plan.operand), Scratch)
     scratch = frame.scratch(plan.scratch_elements, "float32") if schedule.kept and not in_place else None
     chunk = -(-plan.units // schedule.tiles)
     start = frame.tile * chunk
     emit = {"softmax": _softmax, "normalize": _normalize, "reduce": _reduce}[plan.anchor.node.op]
+    if carried is not None:
+        emit = partial(_part_of_softmax, carried)
     across = _Across if plan.across else _Along
     frame.span(start, minimum(start + chunk, plan.units), "row", lambda unit: emit(across(frame, plan, scratch, unit)))
 
@@ -223,6 +240,39 @@ def _softmax(row: _Rows) -> None:
         return scalar.div(e, row.spread(total, width))
 
     row.write(share)
+
+
+def _part_of_softmax(carried: Carried, row: _Rows) -> None:
+    """exp(x - largest so far) in the place of x; the quotient by the sum is left to what follows the last part.
+
+    Where all elements so far are -inf, they count as 0 from 0: what is carried stays a number.
+    """
+    builder, here = row.builder, row.plan.index(row.rows, Expr(0))
+    evaluator = row.frame.evaluator(lane=row.lane, width=row.width)
+
+    def load(buffer: Buffer) -> Any:
+        return evaluator.load(buffer.memory, buffer.address(here), buffer.aligned)
+
+    before = load(carried.largest)
+    largest = scalar.combine(builder, "max", before, row.reduce("max", row.hold), "float32")
+    lowest = builder.constant(-math.inf, largest.type)
+    empty = scalar.binary(builder, "equal", largest, lowest, "float32")
+    base = scalar.select(empty, builder.constant(0.0, largest.type), largest)
+
+    def exponential(position: Expr, lane: Expr | None, width: int) -> Any:
+        shifted = scalar.sub(row.element(position, lane, width), row.spread(base, width))
+        e = scalar.unary(builder, "exp", shifted, "float32", 0.0, 0.0)
+        row.keep(position, lane, width, e)
+        return e
+
+    total = row.reduce("sum", exponential)
+    factor = scalar.unary(builder, "exp", scalar.sub(before, base), "float32", 0.0, 0.0)
+    for buffer, value in (
+        (carried.total, scalar.fused_multiply_add(load(carried.total), factor, total)),
+        (carried.factor, factor),
+        (carried.largest, largest),
+    ):
+        buffer.store(evaluator, here, value)
 
 
 def _normalize(row: _Rows) -> None:

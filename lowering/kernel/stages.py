@@ -7,18 +7,20 @@ terms, into the box that the next stage reads or into the outputs.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, Var
+from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import Builder
 from mlirfuse.lowering.kernel.point import Buffer, Evaluator, Part, Registers, Scratch
 from mlirfuse.lowering.schedule.deep import DeepPlan, TileStage
 from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.mlir import vector
 
-__all__ = ["Sink", "StagePlaces", "kept_box"]
+__all__ = ["Sink", "StagePlaces", "Sum", "kept_box"]
 
 Index = tuple[Expr, ...]
 
@@ -46,6 +48,15 @@ class StagePlaces:
             for axis, (first, size) in enumerate(zip(own, plan.tile.sizes, strict=True))
             if plan.dims[axis] % size
         ]
+
+    def at_part(self, number: Expr) -> StagePlaces:
+        """The same tile, at one part of the rows that it reduces."""
+        moved = copy.copy(self)
+        if self.plan.part.terms:
+            variable = self.plan.part.terms[0][0]
+            assert isinstance(variable, Var)
+            moved.values = {**self.values, variable: number}
+        return moved
 
     def operands(self, number: int) -> dict[int, Any]:
         """Where stage `number` finds its operands."""
@@ -119,6 +130,22 @@ class Sink:
         made = [(v, inner.value(v, where[v])) for v in self.places.group.outputs]
         for v, result in made:
             self.places.outputs[v].store(inner, where[v], result)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What the last stage adds up from part to part: sum * factor of the row + what this part gives."""
+
+    plan: DeepPlan
+    total: Buffer
+    factor: Buffer
+
+    def store(self, evaluator: Evaluator, index: Sequence[Expr], value: Any) -> None:
+        at = tuple(index)
+        old = evaluator.load(self.total.memory, self.total.address(at), self.total.aligned)
+        factor = evaluator.load(self.factor.memory, self.factor.address(self.plan.row_of(at)), self.factor.aligned)
+        old, factor, value = evaluator.unify(old, factor, value)
+        self.total.store(evaluator, at, scalar.fused_multiply_add(old, factor, value))
 
 
 def kept_box(memory: Any, strides: Sequence[int], offset: int, aligned: int, in_place: bool) -> Buffer:

@@ -23,8 +23,10 @@ __all__ = [
     "Box",
     "Chain",
     "Link",
+    "Part",
     "Step",
     "boxed_node",
+    "carried_length",
     "chain_of",
     "cut_axis",
     "link_boxes",
@@ -182,8 +184,33 @@ def _axes_of(node: Node, position: int) -> tuple[int, ...]:
 # -- boxes
 
 
-def operand_box(node: Node, position: int, box: Box) -> Box | str:
-    """The box of an operand that a box of the result needs, or why it is none."""
+@dataclass(frozen=True)
+class Part:
+    """A part of the rows that a chain reduces: where it starts, and how many positions it has."""
+
+    start: Expr
+    size: int
+
+
+def carried_length(chain: Chain) -> int | None:
+    """The length of the rows that the stages may walk part by part, or None where they need whole rows.
+
+    A softmax's reduction can be carried across parts: with a running maximum and a running sum, what was accumulated
+    so far is scaled whenever the maximum grows (Milakov and Gimelshein, "Online normalizer calculation for softmax",
+    2018, algorithm 3), if all that follows is a sum along the rows.
+    """
+    ops = [link.anchor.node.op for link in chain.links]
+    if ops != ["contract", "softmax", "contract"] or chain.links[1].anchor.node.attrs["log"]:
+        return None
+    if chain.links[1].kept != chain.links[1].anchor.result:
+        return None
+    reduction = [e for e in semantics("contract").indexing(chain.last.anchor.node).reduction if e.terms]
+    length = chain.links[1].anchor.node.out.dims[-1]
+    return length if len(reduction) == 1 and reduction[0].range[1] + 1 == length else None
+
+
+def operand_box(node: Node, position: int, box: Box, part: Part | None = None) -> Box | str:
+    """The box of an operand that a box of the result needs (a part of what it sums), or why it is none."""
     indexing = semantics(node.op).indexing(node)
     access = indexing.operands[position]
     if any(not c.always for c in access.conditions):
@@ -191,6 +218,10 @@ def operand_box(node: Node, position: int, box: Box) -> Box | str:
     local = [var(f"l{axis}", size) for axis, size in enumerate(box.sizes)]
     values = {e.terms[0][0]: s + inner for e, s, inner in zip(indexing.out, box.start, local, strict=True) if e.terms}
     inside = {v for e in (*local, *indexing.reduction) for v in e.variables()}
+    if part is not None:
+        summed = var("part.position", part.size)
+        values |= {e.terms[0][0]: part.start + summed for e in indexing.reduction if e.terms}
+        inside |= summed.variables()
     start, sizes = [], []
     for e in access.index:
         found = _interval(e.substitute(values), inside)  # type: ignore[arg-type]
@@ -217,12 +248,20 @@ def _interval(e: Expr, inside: Collection[Var]) -> tuple[Expr, int] | None:
     return first, reach + 1
 
 
-def link_boxes(chain: Chain, tile: Box) -> list[tuple[Box, tuple[Box, ...]]] | str:
-    """For each link, the box of its result that the tile needs and the boxes of its operands, or why there are none."""
+def link_boxes(chain: Chain, tile: Box, part: Part | None = None) -> list[tuple[Box, tuple[Box, ...]]] | str:
+    """For each link, the box of its result that the tile needs and the boxes of its operands, or why there are none.
+
+    With `part`, the boxes of one part of the rows that are reduced, of a chain that has a `carried_length`.
+    """
     found: list[tuple[Box, tuple[Box, ...]]] = []
     box = tile
     for link in reversed(chain.links):
-        operands = [operand_box(link.anchor.node, p, box) for p in range(len(link.anchor.operands))]
+        node = link.anchor.node
+        if part is not None and node.op in _ROWS:
+            operands: list[Box | str] = [box]
+        else:
+            here = part if link is chain.last else None
+            operands = [operand_box(node, p, box, here) for p in range(len(link.anchor.operands))]
         for operand in operands:
             if isinstance(operand, str):
                 return operand

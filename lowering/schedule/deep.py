@@ -18,12 +18,23 @@ from functools import cached_property
 from mlirfuse.dialect import Node, TensorType, semantics
 from mlirfuse.dialect.indexing import Expr, Var, minimum, var
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.plan.chain import Box, Chain, Link, boxed_node, chain_of, cut_axis, link_boxes, tile_box
+from mlirfuse.lowering.plan.chain import (
+    Box,
+    Chain,
+    Link,
+    Part,
+    boxed_node,
+    carried_length,
+    chain_of,
+    cut_axis,
+    link_boxes,
+    tile_box,
+)
 from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.reads import address_of
 
-__all__ = ["DeepPlan", "StageGroup", "TileStage", "View", "allocate", "group_chain", "lifetimes", "view_of"]
+__all__ = ["DeepPlan", "StageGroup", "TileStage", "View", "allocate", "group_chain", "lifetimes", "part_problem", "view_of"]
 
 _MOVES = ("reshape", "transpose", "slice", "expand")
 
@@ -94,17 +105,33 @@ def group_chain(group: Group) -> Chain | str:
 
 
 class DeepPlan:
-    """What follows from a group and the number of `rows` of its tiles. No MLIR here."""
+    """What follows from a group and the number of `rows` of its tiles. No MLIR here.
 
-    def __init__(self, group: Group, rows: int) -> None:
+    With `part`, the stages walk the rows that are reduced in parts of so many positions, carrying the reduction; the
+    part's number is the variable `part`.
+    """
+
+    def __init__(self, group: Group, rows: int, part: int = 0) -> None:
         self.group, self.rows = group, rows
         chain = group_chain(group)
         assert isinstance(chain, Chain), chain
         self.chain: Chain = chain
         self.tile = tile_box(chain, rows)
-        boxes = link_boxes(chain, self.tile)
+        length = carried_length(chain) or 0
+        self.parts = length // part if part else 1
+        self.part = var("part", self.parts)
+        boxes = link_boxes(chain, self.tile, Part(self.part * part, part) if part else None)
         assert not isinstance(boxes, str), boxes
         self.stages = [TileStage(link, box, operands) for link, (box, operands) in zip(chain.links, boxes, strict=True)]
+
+    def row_of(self, index: Sequence[Expr]) -> tuple[Expr, ...]:
+        """The index in the box that the last stage reads of the row behind an element of its result's box."""
+        last = self.stages[-1]
+        indexing = semantics(last.node.op).indexing(last.node)
+        values: dict[Var, Expr] = {_variable(e): i for e, i in zip(indexing.out, index, strict=True) if e.terms}
+        values |= {_variable(e): Expr(0) for e in indexing.reduction if e.terms}
+        assert last.link.position is not None
+        return tuple(e.substitute(values) for e in indexing.operands[last.link.position].index)
 
     @cached_property
     def cut(self) -> int | None:
@@ -175,6 +202,17 @@ def _variable(e: Expr) -> Var:
     variable = e.terms[0][0]
     assert isinstance(variable, Var)
     return variable
+
+
+def part_problem(group: Group, part: int) -> str | None:
+    """Why the rows that a group reduces cannot be walked in parts of so many positions, or None; 0 is the whole row."""
+    if not part:
+        return None
+    chain = group_chain(group)
+    length = None if isinstance(chain, str) else carried_length(chain)
+    if length is None:
+        return "the reduction of its rows cannot be carried from part to part"
+    return f"parts of {part} do not divide rows of {length}" if length % part or part >= length else None
 
 
 def view_of(group: Group, value: int, box: Box, strides: Mapping[int, Sequence[int]]) -> View | None:

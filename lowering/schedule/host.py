@@ -52,7 +52,7 @@ def host_schedule_to_dict(schedule: HostSchedule) -> dict[str, Any]:
     if isinstance(schedule, DeepLoops):
         orders = [",".join(map(str, order)) for order in schedule.orders]
         stages = [json.dumps(host_schedule_to_dict(stage)) for stage in schedule.stages]
-        return {"kind": kind, "rows": schedule.rows, "orders": orders, "stages": stages}
+        return {"kind": kind, "rows": schedule.rows, "part": schedule.part, "orders": orders, "stages": stages}
     return {"kind": kind, **asdict(schedule)}
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
-from mlirfuse.lowering.plan.chain import Chain, cut_axis
+from mlirfuse.lowering.plan.chain import Chain, carried_length, cut_axis
 from mlirfuse.lowering.schedule.choose_contract import TILE_CYCLES, price_contract
-from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes
+from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes, part_problem
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles
 from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections
@@ -23,6 +23,8 @@ __all__ = ["DeepLoops", "HostDeepPlan", "StageLoops", "choose_deep", "part_count
 
 StageLoops = MapLoops | ContractTiles | RowLoops
 ROWS = (4, 8, 16, 32, 64, 128)
+ENOUGH_ROWS = 32  # rows of a tile that reuse the later operands well
+LEAST_PART, MOST_PART = 32, 512  # positions of a part
 SLOW = 16.0  # cycles for a multiply-add that is computed point by point
 
 
@@ -30,12 +32,14 @@ SLOW = 16.0  # cycles for a multiply-add that is computed point by point
 class DeepLoops:
     """`rows` of the dimension that tiles cut; for each stage its schedule, and the memory order of what it keeps.
 
-    Stages but the last keep a box: `orders` has one entry for each of them, dimensions outermost first.
+    Stages but the last keep a box: `orders` has one entry for each of them, dimensions outermost first. With `part`,
+    the stages run once for each part of so many positions of the rows that are reduced, and carry the reduction.
     """
 
     rows: int
     orders: tuple[tuple[int, ...], ...]
     stages: tuple[StageLoops, ...]
+    part: int = 0
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         chain = group_chain(group)
@@ -43,10 +47,14 @@ class DeepLoops:
             return chain
         if len(self.stages) != len(chain.links) or len(self.orders) != len(chain.links) - 1:
             return f"{len(self.stages)} stages for {len(chain.links)} anchors"
+        if complaint := part_problem(group, self.part):
+            return complaint
         plan = HostDeepPlan(group, self)
         for number, (stage, schedule) in enumerate(zip(plan.groups, self.stages, strict=True)):
             if complaint := schedule.why_illegal(stage, device):
                 return f"stage {number}: {complaint}"
+        if self.part and not (isinstance(self.stages[1], RowLoops) and plan.in_place[1]):
+            return "a row whose reduction is carried is visited once in each part, and vectors of rows overlap"
         if plan.scratch_bytes > STAGED_LIMIT:
             return f"{plan.scratch_bytes} bytes of scratch; the limit is {STAGED_LIMIT}"
         return None
@@ -56,12 +64,14 @@ class HostDeepPlan(DeepPlan):
     """A deep plan with the schedules of its stages: their groups, and where each keeps its box."""
 
     def __init__(self, group: Group, schedule: DeepLoops) -> None:
-        super().__init__(group, schedule.rows)
+        super().__init__(group, schedule.rows, schedule.part)
         self.schedule = schedule
         self.groups = [self.stage_group(number, schedule.orders) for number in range(len(self.stages))]
         self.in_place = [_in_place(g, s) for g, s in zip(self.groups, schedule.stages, strict=True)]
         lives = lifetimes(self.in_place[: len(self.stages) - 1])
         arrays = [(math.prod(self.stages[first].box.sizes), first, last) for first, last in dict.fromkeys(lives)]
+        if schedule.part:
+            arrays = [(size, 0, len(self.stages)) for size, _, _ in arrays]
         offsets, self.kept_elements = allocate(arrays)
         places = dict(zip(dict.fromkeys(lives), offsets, strict=True))
         self.offsets = [places[life] for life in lives]
@@ -71,7 +81,31 @@ class HostDeepPlan(DeepPlan):
         """What is kept between stages, and what register tiles stage."""
         pairs = zip(self.groups, self.schedule.stages, strict=True)
         staged = (ContractPlan(g, s).scratch_bytes for g, s in pairs if isinstance(s, ContractTiles))
-        return 4 * self.kept_elements + sum(staged)
+        return 4 * (self.kept_elements + self.carried_elements) + sum(staged)
+
+    @property
+    def row_strides(self) -> tuple[int, ...]:
+        """Of what is carried for each row, by the index of the box that the last stage reads."""
+        box = self.stages[-2].box
+        strides, step = [0] * len(box.sizes), 1
+        for axis in reversed(range(len(box.sizes) - 1)):
+            strides[axis] = step
+            step *= box.sizes[axis]
+        return tuple(strides)
+
+    @property
+    def lanes(self) -> int:
+        """Of a vector, as the stage of rows uses them."""
+        return next(s.lanes for s in self.schedule.stages if isinstance(s, RowLoops))
+
+    @property
+    def row_count(self) -> int:
+        return math.prod(self.stages[-2].box.sizes[:-1])
+
+    @property
+    def carried_elements(self) -> int:
+        """What parts carry: a maximum, a sum and a factor for each row, the result so far, and what the part adds."""
+        return 2 * math.prod(self.stages[-1].box.sizes) + 3 * self.row_count if self.schedule.part else 0
 
 
 def _in_place(group: StageGroup, schedule: StageLoops) -> bool:
@@ -99,16 +133,32 @@ def choose_deep(group: Group, device: Device) -> DeepLoops | None:
     if isinstance(chain, str):
         return None
     best: tuple[float, DeepLoops] | None = None
-    for rows in _row_counts(group, chain, device):
-        plan = DeepPlan(group, rows)
+    for rows, part in _tiles(group, chain, device):
+        plan = DeepPlan(group, rows, part)
         for orders in _orders(plan):
             cost, stages = schedule_stages(plan, orders, device)
             waves = math.prod(plan.tiles) / device.multiprocessors
-            cost = (cost + TILE_CYCLES) * (0.5 * math.ceil(waves) + 0.5 * waves)
-            found = DeepLoops(rows, orders, stages)
+            cost = (cost * plan.parts + TILE_CYCLES) * (0.5 * math.ceil(waves) + 0.5 * waves)
+            found = DeepLoops(rows, orders, stages, part)
             if (best is None or cost < best[0]) and found.why_illegal(group, device) is None:
                 best = cost, found
     return None if best is None else best[1]
+
+
+def _tiles(group: Group, chain: Chain, device: Device) -> list[tuple[int, int]]:
+    """Rows and parts to try: rows whole as long as what is kept of a few of them stays in the second cache."""
+    rows = _row_counts(group, chain, device)
+    whole = [(r, 0) for r in rows]
+    length = carried_length(chain)
+    if length is None or _largest_box(group, min(ENOUGH_ROWS, rows[-1])) <= device.l2_bytes // 2:
+        if rows[-1] >= ENOUGH_ROWS or length is None:
+            return whole
+    part = max((p for p in range(1, MOST_PART + 1) if length and length % p == 0), default=0)
+    if part < LEAST_PART or part == length:
+        return whole
+    cut = cut_axis(chain)
+    size = 1 if cut is None else chain.last.anchor.node.out.dims[cut]
+    return [*whole, *((r, part) for r in dict.fromkeys((min(32, size), min(64, size))))]
 
 
 def _row_counts(group: Group, chain: Chain, device: Device) -> list[int]:
