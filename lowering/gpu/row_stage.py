@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, delinearize
@@ -18,11 +20,11 @@ from mlirfuse.lowering.gpu.team_stage import _in_range, store_from_registers
 from mlirfuse.lowering.gpu.teams import WARP, team_reduce
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import compute_type
-from mlirfuse.lowering.kernel.point import Scratch
+from mlirfuse.lowering.kernel.point import Buffer, Scratch
 from mlirfuse.lowering.schedule.group import Member
 from mlirfuse.lowering.schedule.simt import RowTiles
 
-__all__ = ["emit_row"]
+__all__ = ["Carried", "emit_row"]
 
 SCRATCH, ROW = 0, 1  # shared arrays
 
@@ -104,14 +106,29 @@ class _Row:
         return team_reduce(self.frame, kind, total, self.schedule.team, SCRATCH)
 
 
-def emit_row(frame: Frame, schedule: RowTiles) -> None:
-    """Emit the body of a row kernel."""
+@dataclass(frozen=True)
+class Carried:
+    """What a softmax carries from one part of its rows to the next, for each row.
+
+    The largest element so far and the sum of exp(x - largest) so far, one of each for every lane of the warp whose row
+    it is; and what has to scale the sums made before, which other warps read.
+    """
+
+    largest: Buffer
+    total: Buffer
+    factor: Buffer
+
+
+def emit_row(frame: Frame, schedule: RowTiles, carried: Carried | None = None) -> None:
+    """Emit the body of a row kernel; with `carried`, that of one part of the rows of a softmax."""
     anchor = frame.group.anchor
     assert anchor is not None
     dims, axes = anchor.node.inputs[0].dims, anchor.node.attrs["axes"]
     rows = math.prod(d for a, d in enumerate(dims) if a not in axes)
     number = frame.block[0] * (schedule.threads // schedule.team) + frame.thread // schedule.team
     emit = {"softmax": _softmax, "normalize": _normalize}[anchor.node.op]
+    if carried is not None:
+        emit = partial(_part_of_softmax, carried)
 
     def one_row() -> None:
         emit(_Row(frame, anchor, schedule, _in_range(frame, number, rows)))
@@ -149,6 +166,36 @@ def _softmax(row: _Row) -> None:
         return []
 
     row.share([], result)
+
+
+def _part_of_softmax(carried: Carried, row: _Row) -> None:
+    """exp(x - largest so far) in the place of x; the quotient by the sum is left to what follows the last part.
+
+    Where all elements so far are -inf, they count as 0 from 0: what is carried stays a number.
+    """
+    frame, builder = row.frame, row.frame.builder
+    evaluator, here = frame.evaluator(), row.index(Expr(0))
+    lane = frame.thread % WARP
+
+    def load(buffer: Buffer) -> Any:
+        return evaluator.load(buffer.memory, buffer.address(here) + lane)
+
+    before, sum_before = load(carried.largest), load(carried.total)
+    largest = scalar.combine(builder, "max", before, row.reduce("max", row.hold), "float32")
+    empty = scalar.binary(builder, "equal", largest, builder.constant(-math.inf, row.type), "float32")
+    base = scalar.select(empty, builder.constant(0.0, row.type), largest)
+
+    def exponential(position: Expr) -> Any:
+        e = scalar.unary(builder, "exp", scalar.sub(row.element(position), base), "float32", 0.0, 0.0)
+        row.keep(position, e)
+        return e
+
+    total = row.reduce("sum", exponential)
+    factor = scalar.unary(builder, "exp", scalar.sub(before, base), "float32", 0.0, 0.0)
+    evaluator.store(carried.largest.memory, carried.largest.address(here) + lane, largest)
+    whole = scalar.fused_multiply_add(sum_before, factor, total)
+    evaluator.store(carried.total.memory, carried.total.address(here) + lane, whole)
+    builder.when([Condition(lane, 0, 0)], lambda: carried.factor.store(evaluator, here, factor))
 
 
 def _normalize(row: _Row) -> None:

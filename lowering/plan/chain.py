@@ -31,11 +31,13 @@ __all__ = [
     "cut_axis",
     "link_boxes",
     "operand_box",
+    "part_of",
     "tile_box",
 ]
 
 _POINTWISE = ("unary", "binary", "select", "cast")
 _ROWS = ("softmax", "normalize")
+LEAST_PART = 32  # positions of a row below which a part has too little to do
 
 
 class Step(Protocol):
@@ -207,6 +209,12 @@ def carried_length(chain: Chain) -> int | None:
     reduction = [e for e in semantics("contract").indexing(chain.last.anchor.node).reduction if e.terms]
     length = chain.links[1].anchor.node.out.dims[-1]
     return length if len(reduction) == 1 and reduction[0].range[1] + 1 == length else None
+
+
+def part_of(chain: Chain, most: int) -> int:
+    """The positions of a part of the rows where they are walked in parts of at most `most`; 0 where they cannot be."""
+    length = carried_length(chain) or 0
+    return max((p for p in range(LEAST_PART, min(most, length - 1) + 1) if length % p == 0), default=0)
 
 
 def operand_box(node: Node, position: int, box: Box, part: Part | None = None) -> Box | str:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlirfuse.dialect import Node
-from mlirfuse.lowering.plan.chain import Chain, chain_of, link_boxes, tile_box
+from mlirfuse.lowering.plan.chain import Chain, chain_of, cut_axis, link_boxes, part_of, tile_box
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import CONTRACTIONS, outputs_of
 from mlirfuse.lowering.plan.resources import Finding, ResourceModel, bytes_read, bytes_written
@@ -22,7 +22,10 @@ __all__ = ["ChainFinding", "graph_chain", "judge_chain", "neighbouring_anchors"]
 
 SHARED_BYTES = 96 * 1024  # what a block may have on every GPU since compute capability 8.0
 STAGING_BYTES = 20 * 1024  # of it, what the stages need for themselves
+ROOM = SHARED_BYTES - STAGING_BYTES
 ROWS = (64, 32, 16, 8, 4, 2, 1)
+ENOUGH_ROWS = 32  # rows of a tile that reuse the later operands well
+PART = 128  # most positions of a part, where rows are walked in parts
 LEAST_TILES = 8  # fewer blocks leave a device idle that each anchor alone would fill
 CACHE_SPEEDUP = 3.0  # of the last cache over DRAM
 
@@ -92,11 +95,11 @@ def _contractions(graph: Graph, block: Collection[int]) -> list[int]:
 def judge_chain(graph: Graph, chain: Chain, blocks: Sequence[Collection[int]], model: ResourceModel) -> ChainFinding:
     """Whether the blocks of a chain take less time as one kernel, by the model that decides over them apart."""
     members = sorted(m for block in blocks for m in block)
-    rows, kept = _rows_that_fit(chain)
+    rows, kept, part = _tile_that_fits(chain)
     travels = 2 * sum(graph[link.kept].bytes for link in chain.links[:-1])
     numbers: dict[str, float | int | str] = {"bytes_not_travelling": travels, "shared_bytes": kept + STAGING_BYTES}
     if not rows:
-        reason = f"a row of what is kept takes {kept} bytes, and a block has {SHARED_BYTES - STAGING_BYTES} for it"
+        reason = f"a row of what is kept takes {kept} bytes, and a block has {ROOM} for it"
         return ChainFinding(False, Finding(reason, numbers))
     tile = tile_box(chain, rows)
     dims = chain.last.anchor.node.out.dims
@@ -108,6 +111,7 @@ def judge_chain(graph: Graph, chain: Chain, blocks: Sequence[Collection[int]], m
     numbers |= {
         "tiles": tiles,
         "rows": rows,
+        "part": part,
         "bytes_again_from_cache": again,
         "recomputed_flops": 0,
         "seconds_together": together,
@@ -119,16 +123,35 @@ def judge_chain(graph: Graph, chain: Chain, blocks: Sequence[Collection[int]], m
     return ChainFinding(together <= apart, Finding(times, numbers))
 
 
-def _rows_that_fit(chain: Chain) -> tuple[int, int]:
-    """The most rows of a tile whose boxes fit in a block (0 if none does), and the bytes of these boxes."""
-    kept = 0
-    for rows in ROWS:
-        boxes = link_boxes(chain, tile_box(chain, rows))
-        assert not isinstance(boxes, str), boxes
-        kept = max(4 * math.prod(box.sizes) for box, _ in boxes[:-1])
-        if kept <= SHARED_BYTES - STAGING_BYTES:
-            return rows, kept
-    return 0, kept
+def _tile_that_fits(chain: Chain) -> tuple[int, int, int]:
+    """The rows of a tile whose boxes fit in a block (0 if none do), the bytes of these boxes, and the part of a row.
+
+    Rows are kept whole (part 0) where enough of them fit, else walked in parts if their reduction can be carried.
+    """
+    most = _rows_of(chain)
+    whole = next(
+        ((r, b) for r in ROWS if r <= most and (b := _kept_bytes(chain, r)) <= ROOM), (0, _kept_bytes(chain, 1))
+    )
+    part = part_of(chain, PART)
+    if whole[0] >= min(most, ENOUGH_ROWS) or not part:
+        return *whole, 0
+    rows = min(most, ENOUGH_ROWS)
+    result = math.prod(tile_box(chain, rows).sizes)
+    kept = 4 * (rows * part + result + 65 * rows)  # a maximum and a sum of each row for every lane of a warp, a factor
+    return (rows, kept, part) if kept <= ROOM else (*whole, 0)
+
+
+def _rows_of(chain: Chain) -> int:
+    """Positions of the dimension that tiles cut, no more than the tallest tile takes."""
+    cut = cut_axis(chain)
+    return 1 if cut is None else min(ROWS[0], chain.last.anchor.node.out.dims[cut])
+
+
+def _kept_bytes(chain: Chain, rows: int) -> int:
+    """Bytes of the largest box that a tile keeps of whole rows."""
+    boxes = link_boxes(chain, tile_box(chain, rows))
+    assert not isinstance(boxes, str), boxes
+    return max(4 * math.prod(box.sizes) for box, _ in boxes[:-1])
 
 
 def _bytes_from_cache(chain: Chain, rows: int, tiles: int) -> int:

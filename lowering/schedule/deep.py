@@ -34,7 +34,17 @@ from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.reads import address_of
 
-__all__ = ["DeepPlan", "StageGroup", "TileStage", "View", "allocate", "group_chain", "lifetimes", "part_problem", "view_of"]
+__all__ = [
+    "DeepPlan",
+    "StageGroup",
+    "TileStage",
+    "View",
+    "allocate",
+    "group_chain",
+    "lifetimes",
+    "part_problem",
+    "view_of",
+]
 
 _MOVES = ("reshape", "transpose", "slice", "expand")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
-from mlirfuse.lowering.plan.chain import Chain, carried_length, cut_axis
+from mlirfuse.lowering.plan.chain import Chain, carried_length, cut_axis, part_of
 from mlirfuse.lowering.schedule.choose_contract import TILE_CYCLES, price_contract
 from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes, part_problem
 from mlirfuse.lowering.schedule.group import Group
@@ -24,7 +24,7 @@ __all__ = ["DeepLoops", "HostDeepPlan", "StageLoops", "choose_deep", "part_count
 StageLoops = MapLoops | ContractTiles | RowLoops
 ROWS = (4, 8, 16, 32, 64, 128)
 ENOUGH_ROWS = 32  # rows of a tile that reuse the later operands well
-LEAST_PART, MOST_PART = 32, 512  # positions of a part
+MOST_PART = 512  # positions of a part
 SLOW = 16.0  # cycles for a multiply-add that is computed point by point
 
 
@@ -153,8 +153,7 @@ def _tiles(group: Group, chain: Chain, device: Device) -> list[tuple[int, int]]:
     if length is None or _largest_box(group, min(ENOUGH_ROWS, rows[-1])) <= device.l2_bytes // 2:
         if rows[-1] >= ENOUGH_ROWS or length is None:
             return whole
-    part = max((p for p in range(1, MOST_PART + 1) if length and length % p == 0), default=0)
-    if part < LEAST_PART or part == length:
+    if not (part := part_of(chain, MOST_PART)):
         return whole
     cut = cut_axis(chain)
     size = 1 if cut is None else chain.last.anchor.node.out.dims[cut]

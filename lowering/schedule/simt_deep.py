@@ -12,8 +12,8 @@ import math
 from dataclasses import dataclass
 
 from mlirfuse.device import Device
-from mlirfuse.lowering.plan.chain import Chain, cut_axis
-from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes
+from mlirfuse.lowering.plan.chain import Chain, carried_length, cut_axis, part_of
+from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes, part_problem
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.simt import BUFFERS, GRID_LIMIT, WARP, ContractTiles, RowTiles, row_length
@@ -22,6 +22,8 @@ __all__ = ["DeepTiles", "SimtDeepPlan", "StageTiles", "choose_deep"]
 
 StageTiles = ContractTiles | RowTiles
 ROWS = (64, 32, 16, 8, 4, 1)
+ENOUGH_ROWS = 32  # rows of a tile that reuse the later operands well
+MOST_PART = 128  # positions of a part
 # For each number of threads, register tiles that keep all of them busy.
 TILES = {
     128: (ContractTiles(64, 64, 8, 8, 4), ContractTiles(64, 32, 8, 4, 4), ContractTiles(32, 64, 8, 4, 4),
@@ -33,11 +35,16 @@ TILES = {
 
 @dataclass(frozen=True)
 class DeepTiles:
-    """`rows` of the dimension that tiles cut, one tile a block of `threads`; for each stage its schedule."""
+    """`rows` of the dimension that tiles cut, one tile a block of `threads`; for each stage its schedule.
+
+    With `part`, the stages run once for each part of so many positions of the rows that are reduced, and carry the
+    reduction.
+    """
 
     threads: int
     rows: int
     stages: tuple[StageTiles, ...]
+    part: int = 0
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         chain = group_chain(group)
@@ -45,6 +52,8 @@ class DeepTiles:
             return chain
         if len(self.stages) != len(chain.links):
             return f"{len(self.stages)} stages for {len(chain.links)} anchors"
+        if complaint := part_problem(group, self.part):
+            return complaint
         plan = SimtDeepPlan(group, self)
         for number, (stage, schedule) in enumerate(zip(plan.groups, self.stages, strict=True)):
             if schedule.threads != self.threads:
@@ -71,11 +80,13 @@ def _rows_are_lines(group: StageGroup) -> bool:
 class SimtDeepPlan(DeepPlan):
     """A deep plan with the schedules of its stages: their groups, and where arrays lie in shared memory.
 
-    `kept` has the offset of each box that is kept, `arrays` those of each stage's own arrays, in elements.
+    `kept` has the offset of each box that is kept, `arrays` those of each stage's own arrays, `carried` of what is
+    carried from part to part: a maximum and a sum of each row for every lane of a warp, a factor of each row, and the
+    result so far; in elements.
     """
 
     def __init__(self, group: Group, schedule: DeepTiles) -> None:
-        super().__init__(group, schedule.rows)
+        super().__init__(group, schedule.rows, schedule.part)
         self.schedule = schedule
         orders = [tuple(range(len(stage.box.sizes))) for stage in self.stages[:-1]]
         self.groups = [self.stage_group(number, orders) for number in range(len(self.stages))]
@@ -88,13 +99,17 @@ class SimtDeepPlan(DeepPlan):
         ]
         sizes = [self.strides(number)[0] * self.stages[number].box.sizes[0] for number in range(len(orders))]
         arrays = [(sizes[first], first, last) for first, last in dict.fromkeys(lives)]
-        offsets, self.shared_elements = allocate([*arrays, *own])
+        carried = self._carried_sizes() if schedule.part else []
+        if schedule.part:
+            arrays = [(size, 0, len(self.stages)) for size, _, _ in arrays]
+        offsets, self.shared_elements = allocate([*arrays, *own, *((size, 0, len(self.stages)) for size in carried)])
         places = dict(zip(dict.fromkeys(lives), offsets, strict=False))
         self.kept = [places[life] for life in lives]
         rest = iter(offsets[len(arrays) :])
         self.arrays = [
             [next(rest) for _ in stage_arrays(g, s)] for g, s in zip(self.groups, schedule.stages, strict=True)
         ]
+        self.carried = list(rest)
 
     def strides(self, number: int) -> tuple[int, ...]:
         """Of the box that a stage keeps: rows at an odd distance."""
@@ -104,6 +119,23 @@ class SimtDeepPlan(DeepPlan):
             strides[axis] = step
             step *= sizes[axis] | 1 if axis == len(sizes) - 1 else sizes[axis]
         return tuple(strides)
+
+    @property
+    def row_count(self) -> int:
+        return math.prod(self.stages[-2].box.sizes[:-1])
+
+    def row_strides(self, step: int) -> tuple[int, ...]:
+        """Of what has `step` elements for each row, by the index of the box that the last stage reads."""
+        sizes = self.stages[-2].box.sizes
+        strides = [0] * len(sizes)
+        for axis in reversed(range(len(sizes) - 1)):
+            strides[axis] = step
+            step *= sizes[axis]
+        return tuple(strides)
+
+    def _carried_sizes(self) -> list[int]:
+        result = self.strides(len(self.stages) - 1)[0] * self.stages[-1].box.sizes[0]
+        return [WARP * self.row_count, WARP * self.row_count, self.row_count, result]
 
     @property
     def shared_bytes(self) -> int:
@@ -132,19 +164,29 @@ def choose_deep(group: Group, device: Device) -> DeepTiles | None:
     if isinstance(chain, str):
         return None
     best: tuple[float, DeepTiles] | None = None
-    for rows in _row_counts(chain):
-        plan = DeepPlan(group, rows)
+    for rows, part in _tiles(chain, device):
+        plan = DeepPlan(group, rows, part)
         orders = [tuple(range(len(stage.box.sizes))) for stage in plan.stages[:-1]]
         groups = [plan.stage_group(number, orders) for number in range(len(plan.stages))]
         for threads, tiles in TILES.items():
-            found = DeepTiles(threads, rows, tuple(_stage(g, threads, tiles) for g in groups))
+            found = DeepTiles(threads, rows, tuple(_stage(g, threads, tiles) for g in groups), part)
             blocks = math.prod(plan.tiles)
-            work = sum(_work(g, s) for g, s in zip(groups, found.stages, strict=True))
+            work = plan.parts * sum(_work(g, s) for g, s in zip(groups, found.stages, strict=True))
             waves = blocks / device.multiprocessors
             cost = (0.5 * math.ceil(waves) + 0.5 * waves) * work
             if (best is None or cost < best[0]) and found.why_illegal(group, device) is None:
                 best = cost, found
     return None if best is None else best[1]
+
+
+def _tiles(chain: Chain, device: Device) -> list[tuple[int, int]]:
+    """Rows and parts to try: rows whole, and in parts where a block has no room for many whole ones."""
+    counts = _row_counts(chain)
+    whole = [(rows, 0) for rows in counts]
+    length, part = carried_length(chain), part_of(chain, MOST_PART)
+    if not length or not part or 4 * min(ENOUGH_ROWS, max(counts)) * length <= device.shared_bytes_per_block // 2:
+        return whole
+    return [*whole, *((rows, part) for rows in counts if rows >= min(16, max(counts)))]
 
 
 def _row_counts(chain: Chain) -> list[int]:

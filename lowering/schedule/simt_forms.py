@@ -28,7 +28,7 @@ def schedule_to_dict(schedule: SimtSchedule) -> dict[str, Any]:
     kind = next(name for name, cls in _KINDS.items() if isinstance(schedule, cls))
     if isinstance(schedule, DeepTiles):
         stages = [json.dumps(schedule_to_dict(stage)) for stage in schedule.stages]
-        return {"kind": kind, "threads": schedule.threads, "rows": schedule.rows, "stages": stages}
+        return {**{k: v for k, v in asdict(schedule).items() if k != "stages"}, "kind": kind, "stages": stages}
     return {"kind": kind, **asdict(schedule)}
 
 

@@ -77,6 +77,4 @@ def grouped_queries():
         return b.op("reshape", wide, shape=(1, 4, 12, 8))
 
     x = b.op("contract", q, spread(k), equation="abmk,abnk->abmn")
-    return b.group(
-        b.op("contract", b.op("softmax", x, axes=(3,), log=False), spread(v), equation="abmk,abkn->abmn")
-    )
+    return b.group(b.op("contract", b.op("softmax", x, axes=(3,), log=False), spread(v), equation="abmk,abkn->abmn"))

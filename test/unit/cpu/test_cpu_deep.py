@@ -23,18 +23,21 @@ def normalized_rows():
     return b.group(b.op("contract", x, b.input(2, 24, 12), equation="amk,akn->amn"))
 
 
-def turned(case, rows):
-    """The schedule with fewer rows, and the boxes between stages with their long dimensions exchanged."""
-    orders = tuple((0, 1, 3, 2) for _ in case.schedule.orders)
-    stages = schedule_stages(DeepPlan(case.group, rows), orders, DEVICE)[1]
-    return Case(case.group, DeepLoops(rows, orders, stages))
+def recut(case, rows, order, part=0):
+    """The schedule with other rows and parts, and with the boxes between stages in another order."""
+    orders = tuple(order for _ in case.schedule.orders)
+    stages = schedule_stages(DeepPlan(case.group, rows, part), orders, DEVICE)[1]
+    return Case(case.group, DeepLoops(rows, orders, stages, part))
 
 
 def cases():
     found = {name: Case(group) for name, group in GROUPS.items()}
     found["normalized_rows"] = Case(normalized_rows())
     for name, rows in (("odd_sizes", 16), ("mask_of_rows_and_keys", 12), ("more_rows_than_a_tile", 9)):
-        found[f"{name}_turned"] = turned(found[name], rows)
+        found[f"{name}_turned"] = recut(found[name], rows, (0, 1, 3, 2))
+    for name, rows, part in (("plain", 8, 4), ("keys_before_depth", 16, 5), ("more_rows_than_a_tile", 24, 20)):
+        found[f"{name}_in_parts"] = recut(found[name], rows, (0, 1, 2, 3), part)
+    found["mask_of_every_score_in_parts"] = recut(found["mask_of_every_score"], 16, (0, 1, 3, 2), 8)
     return found
 
 
@@ -58,6 +61,12 @@ def test_both_products_are_register_tiles():
     assert [s.weights for s in (schedule.stages[0], schedule.stages[2])] == ["direct", "direct"]
 
 
+def test_rows_too_long_for_the_cache_are_walked_in_parts():
+    schedule = Case(attention(heads=2, rows=256, keys=16384, depth=64, width=64)).schedule
+    assert schedule.part
+    assert schedule.rows >= 32
+
+
 def test_schedules_survive_attributes():
     schedule = RUNS["odd_sizes"].schedule
     assert host_schedule_from_dict(host_schedule_to_dict(schedule)) == schedule
@@ -67,6 +76,7 @@ def test_illegal_schedules_say_why():
     group, schedule = RUNS["odd_sizes"].group, RUNS["odd_sizes"].schedule
     assert "stages" in dataclasses.replace(schedule, stages=schedule.stages[:2]).why_illegal(group, DEVICE)
     assert "stage 0" in dataclasses.replace(schedule, rows=1).why_illegal(group, DEVICE)
+    assert "do not divide" in dataclasses.replace(schedule, part=7).why_illegal(group, DEVICE)
     assert "2 uses" in schedule.why_illegal(_two_uses(), DEVICE)
 
 

@@ -9,6 +9,7 @@ from group_builder import GroupBuilder, random_operands, reference, to_memory
 
 from mlirfuse.device import device_for
 from mlirfuse.lowering.gpu.emit import emit_kernel
+from mlirfuse.lowering.schedule.simt import RowTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule
 from mlirfuse.lowering.schedule.simt_deep import TILES, DeepTiles, choose_deep
 from mlirfuse.lowering.schedule.simt_forms import schedule_from_dict, schedule_to_dict
@@ -86,6 +87,47 @@ def test_large_scores_do_not_overflow_and_a_row_of_minus_infinity_is_nan():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def in_parts(group, rows, part, threads=128):
+    """A schedule that walks rows in parts, the reduction carried."""
+    tile = TILES[threads][1]
+    return DeepTiles(threads, rows, (tile, RowTiles(threads, 32, False), tile), part)
+
+
+@pytest.mark.parametrize(("rows", "part"), [(16, 16), (8, 48), (1, 24), (37, 8)])
+def test_rows_walked_in_parts_give_the_same(rows, part):
+    group = attention(rows=37, keys=96, depth=10, width=13, mask=(1, 1, 37, 96))
+    assert error(group, in_parts(group, rows, part)) < 2e-6
+
+
+def test_what_is_carried_stays_a_number_until_a_row_has_one():
+    """A first part of -inf alone, growing maxima, and a row that is masked altogether."""
+    group = attention(rows=6, keys=24, scale=None, mask=(1, 1, 6, 24))
+    q, k, v, mask = random_operands(group)
+    mask[:, :, 1, :9] = -np.inf
+    mask[:, :, 2, :] = -np.inf
+    mask[:, :, 3, :] = np.arange(24) * 50
+    [found], _ = launch(group, in_parts(group, 4, 8), [q * 100, k, v, mask])
+    [expected] = reference(group, [q * 100, k, v, mask])
+    assert np.isnan(found[:, 2]).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_too_long_to_keep_are_walked_in_parts():
+    schedule = choose_deep(attention(heads=12, rows=4096, keys=4096, depth=64, width=64), DEVICE)
+    assert schedule.part
+    assert schedule.rows >= 32
+
+
+def test_parts_that_do_not_divide_or_cannot_be_carried_are_refused():
+    group = attention(rows=8, keys=96)
+    assert "do not divide" in in_parts(group, 8, 36).why_illegal(group, DEVICE)
+    b = GroupBuilder()
+    x = b.op("contract", b.input(2, 32, 8), b.input(2, 8, 64), equation="amk,akn->amn")
+    x = b.op("normalize", x, axes=(2,), epsilon=1e-5)
+    group = b.group(b.op("contract", x, b.input(2, 64, 12), equation="amk,akn->amn"))
+    assert "cannot be carried" in in_parts(group, 8, 32).why_illegal(group, DEVICE)
+
+
 def test_a_normalisation_takes_the_place_of_the_softmax():
     b = GroupBuilder()
     x = b.op("contract", b.input(2, 33, 8), b.input(2, 8, 24), equation="amk,akn->amn")
@@ -103,5 +145,4 @@ def test_what_does_not_fit_in_shared_memory_is_refused():
     group = attention(rows=64, keys=4096)
     schedule = choose_schedule(group, DEVICE)
     assert isinstance(schedule, DeepTiles)
-    assert schedule.rows < 16
-    assert "bytes of shared memory" in dataclasses.replace(schedule, rows=64).why_illegal(group, DEVICE)
+    assert "bytes of shared memory" in dataclasses.replace(schedule, rows=64, part=0).why_illegal(group, DEVICE)

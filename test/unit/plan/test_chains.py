@@ -92,9 +92,17 @@ def test_too_few_tiles_are_refused_by_cost():
 
 
 def test_rows_longer_than_shared_memory_are_refused_by_cost():
-    verdict = refusal(attention(rows=8, keys=1 << 15))
+    verdict = refusal(attention(rows=8, keys=32771))  # a prime: no parts
     assert verdict.kind == "cost"
     assert verdict.numbers["shared_bytes"] > 96 * 1024
+
+
+def test_long_rows_are_walked_in_parts():
+    """Few rows of 4096 scores fit; with the reduction carried from part to part, a tile holds enough of them."""
+    _, plan = planned(attention(rows=4096, keys=4096))
+    [(_, proof)] = plan.proofs
+    assert (proof.numbers["rows"], proof.numbers["part"]) == (32, 128)
+    assert proof.numbers["shared_bytes"] <= 96 * 1024
 
 
 def test_never_worse_than_its_parts_by_the_model_that_decides():
