@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
-from mlirfuse.lowering.plan.chain import Chain, carried_length, cut_axis, part_of
+from mlirfuse.lowering.plan.chain import Chain, cut_axis, part_of
 from mlirfuse.lowering.schedule.choose_contract import TILE_CYCLES, price_contract
 from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes, part_problem
 from mlirfuse.lowering.schedule.group import Group
@@ -147,17 +147,12 @@ def choose_deep(group: Group, device: Device) -> DeepLoops | None:
 
 def _tiles(group: Group, chain: Chain, device: Device) -> list[tuple[int, int]]:
     """Rows and parts to try: rows whole as long as what is kept of a few of them stays in the second cache."""
-    rows = _row_counts(group, chain, device)
-    whole = [(r, 0) for r in rows]
-    length = carried_length(chain)
-    if length is None or _largest_box(group, min(ENOUGH_ROWS, rows[-1])) <= device.l2_bytes // 2:
-        if rows[-1] >= ENOUGH_ROWS or length is None:
-            return whole
-    if not (part := part_of(chain, MOST_PART)):
-        return whole
-    cut = cut_axis(chain)
+    whole = [(rows, 0) for rows in _row_counts(group, chain, device)]
+    cut, part = cut_axis(chain), part_of(chain, MOST_PART)
     size = 1 if cut is None else chain.last.anchor.node.out.dims[cut]
-    return [*whole, *((r, part) for r in dict.fromkeys((min(32, size), min(64, size))))]
+    if not part or _largest_box(group, min(ENOUGH_ROWS, size)) <= device.l2_bytes // 2:
+        return whole
+    return [*whole, *((rows, part) for rows in dict.fromkeys((min(ENOUGH_ROWS, size), min(2 * ENOUGH_ROWS, size))))]
 
 
 def _row_counts(group: Group, chain: Chain, device: Device) -> list[int]:
