@@ -187,3 +187,19 @@ def reverse_sequence(b: OpBuilder, node: NodeCall) -> Tensor:
         np.arange(x.type.size).reshape(x.dims), np.broadcast_to(order.reshape(shape), x.dims), time
     )
     return b.gather(b.reshape(x, (x.type.size,)), b.constant(table, "int64"), 0)
+
+
+@importer("TensorScatter")
+def tensor_scatter(b: OpBuilder, node: NodeCall) -> Tensor:
+    """A cache of sequences [batch, ..., longest, ...] with new elements from each batch's own place on."""
+    cache, update, starts = node.input(0), node.input(1), node.optional(2)
+    axis, mode = node.axis(-2, cache.rank), node.attr("mode", "linear")
+    if mode not in ("linear", "circular"):
+        raise InvalidNode(f"has mode '{mode}', which is neither linear nor circular")
+    ones = [1] * cache.rank
+    places = b.constant(np.arange(update.dims[axis]).reshape([-1 if a == axis else 1 for a in range(cache.rank)]))
+    if starts is not None:
+        places = b.binary("add", places, b.reshape(b.cast(starts, "int64"), (cache.dims[0], *ones[1:])))
+    if mode == "circular":
+        places = b.binary("mod", places, cache.dims[axis])
+    return _scattered(b, cache, b.cast(places, "int64"), update, axis, "none")
