@@ -19,7 +19,6 @@ import hashlib
 import json
 import math
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,16 @@ from measured import RESULTS, Measured, markdown_row, write_block
 
 import mlirfuse
 from mlirfuse import zoo
-from mlirfuse.compiler import emit
-from mlirfuse.dialect import MappingType, semantics
+from mlirfuse.dialect import MappingType, WeightStore, semantics
+from mlirfuse.frontend import import_model, load_model
+from mlirfuse.lowering.passes import run_pipeline
+from mlirfuse.lowering.pipeline.stages import pipeline_for
 from mlirfuse.lowering.plan.graph import main_function
 from mlirfuse.lowering.plan.summary import summarize_plan
 from mlirfuse.mlir import context, ir
-from mlirfuse.options import CompileOptions
+from mlirfuse.options import CompileOptions, parse_target
 from mlirfuse.report import intermediate_bytes
+from mlirfuse.targets import backend_for
 
 PAPER = Path(__file__).parent / "fusion_of_the_paper.json"
 PAGE = Path(__file__).parent.parent / "docs" / "fusion.md"
@@ -77,21 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def count(network: str, target: str) -> dict[str, Any]:
     """The launches and bytes of one network, each both ways."""
     model = zoo.build(network)
-    with tempfile.TemporaryDirectory(prefix="mlirfuse-bench-") as folder:
-        path = str(Path(folder) / "model.onnx")
-        onnx.save(model, path)
-        graph, _ = emit(path, target, CompileOptions(), "graph")
-        scheduled, _ = emit(path, target, CompileOptions(), "scheduled")
-        kernels, _ = emit(path, target, CompileOptions(), "kernels")
-    with context():
-        imported = intermediate_bytes(ir.Module.parse(str(graph)))
-        facts = _facts(ir.Module.parse(str(scheduled)))
+    chosen = parse_target(target)
+    options = backend_for(chosen).stage_options(chosen, CompileOptions())
+    store = WeightStore()
+    with context(), store.active():
+        module = import_model(load_model(model, {}), store, {})
+        imported = intermediate_bytes(module)
+        for stage in ("planned", "scheduled"):
+            run_pipeline(module, pipeline_for(stage, options))
+        facts = _facts(module)
+        run_pipeline(module, pipeline_for("kernels", options))
+        kernels = str(module)
     return {
         "network": network,
         "target": target,
         "nodes": sum(node.op_type != "Constant" for node in model.graph.node),
         **facts,
-        "counted": len(STEP.findall(str(kernels))),
+        "counted": len(STEP.findall(kernels)),
         "bytes_imported": imported,
         "bytes_before": bytes_between_nodes(model),
     }
