@@ -23,7 +23,7 @@ Place = tuple[Expr, ...]
 Landings = Mapping[int, Landing]
 MakeEvaluator = Callable[[Mapping[int, Any], Expr | None, int], Evaluator]
 Store = Callable[[Evaluator, Mapping[int, Place], Sequence[int]], None]
-_MOVING = ("expand", "gather", "slice", "pad", "concat")
+_MOVING = ("expand", "gather", "slice", "pad", "concat", "reshape", "transpose")
 
 
 @dataclass(frozen=True)

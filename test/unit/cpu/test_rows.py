@@ -42,6 +42,14 @@ def flattened_softmax():
     return b.group(b.op("reshape", y, shape=(2, 3, 4, 5)))
 
 
+def scores_without_background():
+    """Class scores as detectors end: a softmax, all but the first class, in one dimension."""
+    b = GroupBuilder()
+    scores = b.op("softmax", b.input(12, 19), axes=(1,), log=False)
+    kept = b.op("slice", scores, starts=(0, 1), sizes=(12, 18), steps=(1, 1))
+    return b.group(b.op("reshape", kept, shape=(1, 216)))
+
+
 GROUPS = {
     "softmax": softmax((3, 1000), (1,)),
     "short_softmax": softmax((40, 7), (1,)),
@@ -52,6 +60,7 @@ GROUPS = {
     "softmax_of_planes_channels_last": softmax((2, 11, 5, 3), (2, 3), layout=NHWC, log=True),
     "softmax_of_everything": softmax((3, 5, 7), (0, 1, 2)),
     "flattened_softmax": flattened_softmax(),
+    "scores_without_background": scores_without_background(),
     "layer_norm": layer_norm((6, 9, 100), (2,)),
     "instance_norm": layer_norm((2, 9, 5, 5), (2, 3)),
     "instance_norm_channels_last": layer_norm((2, 20, 5, 5), (2, 3), NHWC),
