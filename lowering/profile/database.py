@@ -185,7 +185,9 @@ class ProfileDatabase:
                 f"The profile database {self.path} {what}; `mlirfuse tune --profile MODEL --database FILE` makes one."
             )
         self._check_magic()
-        with self._open("ro") as connection:
+        # What a killed writer left half done is undone by the next reader, if it may write.
+        writable = os.access(self.path, os.W_OK) and os.access(self.path.absolute().parent, os.W_OK)
+        with self._open("rw" if writable else "ro") as connection:
             self._check(connection)
             yield connection
 

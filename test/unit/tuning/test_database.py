@@ -159,10 +159,27 @@ def test_processes_write_and_read_at_the_same_time(tmp_path):
     assert len(ProfileDatabase(path).measurements()) == 60
 
 
-def test_a_killed_writer_loses_nothing(tmp_path):
+def test_a_reader_undoes_what_a_killed_writer_left_half_done(tmp_path):
+    """A copy of the file and its journal, taken in the middle of a transaction that has spilled to the disk."""
+    kept = [measured(f"kept {i}" * 100, 1e-6) for i in range(20)]
+    path = database(tmp_path / "p.db", *kept).path
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("pragma cache_size = 1")
+    connection.execute("begin immediate")
+    connection.execute("update measurements set seconds = 1.0, tool = tool || structure || structure")
+    for name in ("p.db", "p.db-journal"):
+        (tmp_path / f"copy-{name}").write_bytes((tmp_path / name).read_bytes())
+    connection.execute("rollback")
+    connection.close()
+    assert (tmp_path / "copy-p.db").read_bytes() != path.read_bytes()
+    assert set(ProfileDatabase(tmp_path / "copy-p.db").measurements()) == set(kept)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_killed_writer_loses_nothing(tmp_path, attempt):
     process = writer(tmp_path / "p.db", "doomed", 10_000)
     with process.stdout:
-        for _ in range(5):
+        for _ in range(5 + 7 * attempt):
             last = int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)
         process.wait()
