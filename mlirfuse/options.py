@@ -68,7 +68,7 @@ class CompileOptions:
 
     precision   "auto" is fp32; "tf32", "fp16" and "bf16" are refused until there are kernels in them.
     shapes      input name to shape; fixes symbolic dimensions or overrides static ones.
-    fusion      "full", "no-cross-layer" (the same until kernels hold several layers), "epilogue", "none".
+    fusion      "full", "no-cross-layer" (no kernel holds several anchors), "epilogue", "none".
     rewrite     "reassociating" may reorder floating-point sums and products, "exact" changes no bit;
                 "all" may also use equations that hold only where both sides are defined, such as
                 sqrt(b) * sqrt(b) = b, whose left side is NaN for b < 0; "none" rewrites nothing.

@@ -36,8 +36,8 @@ Refusal = tuple[VerdictKind, str, dict[str, Number]]
 class PlanOptions:
     """What the user decides about fusion.
 
-    fusion      "full"; "no-cross-layer" (the same as long as a block has one anchor); "epilogue": only what follows
-                an anchor; "none".
+    fusion      "full"; "no-cross-layer" (at most one anchor in a block); "epilogue": only what follows an anchor;
+                "none".
     order       which neighbours a block grows over first; "successors" is the paper's.
     no_fuse     ONNX nodes that stay alone.
     force_fuse  sets of ONNX nodes that share a block; an error if no kernel can hold one.
