@@ -157,12 +157,19 @@ class _Function:
         block = self.operation.regions[0].blocks[0]
         assert len(self.names) == len(self.ops)
         originals, terminator = set(self.values), list(block.operations)[-1]
-        for index in sorted(i for i in graph.all if i not in originals):
-            self._make(graph[index], rewriting.origins[index], terminator)
+        pending = sorted((i for i in graph.all if i not in originals), reverse=True)
+        while pending:
+            missing = [o for o in graph[pending[-1]].operands if o not in self.values]
+            if missing:
+                pending += missing
+                continue
+            index = pending.pop()
+            if index not in self.values:
+                self._make(graph[index], rewriting.origins[index], terminator)
         for value, index in self.read:
-            new = self.values[graph.current(index)]
-            if new != value:
-                value.replace_all_uses_with(new)
+            home = graph.current(index)
+            if home in graph and self.values[home] != value:  # else nothing reads it any more
+                value.replace_all_uses_with(self.values[home])
         for index in sorted(originals):
             if index in graph and graph[index].function and (names := self._names(rewriting.origins[index])):
                 self.values[index].owner.attributes["onnx_nodes"] = to_attribute(names)
