@@ -1,13 +1,14 @@
-"""What fusion makes of the networks of the DNNFusion paper: launches and intermediate bytes, each counted twice.
+"""What fusion makes of the networks of the DNNFusion paper: launches and intermediate bytes.
 
     python benchmarks/fusion.py [--networks unet,tinybert-s384] [--target cuda] [--fresh]
     python benchmarks/fusion.py --readme     # only write the table into docs/fusion.md from the results
 
 Launches are the groups of the plan and the nodes on the host, and again the launches in the emitted kernels' text.
 Their floor are the Many-to-Many operators left after rewriting and joining: each is a launch of its own unless a
-group crosses layers. Bytes before fusion are each value between two operators, by the compiler's import and again
-from the ONNX file by onnx's shape inference; after fusion, each value stored between launches. The paper's figures are
-data (fusion_of_the_paper.json). What was counted with the same sources is not counted again.
+group crosses layers. Bytes before fusion are each value between two nodes of the ONNX file, by onnx's shape inference,
+and again (`bytes_imported`) each value between the operations that the import makes of them, where a bias is one of its
+own; after fusion, each value stored between launches. The paper's figures are data (fusion_of_the_paper.json). What was
+counted with the same sources is not counted again.
 Exit status 1 if the ways of counting disagree or launches exceed the floor by more than 5 %. Results go to
 results/fusion.json.
 """
