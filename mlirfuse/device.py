@@ -16,7 +16,17 @@ from typing import Any
 
 from mlirfuse.errors import UnsupportedTarget
 
-__all__ = ["CHIPS", "PRODUCTS", "Device", "device_for", "host_device", "product", "usable_cores"]
+__all__ = [
+    "CHIPS",
+    "GRAPHICS",
+    "PORTABLE",
+    "PRODUCTS",
+    "Device",
+    "device_for",
+    "host_device",
+    "product",
+    "usable_cores",
+]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -241,15 +251,84 @@ CHIPS: Mapping[str, str] = {
     "sm_120": "rtx5090",
 }
 
+# --- GPUs of every vendor, through Vulkan ---------------------------------------------------------
+# An estimate: a dispatch with its memory barrier in a recorded command buffer.
+_DISPATCH_SECONDS = 5e-6
+
+
+def _graphics(chip: str, name: str, **facts: Any) -> Device:
+    return Device(name=name, kind="gpu", chip=chip, launch_seconds=_DISPATCH_SECONDS, register_unit=1, **facts)
+
+
+PORTABLE = "portable"
+GRAPHICS: Mapping[str, Device] = {
+    # The limits that WebGPU promises of every device (W3C WebGPU, "Limits"); the rates of a small integrated GPU.
+    PORTABLE: _graphics(
+        PORTABLE,
+        "any GPU with Vulkan",
+        multiprocessors=8,
+        dram_bandwidth=50e9,
+        l2_bytes=MIB,
+        fp32_flops=1e12,
+        registers_per_thread=64,
+        max_threads_per_block=256,
+        max_threads_per_sm=1024,
+        max_blocks_per_sm=16,
+        warp_size=32,
+        shared_bytes_per_block=16 * KIB,
+        shared_bytes_per_sm=32 * KIB,
+        registers_per_sm=65536,
+    ),
+    # Intel's Xe-LP API developer guide: 6 dual subslices of 16 units with 7 threads each, 128 registers of 32 bytes a
+    # thread, 64 KiB of local memory a work-group, L3 of 3.75 MiB; 96 units at 1.35 GHz; LPDDR4x-4266
+    "intel-xe-lp": _graphics(
+        "intel-xe-lp",
+        "Intel Iris Xe (Xe-LP, 96 units)",
+        multiprocessors=6,
+        dram_bandwidth=68.2e9,
+        l2_bytes=3840 * KIB,
+        fp32_flops=2.07e12,
+        registers_per_thread=128,
+        max_threads_per_block=1024,
+        max_threads_per_sm=1792,
+        max_blocks_per_sm=16,
+        warp_size=32,
+        shared_bytes_per_block=64 * KIB,
+        shared_bytes_per_sm=128 * KIB,
+        registers_per_sm=114688,
+    ),
+    # AnandTech, "Arm Announces New Mali-G710" (2021): 64 fused multiply-adds a core and cycle (G77's 32, doubled); 10
+    # cores at 850 MHz. Assumed, as of earlier Mali: 1024 threads of 64 registers a core, 32 KiB of workgroup memory,
+    # 1 MiB of L2, LPDDR5-6400 on 64 bits
+    "mali-g710": _graphics(
+        "mali-g710",
+        "Arm Mali-G710 MP10",
+        multiprocessors=10,
+        dram_bandwidth=51.2e9,
+        l2_bytes=MIB,
+        fp32_flops=1.09e12,
+        registers_per_thread=64,
+        max_threads_per_block=512,
+        max_threads_per_sm=1024,
+        max_blocks_per_sm=16,
+        warp_size=32,
+        shared_bytes_per_block=32 * KIB,
+        shared_bytes_per_sm=32 * KIB,
+        registers_per_sm=65536,
+    ),
+}
+
 
 def device_for(chip: str) -> Device:
-    """The device that stands for `chip` ("sm_90", "sm_90a"), or the product of that name ("h200").
+    """The device that stands for `chip` ("sm_90", "sm_90a"), or the product of that name ("h200", "mali-g710").
 
     Raises UnsupportedTarget naming what is known.
     """
+    if chip in GRAPHICS:
+        return GRAPHICS[chip]
     base = re.sub(r"(?<=\d)[af]$", "", chip)
     if chip not in PRODUCTS and base not in CHIPS:
-        known = ", ".join([*CHIPS, *PRODUCTS])
+        known = ", ".join([*CHIPS, *PRODUCTS, *GRAPHICS])
         raise UnsupportedTarget(f"The GPU '{chip}' is not in the device tables; known are {known}.")
     return PRODUCTS[chip] if chip in PRODUCTS else PRODUCTS[CHIPS[base]]
 

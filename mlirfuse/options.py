@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Self
 
-from mlirfuse.device import CHIPS
+from mlirfuse.device import CHIPS, GRAPHICS
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 
 __all__ = ["CompileOptions", "Environment", "Shapes", "Target", "environment", "known_targets", "parse_target"]
@@ -185,7 +185,7 @@ _BUILT_IN: Mapping[str, tuple[str, ...]] = {
     "cpu": (),
     "cuda": tuple(CHIPS),
     "simulator": tuple(CHIPS),
-    "vulkan": (),
+    "vulkan": tuple(GRAPHICS),
 }
 
 

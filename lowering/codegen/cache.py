@@ -34,7 +34,7 @@ def cache_key(*parts: str) -> str:
 def _tools() -> str:
     sources = hashlib.sha256()
     lowering = Path(__file__).resolve().parent.parent
-    for folder in ("codegen", "nvvm", "host"):
+    for folder in ("codegen", "nvvm", "spirv", "host"):
         for path in sorted((lowering / folder).glob("*.py")):
             sources.update(path.read_bytes())
     return f"torch-mlir {version('torch-mlir')}, llvmlite {version('llvmlite')}, {sources.hexdigest()}"

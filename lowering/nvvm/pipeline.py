@@ -7,7 +7,6 @@ A kernel is lowered in a module of its own, so that it can be cached and compile
 import re
 
 from mlirfuse.lowering.codegen.expand_math import expand_math
-from mlirfuse.lowering.codegen.kernel_text import plain_text
 from mlirfuse.lowering.codegen.llvm_text import translate
 from mlirfuse.mlir import ir, passmanager
 
@@ -16,7 +15,6 @@ __all__ = [
     "device_pipeline",
     "dynamic_shared_bytes",
     "lower_kernel",
-    "split_kernels",
     "static_shared_bytes",
     "to_llvm_ir",
 ]
@@ -25,28 +23,6 @@ STATIC_SHARED_LIMIT = 48 * 1024
 _SHARED = 3
 _DYNAMIC = "fusion_dynamic_shared"  # has "dynamic_sh" in common with upstream's name
 _DYNAMIC_BYTES = "fusion.dynamic_shared_bytes"
-
-
-def split_kernels(module: ir.Module) -> dict[str, str]:
-    """Each `gpu.func` of a module as the text of a module of its own, without locations.
-
-    Symbols other than functions (memref.global, ...) that share the gpu.module go with every kernel.
-    """
-    texts: dict[str, str] = {}
-    for op in module.body.operations:
-        if op.operation.name != "gpu.module":
-            continue
-        body = list(op.regions[0].blocks[0].operations)
-        shared = [o for o in body if o.operation.name != "gpu.func"]
-        for kernel in body:
-            if kernel.operation.name == "gpu.func":
-                name = ir.StringAttr(kernel.operation.attributes["sym_name"]).value
-                inner = "\n".join(plain_text(o.operation) for o in [*shared, kernel])
-                texts[name] = (
-                    'module attributes {gpu.container_module, fusion.stage = "kernels"} {\n'
-                    f"gpu.module @kernels {{\n{inner}\n}}\n}}\n"
-                )
-    return texts
 
 
 def device_pipeline(index_bits: int, nvgpu: bool) -> str:

@@ -45,6 +45,7 @@ _BUILT_IN = {
     "cpu": "mlirfuse.runtime.host:HostExecutor",
     "cuda": "mlirfuse.runtime.cuda:CudaExecutor",
     "simulator": "mlirfuse.runtime.simulator:SimulatorExecutor",
+    "vulkan": "mlirfuse.runtime.vulkan:VulkanExecutor",
 }
 
 

@@ -36,7 +36,7 @@ class Backend:
     late_stages: Mapping[str, Callable[[Any, Any], str | bytes]]
 
 
-_BUILT_IN = {"cpu": "mlirfuse.targets.cpu", "cuda": "mlirfuse.targets.cuda", "simulator": "mlirfuse.targets.simulator"}
+_BUILT_IN = {kind: f"mlirfuse.targets.{kind}" for kind in ("cpu", "cuda", "simulator", "vulkan")}
 
 
 def backend_for(target: Target) -> Backend:

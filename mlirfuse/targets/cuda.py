@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
 from mlirfuse.device import usable_cores
+from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.nvvm.compile import compile_kernels
-from mlirfuse.lowering.nvvm.pipeline import lower_kernel, split_kernels
+from mlirfuse.lowering.nvvm.pipeline import lower_kernel
 from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, Target, environment
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
-from mlirfuse.targets.finish import kernel_cache, precision_of, recorded_options, weights_of
+from mlirfuse.targets.finish import gpu_stage_options, kernel_cache, precision_of, recorded_options, weights_of
 
 __all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "stage_options"]
 
@@ -23,18 +23,8 @@ FALLBACK_CHIP = "sm_80"
 
 
 def stage_options(target: Target, options: CompileOptions) -> StageOptions:
-    """SIMT kernels read rows of pixels: row-major tensors unless asked otherwise."""
-    layout = "nchw" if options.layout == "auto" else options.layout
-    chip = target.chip or DEFAULT_CHIP
-    return StageOptions(
-        chip,
-        layout,
-        options.fusion,
-        options.rewrite,
-        tuple(options.no_fuse),
-        tuple(map(tuple, options.force_fuse)),
-        os.fspath(options.tuning or ""),
-    )
+    """Of the kernels that `cuda` and `simulator` share."""
+    return gpu_stage_options(target.chip or DEFAULT_CHIP, options)
 
 
 def _compile(compilation: Any, module: Any, chip: str, assemble: bool | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,23 @@ from mlirfuse.dialect import attribute_value
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.pipeline.host_program import packed_weights
+from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, environment
 
-__all__ = ["kernel_cache", "precision_of", "recorded_options", "weights_of"]
+__all__ = ["gpu_stage_options", "kernel_cache", "precision_of", "recorded_options", "weights_of"]
+
+
+def gpu_stage_options(chip: str, options: CompileOptions) -> StageOptions:
+    """SIMT kernels for `chip` read rows of pixels: row-major tensors unless asked otherwise."""
+    return StageOptions(
+        chip,
+        "nchw" if options.layout == "auto" else options.layout,
+        options.fusion,
+        options.rewrite,
+        tuple(options.no_fuse),
+        tuple(map(tuple, options.force_fuse)),
+        os.fspath(options.tuning or ""),
+    )
 
 
 def kernel_cache(options: CompileOptions) -> KernelCache | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
-from mlirfuse.lowering.nvvm.pipeline import split_kernels
+from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend

@@ -43,7 +43,7 @@ LOWERING = [
     ["kernel"],
     ["gpu", "cpu"],
     ["codegen"],
-    ["nvvm", "host"],
+    ["nvvm", "spirv", "host"],
     ["pipeline"],
 ]
 NEEDS_NO_COMPILER = ("mlirfuse.artifact", "mlirfuse.runtime")
@@ -53,6 +53,7 @@ FOREIGN = {
     "torch_mlir": ("mlirfuse.mlir",),
     "llvmlite": ("mlirfuse.lowering.codegen", "mlirfuse.lowering.nvvm", "mlirfuse.lowering.host", "mlirfuse.runtime"),
     "cuda": ("mlirfuse.runtime", "mlirfuse.device"),
+    "wgpu": ("mlirfuse.runtime.vulkan",),
     "onnxruntime": ("mlirfuse.frontend", "mlirfuse.runtime", "mlirfuse.zoo", "mlirfuse.cli"),
 }
 

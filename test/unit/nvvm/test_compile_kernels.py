@@ -6,9 +6,9 @@ import pytest
 
 from mlirfuse.errors import CompilerCrash, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
+from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.codegen.workers import WorkerPool
 from mlirfuse.lowering.nvvm import compile_kernels, ptxas
-from mlirfuse.lowering.nvvm.pipeline import split_kernels
 from mlirfuse.mlir import ir
 
 needs_ptxas = pytest.mark.skipif(not ptxas.available(), reason="ptxas is not installed (pip install mlirfuse[ptxas])")

@@ -1,0 +1,43 @@
+"""Compile the kernels of a program to shaders, each distinct one once, in parallel and cached."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from mlirfuse.lowering.codegen.cache import KernelCache
+from mlirfuse.lowering.codegen.distinct import KernelSource, compile_distinct
+from mlirfuse.lowering.spirv.shader import Shader, make_shader
+from mlirfuse.mlir import ir
+
+__all__ = ["compile_shaders"]
+
+
+def compile_shaders(
+    kernels: Mapping[str, str], workers: int = 2, cache: KernelCache | None = None, isolated: bool = True
+) -> dict[str, Shader]:
+    """The shader of every kernel, in the order of `kernels` (name -> module text, as `split_kernels` gives).
+
+    Kernels that are equal but for their names share a shader. With `isolated`, a native crash raises CompilerCrash.
+    """
+    made = compile_distinct(kernels, compile_one, ("spirv",), workers=workers, cache=cache, isolated=isolated)
+    return {name: _decode(data) for name, (_, data) in made.items()}
+
+
+def compile_one(source: KernelSource) -> bytes:
+    """What a worker does: one module to SPIR-V."""
+    with ir.Context() as context, ir.Location.unknown():
+        context.allow_unregistered_dialects = True  # attributes of the fusion dialect may be there; none matters
+        return _encode(make_shader(source.text))
+
+
+def _encode(shader: Shader) -> bytes:
+    return json.dumps(dataclasses.asdict(shader) | {"spirv": base64.b64encode(shader.spirv).decode()}).encode()
+
+
+def _decode(data: bytes) -> Shader:
+    fields = json.loads(data)
+    fields["spirv"] = base64.b64decode(fields["spirv"])
+    return Shader(**fields | {name: tuple(fields[name]) for name in ("grid", "capabilities")})

@@ -1,0 +1,237 @@
+"""From the GPU form of the `kernels` stage to one SPIR-V shader module for each kernel.
+
+Upstream passes do the work. Before them a kernel is brought to what shaders have: buffers in storage classes, vectors
+that are loaded element by element (logical pointers cannot be cast), lanes that exchange values through workgroup
+memory (a subgroup may be narrower than a warp), grids within 65535 blocks a dimension.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from mlirfuse.lowering.spirv.shader_math import expand_shader_math
+from mlirfuse.lowering.spirv.signs import spell_signs
+from mlirfuse.mlir import arith, gpu, ir, memref, passmanager, vector
+
+__all__ = ["MOST_BLOCKS", "Shader", "make_shader"]
+
+MOST_BLOCKS = 65535  # blocks along one dimension that every Vulkan device allows (maxComputeWorkGroupCount)
+_CAPABILITIES = "Shader, Int64, Int16, Float16, Float64, StorageBuffer16BitAccess"
+_ENVIRONMENT = (
+    f"#spirv.target_env<#spirv.vce<v1.3, [{_CAPABILITIES}], "
+    "[SPV_KHR_storage_buffer_storage_class, SPV_KHR_16bit_storage]>, api=Vulkan, #spirv.resource_limits<>>"
+)
+_SPACES = {
+    "#gpu.address_space<global>": "#spirv.storage_class<StorageBuffer>",
+    "#gpu.address_space<workgroup>": "#spirv.storage_class<Workgroup>",
+}
+_WORKGROUP = _SPACES["#gpu.address_space<workgroup>"]
+
+
+@dataclass(frozen=True)
+class Shader:
+    """A SPIR-V module with one entry point.
+
+    `grid` is what to dispatch; `capabilities` are SPIR-V's names of what the device must have beyond `Shader`.
+    """
+
+    entry: str
+    spirv: bytes
+    text: str
+    grid: tuple[int, int, int]
+    capabilities: tuple[str, ...]
+
+
+def make_shader(text: str) -> Shader:
+    """The shader of a module with one `gpu.func`; the caller has entered a context and a location."""
+    for gpu_space, storage_class in _SPACES.items():
+        text = text.replace(gpu_space, storage_class)
+    module = ir.Module.parse(text)
+    _run(
+        module,
+        "builtin.module(gpu.module(gpu.func(affine-expand-index-ops,lower-affine)),"
+        "convert-vector-to-scf{full-unroll=true},canonicalize,cse)",
+    )
+    (kernel,) = _walk(module, "gpu.func")
+    name = ir.StringAttr(kernel.attributes["sym_name"]).value
+    block, grid = (tuple(_numbers(kernel, f"gpu.known_{what}_size")) for what in ("block", "grid"))
+    _load_elements(module)
+    expand_shader_math(module.operation)
+    spell_signs(module.operation)
+    _exchange_in_memory(module, math.prod(block))
+    dispatched = _fold_grid(module, grid)
+    _allocate_workgroup_memory(kernel)
+    ready = ir.Module.parse(_with_entry_point(str(module), block))
+    _run(
+        ready,
+        "builtin.module(gpu.module(lower-affine),canonicalize,cse,convert-math-to-spirv,convert-gpu-to-spirv,"
+        "spirv.module(spirv-lower-abi-attrs,canonicalize,spirv-update-vce))",
+    )
+    _spell_infinities(ready)
+    (shader,) = (op.operation for op in ready.body.operations if op.operation.name == "spirv.module")
+    written = str(shader)
+    return Shader(name, _binary(written), written, dispatched, _needed(written))
+
+
+# --- steps ------------------------------------------------------------------------------------------
+
+
+def _run(module: ir.Module, pipeline: str) -> None:
+    passmanager.PassManager.parse(pipeline).run(module.operation)
+
+
+def _walk(module: ir.Module, name: str) -> list[Any]:
+    found: list[Any] = []
+
+    def collect(op: ir.Operation) -> ir.WalkResult:
+        if op.name == name:
+            found.append(op.operation)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(collect)
+    return found
+
+
+def _numbers(kernel: Any, name: str) -> list[int]:
+    return list(ir.DenseI32ArrayAttr(kernel.attributes[name]))
+
+
+def _index(value: int) -> Any:
+    return arith.ConstantOp(ir.IndexType.get(), value).result
+
+
+def _load_elements(module: ir.Module) -> None:
+    """Loads and stores of vectors => one for each element."""
+    for op in _walk(module, "vector.load"):
+        with ir.InsertionPoint(op), op.location:
+            base, *outer, last = op.operands
+            kind = ir.VectorType(op.results[0].type)
+            elements = [
+                memref.LoadOp(base, [*outer, arith.AddIOp(last, _index(i)).result]).result for i in range(kind.shape[0])
+            ]
+            op.results[0].replace_all_uses_with(vector.FromElementsOp(kind, elements).result)
+        op.erase()
+    for op in _walk(module, "vector.store"):
+        with ir.InsertionPoint(op), op.location:
+            value, base, *outer, last = op.operands
+            for i in range(ir.VectorType(value.type).shape[0]):
+                element = vector.ExtractOp(value, [], [i]).result
+                memref.StoreOp(element, base, [*outer, arith.AddIOp(last, _index(i)).result])
+        op.erase()
+
+
+def _exchange_in_memory(module: ir.Module, threads: int) -> None:
+    """gpu.shuffle xor => every thread writes its value to workgroup memory and reads its partner's."""
+    shuffles = _walk(module, "gpu.shuffle")
+    if not shuffles:
+        return
+    (kernel,) = _walk(module, "gpu.func")
+    memory: dict[str, Any] = {}
+    with ir.InsertionPoint.at_block_begin(kernel.regions[0].blocks[0]), kernel.location:
+        thread = gpu.ThreadIdOp(gpu.Dimension.x).result
+        for op in shuffles:
+            kind = str(op.operands[0].type)
+            if kind not in memory:
+                array = ir.Type.parse(f"memref<{threads}x{kind}, {_WORKGROUP}>")
+                memory[kind] = memref.AllocOp(array, [], []).result
+    for op in shuffles:
+        assert "xor" in str(op.attributes["mode"]), "kernels shuffle by xor"
+        with ir.InsertionPoint(op), op.location:
+            array = memory[str(op.operands[0].type)]
+            partner = arith.XOrIOp(thread, arith.IndexCastOp(ir.IndexType.get(), op.operands[1]).result).result
+            memref.StoreOp(op.operands[0], array, [thread])
+            gpu.BarrierOp()
+            value = memref.LoadOp(array, [partner]).result
+            gpu.BarrierOp()
+            op.results[0].replace_all_uses_with(value)
+        op.erase()
+
+
+def _fold_grid(module: ir.Module, grid: tuple[int, ...]) -> tuple[int, int, int]:
+    """Blocks along x beyond what a device dispatches go along z too; surplus blocks repeat the last one's work."""
+    x, y, z = grid
+    if x <= MOST_BLOCKS:
+        return x, y, z
+    assert z == 1, "kernels use two dimensions of blocks"
+    columns = -(-x // -(-x // MOST_BLOCKS))
+    rows = -(-x // columns)
+    for op in _walk(module, "gpu.block_id"):
+        if "x" not in str(op.attributes["dimension"]):
+            continue
+        with ir.InsertionPoint.at_block_begin(op.block), op.location:
+            column, row = gpu.BlockIdOp(gpu.Dimension.x), gpu.BlockIdOp(gpu.Dimension.z)
+            number = arith.AddIOp(arith.MulIOp(row.result, _index(columns)).result, column.result).result
+            block = arith.MinUIOp(number, _index(x - 1)).result
+        op.results[0].replace_all_uses_with(block)
+        op.erase()
+    return columns, y, rows
+
+
+def _allocate_workgroup_memory(kernel: Any) -> None:
+    """Attributions of workgroup memory => memref.alloc; `_with_entry_point` takes the arguments away."""
+    if "workgroup_attributions" not in kernel.attributes:
+        return
+    count = ir.IntegerAttr(kernel.attributes["workgroup_attributions"]).value
+    block = kernel.regions[0].blocks[0]
+    arguments = list(block.arguments)
+    with ir.InsertionPoint.at_block_begin(block), kernel.location:
+        for argument in arguments[len(arguments) - count :]:
+            argument.replace_all_uses_with(memref.AllocOp(argument.type, [], []).result)
+
+
+_ATTRIBUTIONS = re.compile(r" workgroup\((?:[^()]|\([^()]*\))*\)")
+_SIGNATURE = re.compile(r'(gpu\.func @(?:"[^"]*"|[\w.$-]+)\()((?:[^()]|\([^()]*\))*)\)')
+_KERNEL_ATTRIBUTES = re.compile(r"attributes \{[^{}]*gpu\.known_block_size[^{}]*\}")
+
+
+def _with_entry_point(text: str, block: tuple[int, ...]) -> str:
+    """The module's text with Vulkan's environment and entry point in the place of CUDA's attributes."""
+    size = ", ".join(map(str, block))
+    entry = f"attributes {{spirv.entry_point_abi = #spirv.entry_point_abi<workgroup_size = [{size}]>}}"
+    text = _ATTRIBUTIONS.sub("", text)
+    text = _SIGNATURE.sub(lambda found: found[1] + re.sub(r" \{llvm[^}]*\}", "", found[2]) + ")", text, count=1)
+    text = _KERNEL_ATTRIBUTES.sub(lambda _: entry, text, count=1)
+    return text.replace("module attributes {", f"module attributes {{spirv.target_env = {_ENVIRONMENT}, ", 1)
+
+
+_BITS = {"f32": ("<f", "<i", 32), "f16": ("<e", "<h", 16), "f64": ("<d", "<q", 64)}
+
+
+def _spell_infinities(module: ir.Module) -> None:
+    """Constants that are no number => their bits: WebGPU's shader compilers refuse such literals."""
+    for op in _walk(module, "spirv.Constant"):
+        kind = op.results[0].type
+        if str(kind) not in _BITS:
+            continue
+        value = ir.FloatAttr(op.attributes["value"]).value
+        if math.isfinite(value):
+            continue
+        real, whole, width = _BITS[str(kind)]
+        integer = ir.IntegerType.get_signless(width)
+        bits = struct.unpack(whole, struct.pack(real, value))[0]
+        with ir.InsertionPoint(op), op.location:
+            constant = ir.Operation.create(
+                "spirv.Constant", results=[integer], attributes={"value": ir.IntegerAttr.get(integer, bits)}
+            )
+            cast = ir.Operation.create("spirv.Bitcast", results=[kind], operands=[constant.results[0]])
+        op.results[0].replace_all_uses_with(cast.results[0])
+        op.erase()
+
+
+def _binary(shader: str) -> bytes:
+    module = ir.Module.parse(
+        f"module attributes {{gpu.container_module}} {{ gpu.module @shader [{_ENVIRONMENT}] {{\n{shader}\n}} }}"
+    )
+    _run(module, "builtin.module(gpu-module-to-binary)")
+    (made,) = (op.operation for op in module.body.operations if op.operation.name == "gpu.binary")
+    return bytes(gpu.ObjectAttr(ir.ArrayAttr(made.attributes["objects"])[0]).object)
+
+
+def _needed(shader: str) -> tuple[str, ...]:
+    found = re.search(r"#spirv\.vce<v[\d.]+, \[([^\]]*)\]", shader)
+    assert found, "spirv-update-vce says what the module needs"
+    return tuple(sorted({name.strip() for name in found[1].split(",")} - {"Shader", "Matrix", ""}))

@@ -1,0 +1,166 @@
+"""The Vulkan executor: one command buffer for each stretch of launches between host nodes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Plan
+from mlirfuse.device import PORTABLE
+from mlirfuse.errors import ArtifactError, UnsupportedTarget
+from mlirfuse.runtime.buffers import HostNodes
+from mlirfuse.runtime.timing import Spread, Timing, sample_calls
+from mlirfuse.runtime.values import Slot
+from mlirfuse.runtime.vulkan.device import explained, open_device
+from mlirfuse.runtime.vulkan.memory import Memory
+
+__all__ = ["VulkanExecutor"]
+
+
+class VulkanExecutor:
+    """Runs the "vulkan" plan. `device` is the number of a GPU, or a part of its name."""
+
+    @property
+    def threads(self) -> int:
+        return 1
+
+    def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
+        self._plan = _vulkan_plan(artifact)
+        self._slots = [Slot(spec, "input") for spec in artifact.inputs]
+        self._results = [Slot(spec, "output") for spec in artifact.outputs]
+        self.device = open_device(device, self._plan.metadata.get("capabilities", ()))
+        self._memory = Memory(self.device, artifact, self._plan.program)
+        self._host = HostNodes(threads or 1)
+        self._lock = threading.Lock()
+        self._pipelines = _pipelines(self.device, self._plan)
+        self._stretches = _stretches(self._plan.program.steps)
+        self._groups = {
+            id(step): self._bind_group(step) for step in self._plan.program.steps if isinstance(step, Launch)
+        }
+
+    @classmethod
+    def chip_here(cls) -> str:
+        return PORTABLE
+
+    def run(self, values: Sequence[Any]) -> list[Any]:
+        arrays = [slot.read(value) for slot, value in zip(self._slots, values, strict=True)]
+        return self._run(arrays)
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[[], None]:
+        sources = [slot.attach(value, writable=False) for slot, value in zip(self._slots, inputs, strict=True)]
+        sinks = [slot.attach(value, writable=True) for slot, value in zip(self._results, outputs, strict=True)]
+
+        def call() -> None:
+            for sink, made in zip(sinks, self._run(sources), strict=True):
+                sink[...] = made
+
+        return call
+
+    def measure(self, values: Sequence[Any], runs: int, warmup: int) -> Timing:
+        """Times of whole runs, and of the launches by the GPU's clock where it has one."""
+        whole = Spread.of(sample_calls(lambda: self.run(values), runs, warmup))
+        launches = Spread.of(sample_calls(self._replay, runs, warmup))
+        return Timing(launches, whole, runs)
+
+    # --- inside -------------------------------------------------------------------------------------
+
+    def _run(self, arrays: Sequence[Any]) -> list[Any]:
+        with self._lock, explained("running the network"):
+            for index, array in enumerate(arrays):
+                self._memory.put_input(index, array)
+            self._submit()
+            return [self._memory.take_output(i, slot.spec) for i, slot in enumerate(self._results)]
+
+    def _replay(self) -> None:
+        """The steps on the inputs that are there, to their end."""
+        with self._lock, explained("running the network"):
+            self._submit()
+            self.device.queue.on_submitted_work_done_sync()
+
+    def _submit(self) -> None:
+        for stretch in self._stretches:
+            if isinstance(stretch, HostCall):
+                self._host.run(stretch, self._memory)
+                continue
+            encoder = self.device.create_command_encoder()
+            for step in stretch:
+                if isinstance(step, Copy):
+                    source, at, size = self._memory.place(step.source)
+                    target, to, _ = self._memory.place(step.destination)
+                    encoder.copy_buffer_to_buffer(source, at, target, to, size)
+                    continue
+                compute = encoder.begin_compute_pass()
+                compute.set_pipeline(self._pipelines[step.kernel])
+                compute.set_bind_group(0, self._groups[id(step)])
+                compute.dispatch_workgroups(*step.grid)
+                compute.end()
+            self.device.queue.submit([encoder.finish()])
+
+    def _bind_group(self, step: Launch) -> Any:
+        entries = []
+        for binding, ref in enumerate(step.args):
+            buffer, offset, size = self._memory.place(ref)
+            entries.append({"binding": binding, "resource": {"buffer": buffer, "offset": offset, "size": size}})
+        with explained(f"binding the buffers of {step.kernel}"):
+            return self.device.create_bind_group(
+                layout=self._pipelines[step.kernel].get_bind_group_layout(0), entries=entries
+            )
+
+
+def _vulkan_plan(artifact: Artifact) -> Plan:
+    for plan in artifact.plans.values():
+        if plan.kind == "vulkan":
+            return plan
+    raise ArtifactError(f"The artifact of '{artifact.model}' holds no plan for Vulkan; compile it for 'vulkan'.")
+
+
+def _pipelines(device: Any, plan: Plan) -> dict[str, Any]:
+    """A compute pipeline for each kernel; kernels that share a shader share it."""
+    _check_blocks(device, plan)
+    made: dict[str, Any] = {}
+    for name in plan.program.kernels():
+        entry = plan.kernels[name].symbol
+        if entry not in made:
+            with explained(f"compiling {entry}"):
+                module = device.create_shader_module(code=bytes(plan.image(name, "spirv").data))
+                made[entry] = device.create_compute_pipeline(
+                    layout="auto", compute={"module": module, "entry_point": entry}
+                )
+    return {name: made[plan.kernels[name].symbol] for name in plan.program.kernels()}
+
+
+def _check_blocks(device: Any, plan: Plan) -> None:
+    """UnsupportedTarget for launches beyond what the device allows."""
+    threads = device.limits["max-compute-invocations-per-workgroup"]
+    buffers = device.limits["max-storage-buffers-per-shader-stage"]
+    for step in plan.program.steps:
+        if not isinstance(step, Launch):
+            continue
+        if (size := int(np.prod(step.block))) > threads:
+            raise UnsupportedTarget(
+                f"The kernel {step.kernel} has blocks of {size} threads, and this GPU runs {threads}; "
+                f"compile for vulkan:portable."
+            )
+        if len(step.args) > buffers:
+            raise UnsupportedTarget(
+                f"The kernel {step.kernel} reads and writes {len(step.args)} buffers, and this GPU binds {buffers}; "
+                f"compile with fusion='none'."
+            )
+
+
+def _stretches(steps: Sequence[Any]) -> list[Any]:
+    """Host nodes, and between them lists of launches and copies."""
+    found: list[Any] = []
+    for step in steps:
+        if isinstance(step, HostCall):
+            found.append(step)
+        elif isinstance(step, (Launch, Copy)):
+            if not found or isinstance(found[-1], HostCall):
+                found.append([])
+            found[-1].append(step)
+        else:
+            raise ArtifactError("A plan for Vulkan holds a CPU step; compile the model again.")
+    return found

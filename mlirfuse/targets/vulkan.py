@@ -1,0 +1,63 @@
+"""`vulkan` and `vulkan:DEVICE`: the GPU kernels as SPIR-V, for the GPUs of every vendor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
+from mlirfuse.device import PORTABLE, usable_cores
+from mlirfuse.lowering.codegen.kernel_text import split_kernels
+from mlirfuse.lowering.pipeline.host_program import host_program
+from mlirfuse.lowering.pipeline.stages import StageOptions
+from mlirfuse.lowering.spirv.compile import compile_shaders
+from mlirfuse.options import CompileOptions, Target, environment
+from mlirfuse.report import build_report
+from mlirfuse.targets import Backend
+from mlirfuse.targets.finish import gpu_stage_options, kernel_cache, precision_of, recorded_options, weights_of
+
+__all__ = ["BACKEND"]
+
+
+def _stage_options(target: Target, options: CompileOptions) -> StageOptions:
+    return gpu_stage_options(target.chip or PORTABLE, options)
+
+
+def _shaders(compilation: Any, module: Any) -> Any:
+    options: CompileOptions = compilation.options
+    workers = options.workers or environment().workers or usable_cores()
+    return compile_shaders(split_kernels(module), workers=workers, cache=kernel_cache(options))
+
+
+def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
+    data = host_program(module)
+    with compilation.stage("spirv"):
+        shaders = _shaders(compilation, module)
+    for step in data["steps"]:
+        if step["op"] == "launch":
+            step["grid"] = list(shaders[step["kernel"]].grid)
+    program = Program.from_json(data)
+    plan = Plan(
+        "vulkan",
+        program,
+        {name: Kernel(shader.entry, (shader.entry,)) for name, shader in shaders.items()},
+        {shader.entry: Image("spirv", shader.spirv) for shader in shaders.values()},
+        metadata={"capabilities": sorted({c for shader in shaders.values() for c in shader.capabilities})},
+    )
+    return Artifact(
+        imported.name,
+        str(compilation.target),
+        precision_of(compilation.options),
+        program.inputs,
+        program.outputs,
+        {compilation.target.chip or PORTABLE: plan},
+        weights_of(module, store, packed=compilation.options.weights == "packed"),
+        build_report(compilation, module, imported, precision_of(compilation.options)),
+        recorded_options(compilation.options, module),
+    )
+
+
+def _spirv(compilation: Any, module: Any) -> str:
+    return "\n".join({s.entry: s.text for s in _shaders(compilation, module).values()}.values())
+
+
+BACKEND = Backend(_stage_options, _finish, {"spirv": _spirv})

@@ -1,0 +1,71 @@
+"""Shaders made of kernels: what SPIR-V for Vulkan must have that PTX does not need."""
+
+import re
+
+import pytest
+
+from mlirfuse.lowering.spirv.shader import MOST_BLOCKS, make_shader
+from mlirfuse.mlir import ir
+
+MAGIC = (0x07230203).to_bytes(4, "little")
+
+
+def shader(body: str, blocks: int = 4, workgroup: str = "") -> object:
+    with ir.Context(), ir.Location.unknown():
+        return make_shader(f"""
+            module attributes {{gpu.container_module}} {{ gpu.module @kernels {{
+              gpu.func @k(%x: memref<1024xf32, #gpu.address_space<global>> {{llvm.noalias}},
+                          %y: memref<1024xf32, #gpu.address_space<global>> {{llvm.noalias}}) {workgroup}
+                kernel attributes {{gpu.known_block_size = array<i32: 64, 1, 1>,
+                                    gpu.known_grid_size = array<i32: {blocks}, 1, 1>}} {{
+                %t = gpu.thread_id x
+                {body}
+                gpu.return }} }} }}""")
+
+
+COPY = """%v = memref.load %x[%t] : memref<1024xf32, #gpu.address_space<global>>
+          memref.store %v, %y[%t] : memref<1024xf32, #gpu.address_space<global>>"""
+
+
+def test_a_shader_is_a_binary_with_an_entry_point() -> None:
+    made = shader(COPY)
+    assert made.spirv.startswith(MAGIC) and len(made.spirv) % 4 == 0
+    assert (made.entry, made.grid, made.capabilities) == ("k", (4, 1, 1), ())
+    assert 'spirv.EntryPoint "GLCompute" @k' in made.text and '"LocalSize", 64, 1, 1' in made.text
+
+
+def test_vectors_are_loaded_by_element() -> None:
+    made = shader("""%c4 = arith.constant 4 : index
+        %i = arith.muli %t, %c4 : index
+        %v = vector.load %x[%i] : memref<1024xf32, #gpu.address_space<global>>, vector<4xf32>
+        %w = arith.addf %v, %v : vector<4xf32>
+        vector.store %w, %y[%i] : memref<1024xf32, #gpu.address_space<global>>, vector<4xf32>""")
+    assert len(re.findall(r"spirv\.Load \"StorageBuffer\"", made.text)) == 4
+    assert "spirv.FAdd %" in made.text and "vector<4xf32>" in made.text
+
+
+def test_lanes_exchange_values_through_workgroup_memory() -> None:
+    made = shader("""%v = memref.load %x[%t] : memref<1024xf32, #gpu.address_space<global>>
+        %o = arith.constant 1 : i32
+        %w = arith.constant 32 : i32
+        %s, %p = gpu.shuffle xor %v, %o, %w : f32
+        memref.store %s, %y[%t] : memref<1024xf32, #gpu.address_space<global>>""")
+    assert made.text.count("spirv.ControlBarrier") == 2
+    assert re.search(r"!spirv\.array<64 x f32[^>]*>.*Workgroup", made.text)
+
+
+def test_a_constant_that_is_no_number_is_spelt_in_bits() -> None:
+    made = shader("""%c = arith.constant 0xFF800000 : f32
+        memref.store %c, %y[%t] : memref<1024xf32, #gpu.address_space<global>>""")
+    assert "spirv.Bitcast" in made.text and "spirv.Constant 0xFF800000 : f32" not in made.text
+
+
+@pytest.mark.parametrize("blocks", [MOST_BLOCKS, MOST_BLOCKS + 1, 3 * MOST_BLOCKS + 17])
+def test_a_large_grid_is_folded_and_covers_every_block(blocks: int) -> None:
+    body = """%b = gpu.block_id x
+        %v = memref.load %x[%b] : memref<1024xf32, #gpu.address_space<global>>
+        memref.store %v, %y[%t] : memref<1024xf32, #gpu.address_space<global>>"""
+    x, y, z = shader(body, blocks).grid
+    assert max(x, y, z) <= MOST_BLOCKS and y == 1
+    assert blocks <= x * z < blocks + z
+    assert (z == 1) == (blocks <= MOST_BLOCKS)

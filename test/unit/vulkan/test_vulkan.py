@@ -1,0 +1,94 @@
+"""The kernels executed by a Vulkan driver, which shares no code with the simulator."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import mlirfuse
+from mlirfuse.errors import MlirfuseError, UnsupportedTarget
+
+device = pytest.importorskip("mlirfuse.runtime.vulkan.device", reason="wgpu is not installed")
+pytestmark = pytest.mark.skipif(
+    not device.adapters(), reason="there is no Vulkan driver: apt-get install mesa-vulkan-drivers"
+)
+
+RANDOM = np.random.default_rng(7)
+
+
+def real(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def model(nodes: list[onnx.NodeProto], inputs: dict[str, tuple[int, ...]], **weights: np.ndarray) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def node(op: str, *inputs: str, out: str = "y", **attributes: object) -> onnx.NodeProto:
+    return helper.make_node(op, list(inputs), [out], **attributes)
+
+
+IMAGE = {"x": (1, 6, 13, 11)}
+NETWORKS = {
+    "register-tiled convolution": model(
+        [node("Conv", "x", "w", "b", out="c", strides=[2, 2], pads=[1, 1, 1, 1]), node("Relu", "c")],
+        IMAGE, w=real(32, 6, 3, 3), b=real(32),
+    ),
+    "depthwise convolution": model([node("Conv", "x", "w", group=6, pads=[1, 1, 1, 1])], IMAGE, w=real(6, 1, 3, 3)),
+    "pooling with padding": model([node("MaxPool", "x", kernel_shape=[3, 3], pads=[1, 1, 1, 1])], IMAGE),
+    "contraction": model([node("MatMul", "x", "w")], {"x": (5, 64)}, w=real(64, 30)),
+    "softmax": model([node("Softmax", "x")], {"x": (4, 1000)}),
+    "reduction": model([node("ReduceMean", "x", axes=[1])], {"x": (8, 512)}),
+    "movement": model([node("Transpose", "x", out="t", perm=[0, 2, 3, 1]), node("Relu", "t")], IMAGE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_kernels_agree_with_native_code(network: onnx.ModelProto) -> None:
+    found = mlirfuse.compile(network, target="vulkan")
+    values = [real(*spec.shape) for spec in found.inputs]
+    expected = mlirfuse.compile(network, target="cpu").run(*values)["y"]
+    np.testing.assert_allclose(found.run(*values)["y"], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+FUNCTIONS = ("Erf", "Exp", "Tanh", "Sin", "Cos", "Tan", "Sinh", "Log", "Sigmoid", "Softplus", "Elu", "Atan", "Asinh")
+
+
+def test_elementary_functions_have_their_digits() -> None:
+    """One kernel of all functions, near zero, at infinities and for NaN."""
+    nodes = [node(op, "x", out=op) for op in FUNCTIONS]
+    nodes.append(node("Concat", *FUNCTIONS, axis=0))
+    network = model(nodes, {"x": (1, 300)})
+    x = np.concatenate([real(285) * 4, [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 87.0, -87.0, 1.0]])
+    x = np.resize(x, (1, 300)).astype(np.float32)
+    found = mlirfuse.compile(network, target="vulkan").run(x)["y"]
+    expected = mlirfuse.compile(network, target="cpu").run(x)["y"]
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(np.isfinite(found), finite)
+    # Vulkan's fma may round twice, which tan feels beside its poles
+    np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-4, atol=2e-7)
+
+
+def test_an_artifact_runs_again_and_buffers_can_be_bound(tmp_path: object) -> None:
+    made = mlirfuse.compile(NETWORKS["softmax"], target="vulkan")
+    made.save(tmp_path / "net.mlirfuse")
+    loaded = mlirfuse.load(tmp_path / "net.mlirfuse")
+    x = real(4, 1000)
+    call = loaded.bind([x])
+    call()
+    np.testing.assert_array_equal(call.outputs["y"], made.run(x)["y"])
+
+
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    artifact = mlirfuse.compile(NETWORKS["reduction"], target="vulkan").artifact
+    with pytest.raises(UnsupportedTarget, match="There is no GPU 99 for Vulkan here; there are 0: "):
+        mlirfuse.load(artifact, device=99)
+    with pytest.raises(MlirfuseError, match="has no threads to choose"):
+        mlirfuse.load(artifact).threads = 2
