@@ -80,8 +80,10 @@ def find_groups(request: Request) -> FoundGroups:
             seen.add(key)
             if not first or key in known:
                 continue
-            alternatives = tuple(schedule_to_json(s, family) for s in family.alternatives(group, device))
-            if len(alternatives) > 1:
+            chosen = schedule_to_json(family.choose(group, device), family)
+            others = (schedule_to_json(s, family) for s in family.alternatives(group, device))
+            alternatives = tuple(s for s in others if s != chosen)
+            if alternatives:
                 write_candidate(Path(request.folder), key, extract_group(view.operation), store)
                 label = " ".join(name for m in group.members[:3] for name in m.onnx_nodes[:1])
                 found.append(GroupCandidate(key, text, label or key[:12], alternatives))
