@@ -4,9 +4,9 @@
 
 // A group of several anchors is cut into tiles of rows; each anchor keeps the kind of schedule that it has alone.
 // SIMT-LABEL: func.func @attention
-// SIMT:       schedule = {kind = "deep", rows = {{[0-9]+}} : i64, stages = ["{{.*}}contract{{.*}}", "{{.*}}row{{.*}}", "{{.*}}contract{{.*}}"], threads
+// SIMT:       schedule = {kind = "deep", part = 0 : i64, rows = {{[0-9]+}} : i64, stages = ["{{.*}}contract{{.*}}", "{{.*}}row{{.*}}", "{{.*}}contract{{.*}}"], threads
 // HOST-LABEL: func.func @attention
-// HOST:       schedule = {kind = "deep", orders = ["0,1,2,3", "0,1,2,3"], rows = {{[0-9]+}} : i64, stages = ["{{.*}}contract{{.*}}", "{{.*}}row{{.*}}", "{{.*}}contract{{.*}}"]}
+// HOST:       schedule = {kind = "deep", orders = ["0,1,2,3", "0,1,2,3"], part = 0 : i64, rows = {{[0-9]+}} : i64, stages = ["{{.*}}contract{{.*}}", "{{.*}}row{{.*}}", "{{.*}}contract{{.*}}"]}
 // APART-LABEL: func.func @attention
 // APART-NOT: "deep"
 func.func @attention(%q: tensor<1x8x128x64xf32>, %k: tensor<1x8x64x128xf32>, %v: tensor<1x8x128x64xf32>) -> tensor<1x8x128x64xf32> {
