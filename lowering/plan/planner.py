@@ -25,7 +25,7 @@ from mlirfuse.lowering.plan.reachability import Reachability, bits
 from mlirfuse.lowering.plan.resources import Chooser, ResourceModel, bytes_read, bytes_written
 from mlirfuse.lowering.plan.verdict import Finding, Number, Verdict, VerdictKind
 
-__all__ = ["Plan", "PlanOptions", "plan_graph"]
+__all__ = ["Plan", "PlanOptions", "in_running_order", "plan_graph"]
 
 Fusion = Literal["full", "no-cross-layer", "epilogue", "none"]
 Order = Literal["predecessors", "successors"]
@@ -359,7 +359,7 @@ class _Planner:
             for p, c in self.graph.edges
             if self.block_of[p] is not self.block_of[c] or self.graph[p].boundary or self.graph[c].boundary
         )
-        return Plan(_in_running_order(self.graph, blocks), verdicts, tuple(self.proofs))
+        return Plan(in_running_order(self.graph, blocks), verdicts, tuple(self.proofs))
 
     def _with_anchor_or_apart(self, block: tuple[int, ...]) -> list[tuple[int, ...]]:
         if any(self.graph[m].is_anchor for m in block):
@@ -396,7 +396,7 @@ def _cannot_force(names: tuple[str, ...], reason: str) -> MlirfuseError:
     )
 
 
-def _in_running_order(graph: Graph, blocks: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+def in_running_order(graph: Graph, blocks: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
     """Blocks so that each comes after those it reads from; ties by the place of their last op."""
     units = list(blocks)
     unit_of = {m: i for i, unit in enumerate(units) for m in unit}

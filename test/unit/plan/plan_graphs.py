@@ -70,6 +70,15 @@ def vector(channels=8):
 
 def check_plan(graph, plan):
     """Every node is in one block, blocks can run in their order, and each edge between two has a verdict."""
+    block_of = check_partition(graph, plan)
+    cut = {(p, c) for p, c in graph.edges if p not in block_of or c not in block_of or block_of[p] != block_of[c]}
+    assert {(p, c) for p, c, _ in plan.verdicts} == cut
+    assert all(v.reason for _, _, v in plan.verdicts)
+    return [tuple(block) for block in plan.blocks]
+
+
+def check_partition(graph, plan):
+    """Every node is in one block, whose number is returned by node, and blocks can run in their order."""
     block_of = {m: i for i, block in enumerate(plan.blocks) for m in block}
     assert sorted(block_of) == [n.index for n in graph if not n.boundary]
     assert sum(len(b) for b in plan.blocks) == len(block_of)
@@ -84,10 +93,7 @@ def check_plan(graph, plan):
             done.update(order.pop(0))
         else:
             assert free, f"block {order[0]} reads what is made later"
-    cut = {(p, c) for p, c in graph.edges if p not in block_of or c not in block_of or block_of[p] != block_of[c]}
-    assert {(p, c) for p, c, _ in plan.verdicts} == cut
-    assert all(v.reason for _, _, v in plan.verdicts)
-    return [tuple(block) for block in plan.blocks]
+    return block_of
 
 
 def check_profit(graph, plan, model=None):

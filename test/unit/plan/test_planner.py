@@ -5,13 +5,14 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plan_graphs import GraphBuilder, check_plan, check_profit, image, is_quantified, vector
+from plan_graphs import GraphBuilder, check_partition, check_plan, check_profit, image, is_quantified, vector
 
 from mlirfuse.dialect import MappingType, TensorType
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine
 from mlirfuse.lowering.plan.legality import Legality, Limits
 from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.random_plan import random_plan
 from mlirfuse.lowering.plan.reachability import Reachability
 from mlirfuse.lowering.plan.verdict import Finding, Verdict
 
@@ -289,6 +290,20 @@ def test_any_plan_is_a_legal_acyclic_partition(graph, order, fusion):
     assert plan == plan_graph(graph, options)
     assert all(is_quantified(v) for _, _, v in plan.verdicts)
     check_profit(graph, plan)
+
+
+@settings(max_examples=60, deadline=None)
+@given(random_graphs(), st.integers(0, 1000))
+def test_random_plans_are_legal_and_follow_from_their_seed(graph, seed):
+    plan = random_plan(graph, seed)
+    assert plan == random_plan(graph, seed)
+    check_partition(graph, plan)
+    legality = Legality(graph, Limits())
+    assert all(legality.complaint(block) is None for block in plan.blocks if not chained(graph, block))
+
+
+def chained(graph, block):
+    return sum(graph[m].is_anchor for m in block) > 1
 
 
 def test_what_has_no_anchor_shares_a_launch_with_its_neighbours():
