@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
-__all__ = ["InvalidNode", "NoRule", "importer", "rule_for"]
+__all__ = ["InvalidNode", "NoRule", "importer", "known_operators", "rule_for"]
 
 Rule = Callable[..., Any]
 _RULES: dict[tuple[str, str], Rule] = {}
@@ -43,6 +43,12 @@ def rule_for(domain: str, op_type: str) -> Rule | None:
     """The rule of an operator, or None."""
     _load_rules()
     return _RULES.get(("" if domain in _DEFAULT_DOMAINS else domain, op_type))
+
+
+def known_operators() -> frozenset[str]:
+    """The operators of ONNX's own domain that have a rule."""
+    _load_rules()
+    return frozenset(op_type for domain, op_type in _RULES if domain == "")
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from mlirfuse.lowering.plan.random_plan import random_plan
 from mlirfuse.options import CompileOptions
 from mlirfuse.runtime import load
 
-QUICK = 12
+QUICK = 8
 SHARDS, SHARD = 20, 60
 PLANS = 3  # random plans of each graph
 LIMIT = 1e-4  # of the largest element, or of one
@@ -62,7 +62,7 @@ def examples(count):
     )
 
 
-@pytest.mark.parametrize(("target", "count"), [("simulator", QUICK), ("cpu", QUICK // 3)])
+@pytest.mark.parametrize(("target", "count"), [("simulator", QUICK), ("cpu", QUICK // 2)])
 def test_any_plan_gives_the_same_answers(target, count, kernels):
     @examples(count)
     @given(random_sketches())

@@ -18,7 +18,7 @@ from mlirfuse.mlir import context
 from mlirfuse.options import CompileOptions
 from mlirfuse.runtime import load
 
-QUICK = 3  # pairs of each cell in `make test`
+QUICK = 2  # pairs of each cell in `make test`
 SHARDS = 8
 LIMIT = 1e-4  # of the largest element, or of one
 ONE, MANY, SPREAD = MappingType.ONE_TO_ONE, MappingType.MANY_TO_MANY, MappingType.ONE_TO_MANY
