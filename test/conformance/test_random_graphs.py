@@ -3,8 +3,9 @@
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 from random_graphs import random_graphs
+from random_settings import examples
 
 from mlirfuse.compiler import compile_here
 from mlirfuse.options import CompileOptions
@@ -48,17 +49,6 @@ def check(random, cache, target="cpu", ways=WAYS):
             assert got.shape == wanted.shape
             error = float(np.abs(got - wanted).max())
             assert error <= LIMIT * max(1.0, float(np.abs(wanted).max())), f"{way}: {name} is off by {error}"
-
-
-def examples(count):
-    return settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        print_blob=False,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def test_every_way_to_compile_gives_the_same_answers(kernels):

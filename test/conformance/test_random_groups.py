@@ -2,8 +2,9 @@
 
 import pytest
 from group_runs import gpu_schedules, host_schedules, run_gpu, run_host
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 from random_groups import random_groups
+from random_settings import examples
 
 QUICK = 40
 SHARDS, SHARD = 20, 100
@@ -19,17 +20,6 @@ def check_gpu(random):
 def check_host(random):
     for schedule, wrong in run_host(random, host_schedules(random.group)).items():
         assert wrong is None, f"{schedule}: {wrong}"
-
-
-def examples(count):
-    return settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        print_blob=False,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 @examples(QUICK)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
+from random_settings import examples
 from random_sketches import random_sketches
 from test_random_graphs import oracle
 
@@ -49,17 +50,6 @@ def check(random, target, cache, plans=PLANS):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(plan_pass, "plan_graph", lambda graph, *_, n=number: random_plan(graph, n))
             compare(run(random, target, cache), f"random plan {number}")
-
-
-def examples(count):
-    return settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        print_blob=False,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 @pytest.mark.parametrize(("target", "count"), [("simulator", QUICK), ("cpu", QUICK // 2)])
