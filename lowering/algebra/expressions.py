@@ -113,21 +113,25 @@ class Expressions:
         self.uses[index] += 1
 
     def replace(self, old: int, new: int) -> list[int]:
-        """Let all uses of `old` read `new`, merge values that become equal, drop what is dead; what was removed."""
-        removed: list[int] = []
+        """Let all uses of `old` read `new`, merge values that become equal, drop what is dead; what was removed.
+
+        Nothing is dropped before all is merged: a value that only dead ones read may be what a live one is equal to.
+        """
+        dead: list[int] = []
         pending = [(old, new)]
         while pending:
             a, b = (self.current(i) for i in pending.pop())
             if a == b or a not in self.all:
                 continue
             self.replaced[a] = b
+            self._forget_key(a)
+            dead.append(a)
             self.outside[b] += self.outside.pop(a, 0)
             self.uses[b] += self.uses[a] - sum(self[u].operands.count(a) for u in self.users[a])
             self.uses[a] = 0
             for user in sorted(self.users.pop(a, ())):
                 pending += self._redirect(user, a, b)
-            removed += self.drop(a)
-        return removed
+        return [i for a in dead for i in self.drop(a)]
 
     def drop(self, index: int) -> list[int]:
         """Remove a value without uses, and what only it used."""
@@ -139,9 +143,8 @@ class Expressions:
             if expression is None or self.uses[i] > 0 or not expression.function:
                 continue
             removed.append(i)
+            self._forget_key(i)
             del self.all[i]
-            if self._by_key.get(self._key_of(expression)) == i:
-                del self._by_key[self._key_of(expression)]
             for operand in expression.operands:
                 self.uses[operand] -= 1
                 self.users[operand].discard(i)
@@ -151,8 +154,7 @@ class Expressions:
     def _redirect(self, user: int, a: int, b: int) -> Iterator[tuple[int, int]]:
         """Let one expression read b for a; the pair to merge, if that makes it equal to another."""
         expression = self[user]
-        if self._by_key.get(self._key_of(expression)) == user:
-            del self._by_key[self._key_of(expression)]
+        self._forget_key(user)
         operands = tuple(b if o == a else o for o in expression.operands)
         changed = Expression(
             user, expression.function, operands, expression.attrs, expression.type, _cost(self.all, expression.function,
@@ -161,9 +163,17 @@ class Expressions:
         self.all[user] = changed
         self.uses[b] += operands.count(b) - expression.operands.count(b)
         self.users[b].add(user)
+        if user in self.replaced:
+            return  # dead: nothing is equal to it any more
         twin = self._by_key.setdefault(self._key_of(changed), user)
         if twin != user:
             yield user, twin
+
+    def _forget_key(self, index: int) -> None:
+        """Let `find` no longer give this value."""
+        key = self._key_of(self[index])
+        if self._by_key.get(key) == index:
+            del self._by_key[key]
 
     def _key(self, function: str, operands: tuple[int, ...], attrs: tuple[tuple[str, Any], ...]) -> Key:
         return function, tuple(sorted(operands)) if function in self.commutative else operands, attrs

@@ -7,8 +7,9 @@ import pytest
 from rule_samples import DTYPES, sample
 from term_modules import TermModule, close_to, computed, flops, leaf_bytes, nodes
 
-from mlirfuse.dialect import WeightStore
+from mlirfuse.dialect import TensorType, WeightStore
 from mlirfuse.frontend import interpret
+from mlirfuse.lowering.algebra.expressions import Expressions, make
 from mlirfuse.lowering.algebra.generate import RULES
 from mlirfuse.lowering.algebra.properties import NumericClass
 from mlirfuse.lowering.algebra.rewrite_algebra import rewrites_of
@@ -64,6 +65,20 @@ def test_every_rule_is_found_where_it_helps(store, rule):
             )
             return
     pytest.fail(f"{rule} was never applied")
+
+
+def test_a_value_that_only_dead_ones_read_stays_for_what_becomes_equal_to_it():
+    """-(-(-b)): with -(-b) = b, the outer value is the inner one, which nothing but -(-b) read."""
+    graph = Expressions()
+    b = graph.leaf(TensorType((M, N), "float32"))
+    inner, middle, outer = b, b, b
+    for _ in range(3):
+        inner, middle, outer = middle, outer, graph.add(make(graph.all, 0, "Neg", (outer,), ()))
+    graph.hold(outer)
+    removed = graph.replace(middle, b)
+    assert (graph.current(outer), sorted(removed)) == (inner, [middle, outer])
+    assert inner in graph
+    assert (graph.uses[inner], graph.uses[b]) == (1, 1)
 
 
 # Niu et al., section 4.2, table of rewritings: the rows with their operations, mn for a whole matrix.
