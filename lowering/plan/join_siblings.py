@@ -17,6 +17,7 @@ from mlirfuse.lowering.plan.placement import Placement
 from mlirfuse.lowering.plan.plan import node_names
 from mlirfuse.lowering.plan.reachability import Reachability
 from mlirfuse.lowering.plan.resources import ResourceModel, bytes_read, bytes_written
+from mlirfuse.lowering.plan.tails import Step, common_steps, places
 from mlirfuse.mlir import ir
 
 __all__ = ["JoinSiblings"]
@@ -27,11 +28,12 @@ __all__ = ["JoinSiblings"]
 class JoinSiblings:
     """conv(x, v), conv(x, w)  =>  slices of conv(x, [v; w]), and the same for contractions with constant operands.
 
-    What follows each of them alike (constant terms and factors, activations) follows them together. The slices are
-    index arithmetic of those who read them: a sibling is left out where its result must lie in memory by itself, or
-    where something ends its kernel that could end no joined one. The others are joined where the model finds one launch
-    faster than several; not convolutions of more than `max_channels` channels, which fill a device alone, nor nodes
-    that `no-fuse` names. Needs the bytes of the weights.
+    What follows each of them (constant terms and factors, activations) follows them together; where only some have a
+    term or factor, it is zero or one for the others. The slices are index arithmetic of those who read them: a sibling
+    is left out where its result must lie in memory by itself, or where something ends its kernel that could end no
+    joined one. The others are joined where the model finds one launch faster than several; not convolutions of more
+    than `max_channels` channels, which fill a device alone, nor nodes that `no-fuse` names. Needs the bytes of the
+    weights.
     """
 
     name: ClassVar[str] = "fusion-join-siblings"
@@ -70,9 +72,10 @@ class JoinSiblings:
         tail = _tail(op, axes[1])
         node = node_of(op)
         shape = tuple(n for i, n in enumerate(weight.shape) if i != axes[0])
-        steps = tuple(_step(member, axes[1]) for member in tail[1:])
-        key = (op.name, op.operands[0], tuple(sorted(node.attrs.items())), shape, str(weight.dtype), steps)
-        return _Sibling(key, tail, weight, *axes)
+        steps = tuple(step for member in tail[1:] if (step := _step(member, axes[1])))
+        needed = tuple(step for step in steps if step.neutral is None)
+        key = (op.name, op.operands[0], tuple(sorted(node.attrs.items())), shape, str(weight.dtype), needed)
+        return _Sibling(key, tail, steps, weight, *axes)
 
 
 def _readers_take_slices(graph: Graph, placement: Placement, anchor: int, value: int) -> bool:
@@ -102,10 +105,14 @@ def _pays(graph: Graph, parts: list[tuple[int, ...]]) -> bool:
 
 @dataclass
 class _Sibling:
-    """An op, what follows it alone (`tail`, itself first), and the axes of its channels in weight and result."""
+    """An op, what follows it alone (`tail`, itself first), and the axes of its channels in weight and result.
+
+    `steps` are those of the tail behind the op; siblings have equal keys.
+    """
 
     key: Hashable
     tail: list[ir.Operation]
+    steps: tuple[Step, ...]
     weight: Any
     weight_axis: int
     axis: int
@@ -133,17 +140,18 @@ def _tail(op: ir.Operation, axis: int) -> list[ir.Operation]:
         tail.append(follower)
 
 
-def _step(op: ir.Operation, axis: int) -> Hashable | None:
-    """What must agree for the op to follow several siblings at once; None if it cannot."""
-    if op.name == "fusion.unary":
-        return (op.name, tuple(sorted(node_of(op).attrs.items())))
-    if op.name != "fusion.binary":
+def _step(op: ir.Operation, axis: int) -> Step | None:
+    """The op as one that can follow several siblings at once; None if it cannot."""
+    if op.name not in ("fusion.unary", "fusion.binary"):
         return None
+    attrs = tuple(sorted(node_of(op).attrs.items()))
+    if op.name == "fusion.unary":
+        return Step(op.name, attrs)
     for i, value in enumerate(op.operands):
         c = constant_array(value)
         if c is not None and constant_array(op.operands[1 - i]) is None:
             aligned = _aligned(c, type_from_mlir(op.results[0].type).rank)
-            return (op.name, attribute_value(op, "kind"), i, tuple(n for j, n in enumerate(aligned.shape) if j != axis))
+            return Step(op.name, attrs, i, tuple(n for j, n in enumerate(aligned.shape) if j != axis))
     return None
 
 
@@ -158,9 +166,12 @@ def _join(family: list[_Sibling]) -> None:
     with ir.InsertionPoint(op):
         weight = make_constant(np.concatenate([s.weight for s in family], axis=first.weight_axis), op.location)
         value = _repeat(op, [op.operands[0], weight], [s.tail[0] for s in family])
-        for position in range(1, len(first.tail)):
-            members = [s.tail[position] for s in family]
-            value = _repeat(members[0], _operands(members, value, sizes, axis), members)
+        steps = common_steps(s.steps for s in family)
+        rows = zip(*(places(s.steps, steps) for s in family), strict=True)
+        for step, row in zip(steps, rows, strict=True):
+            members = [None if i is None else s.tail[i + 1] for i, s in zip(row, family, strict=True)]
+            present = [m for m in members if m is not None]
+            value = _repeat(present[0], _operands(step, members, value, sizes, axis), present)
         tensor = type_from_mlir(value.type)
         start = 0
         for sibling, size in zip(family, sizes, strict=True):
@@ -178,25 +189,23 @@ def _join(family: list[_Sibling]) -> None:
             member.erase()
 
 
-def _operands(members: list[ir.Operation], value: Any, sizes: list[int], axis: int) -> list[Any]:
+def _operands(step: Step, members: list[ir.Operation | None], value: Any, sizes: list[int], axis: int) -> list[Any]:
     """The operands of an element-wise op that follows all siblings: their common value, and their constants."""
-    rank = type_from_mlir(value.type).rank
-    operands = []
-    for i in range(len(members[0].operands)):
-        arrays = [constant_array(m.operands[i]) for m in members]
-        if any(a is None for a in arrays):
-            operands.append(value)
-            continue
-        parts = [_aligned(a, rank) for a in arrays]
-        if any(p.shape[axis] > 1 for p in parts) or any(not np.array_equal(p, parts[0]) for p in parts):
-            parts = [
-                np.broadcast_to(p, [*p.shape[:axis], size, *p.shape[axis + 1 :]])
-                for p, size in zip(parts, sizes, strict=True)
-            ]
-            operands.append(make_constant(np.concatenate(parts, axis=axis), members[0].location))
-        else:
-            operands.append(members[0].operands[i])
-    return operands
+    if step.place < 0:
+        return [value]
+    first = next(m for m in members if m is not None)
+    constant, rank = first.operands[step.place], type_from_mlir(value.type).rank
+    given = [None if m is None else _aligned(constant_array(m.operands[step.place]), rank) for m in members]
+    dtype = next(p.dtype for p in given if p is not None)
+    neutral = np.full((*step.dims[:axis], 1, *step.dims[axis:]), step.neutral or 0, dtype)
+    parts = [neutral if p is None else p for p in given]
+    if any(p.shape[axis] > 1 for p in parts) or any(not np.array_equal(p, parts[0]) for p in parts):
+        wide = [
+            np.broadcast_to(p, [*p.shape[:axis], size, *p.shape[axis + 1 :]])
+            for p, size in zip(parts, sizes, strict=True)
+        ]
+        constant = make_constant(np.concatenate(wide, axis=axis), first.location)
+    return [constant, value] if step.place == 0 else [value, constant]
 
 
 def _repeat(op: ir.Operation, operands: list[Any], merged: list[ir.Operation]) -> Any:

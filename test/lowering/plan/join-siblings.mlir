@@ -111,3 +111,28 @@ func.func @residual(%x: tensor<1x16x8x8xf32>, %y: tensor<1x4x8x8xf32>) -> (tenso
   %t = "fusion.binary"(%b, %y) {kind = "add"} : (tensor<1x4x8x8xf32>, tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32>
   return %s, %t : tensor<1x4x8x8xf32>, tensor<1x4x8x8xf32>
 }
+
+// -----
+
+// One projection has a factor and no term, one a term, and one both: the others multiply by one and add zero.
+// CHECK-LABEL: func.func @tails
+// CHECK: %[[C:.*]] = "fusion.contract"(%arg0, %{{.*}}) {equation = "sk,kn->sn", onnx_nodes = ["a", "b", "c"]{{.*}} -> tensor<4x24xf32>
+// CHECK: %[[M:.*]] = "fusion.binary"(%[[C]], %{{.*}}) {kind = "mul"
+// CHECK: %[[A:.*]] = "fusion.binary"(%[[M]], %{{.*}}) {kind = "add"
+// CHECK-COUNT-3: "fusion.slice"(%[[A]])
+// CHECK-NOT: "fusion.contract"(%arg0
+func.func @tails(%x: tensor<4x16xf32>) -> tensor<4x8xf32> {
+  %w = "fusion.splat"() {value = 1.0 : f64} : () -> tensor<16x8xf32>
+  %p = "fusion.splat"() {value = 2.0 : f64} : () -> tensor<8xf32>
+  %s = "fusion.splat"() {value = 3.0 : f64} : () -> tensor<f32>
+  %a = "fusion.contract"(%x, %w) {onnx_nodes = ["a"], equation = "sk,kn->sn"} : (tensor<4x16xf32>, tensor<16x8xf32>) -> tensor<4x8xf32>
+  %a1 = "fusion.binary"(%a, %s) {kind = "mul"} : (tensor<4x8xf32>, tensor<f32>) -> tensor<4x8xf32>
+  %b = "fusion.contract"(%x, %w) {onnx_nodes = ["b"], equation = "sk,kn->sn"} : (tensor<4x16xf32>, tensor<16x8xf32>) -> tensor<4x8xf32>
+  %b1 = "fusion.binary"(%b, %p) {kind = "add"} : (tensor<4x8xf32>, tensor<8xf32>) -> tensor<4x8xf32>
+  %c = "fusion.contract"(%x, %w) {onnx_nodes = ["c"], equation = "sk,kn->sn"} : (tensor<4x16xf32>, tensor<16x8xf32>) -> tensor<4x8xf32>
+  %c1 = "fusion.binary"(%c, %s) {kind = "mul"} : (tensor<4x8xf32>, tensor<f32>) -> tensor<4x8xf32>
+  %c2 = "fusion.binary"(%c1, %p) {kind = "add"} : (tensor<4x8xf32>, tensor<8xf32>) -> tensor<4x8xf32>
+  %d = "fusion.contract"(%a1, %b1) {equation = "sk,tk->st"} : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x4xf32>
+  %e = "fusion.contract"(%d, %c2) {equation = "st,tn->sn"} : (tensor<4x4xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+  return %e : tensor<4x8xf32>
+}

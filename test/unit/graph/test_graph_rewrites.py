@@ -243,6 +243,35 @@ def test_siblings_are_computed_together(store):
     check(net, parts, ["fusion-join-siblings"], expected)
 
 
+TAILS = {  # kinds of three siblings' steps, and those of the one they become
+    "a term": ((("add",), (), ("add",)), {"add": 1}),
+    "a factor": ((("mul", "add"), ("add",), ("mul",)), {"mul": 1, "add": 1}),
+    "before and after": ((("add", "tanh"), ("tanh", "mul"), ("tanh",)), {"add": 1, "tanh": 1, "mul": 1}),
+    "another order": ((("add", "mul"), ("mul", "add"), ()), {"add": 2, "mul": 1}),
+    "differences and quotients": ((("sub",), ("div",), ()), {"sub": 1, "div": 1}),
+}
+
+
+@pytest.mark.parametrize(("tails", "steps"), TAILS.values(), ids=TAILS)
+def test_what_one_sibling_lacks_is_neutral(store, tails, steps):
+    net = Network(store, (2, 6, 5, 5))
+    parts = []
+    for tail, channels in zip(tails, (4, 3, 5), strict=True):
+        y = net.conv(net.arguments[0], net.weight(channels, 6, 3, 3))
+        for kind in tail:
+            unary = kind == "tanh"
+            y = net.op("unary", y, kind=kind) if unary else net.op("binary", y, net.weight(channels, 1, 1), kind=kind)
+        parts.append(net.op("reduce", y, kind="sum", axes=(1,), keepdims=False))
+    check(net, parts, ["fusion-join-siblings"], {"conv": 1, "slice": 3, "sum": 3, **steps})
+
+
+def test_siblings_with_other_activations_stay_apart(store):
+    net = Network(store, (2, 6, 5, 5))
+    a, b = (net.conv(net.arguments[0], net.weight(4, 6, 3, 3)) for _ in range(2))
+    parts = [net.op("reduce", y, kind="max", axes=(1,), keepdims=False) for y in (net.op("unary", a, kind="tanh"), b)]
+    check(net, parts, ["fusion-join-siblings"], {"conv": 2, "tanh": 1, "max": 2})
+
+
 @pytest.mark.parametrize("equation", ["bsk,kn->bsn", "bsk,nk->bns"])
 def test_projections_are_computed_together(store, equation):
     net = Network(store, (2, 5, 6))
