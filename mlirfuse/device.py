@@ -17,6 +17,7 @@ from typing import Any
 from mlirfuse.errors import UnsupportedTarget
 
 __all__ = [
+    "ANY_CPU",
     "CHIPS",
     "GRAPHICS",
     "PORTABLE",
@@ -24,6 +25,7 @@ __all__ = [
     "Device",
     "device_for",
     "host_device",
+    "planning_device",
     "product",
     "usable_cores",
 ]
@@ -340,6 +342,32 @@ def product(name: str, capability: tuple[int, int]) -> Device | None:
             return device
     older = [d for d in map(device_for, CHIPS) if d.capability <= capability]
     return replace(max(older, key=lambda d: d.capability), name=name) if older else None
+
+
+# --- a CPU to plan for ----------------------------------------------------------------------------
+# No machine in particular: eight cores at 2.5 GHz with AVX2 and two fused multiply-adds a cycle, 10 GB/s a core.
+ANY_CPU = Device(
+    name="any CPU",
+    kind="cpu",
+    chip="host",
+    multiprocessors=8,
+    dram_bandwidth=80e9,
+    l2_bytes=512 * KIB,
+    fp32_flops=640e9,
+    launch_seconds=5e-6,
+    registers_per_thread=16,
+    vector_bytes=32,
+    l1_bytes=32 * KIB,
+    l3_bytes=16 * MIB,
+)
+
+
+def planning_device(chip: str) -> Device:
+    """The device that fusion is planned for: `device_for(chip)`, and for "host" one CPU that stands for all.
+
+    What this machine's CPU is decides schedules, not groups: the same model and options give the same plan everywhere.
+    """
+    return ANY_CPU if chip == "host" else device_for(chip)
 
 
 # --- the host CPU ---------------------------------------------------------------------------------

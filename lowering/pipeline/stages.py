@@ -16,8 +16,8 @@ STAGES = ("graph", "planned", "scheduled", "kernels")
 class StageOptions:
     """What the passes need to know of a compilation.
 
-    `device` is the chip that schedules are for (or host), `layout` the memory order of spatial tensors (nchw, nhwc,
-    chwn). `database` is a profile database that planning reads ("" for none), `threads` the CPU threads that its
+    `device` is the chip that plans and schedules are for (or host), `layout` the memory order of spatial tensors (nchw,
+    nhwc, chwn). `database` is a profile database that planning reads ("" for none), `threads` the CPU threads that its
     measurements are looked up for (0: every core).
     """
 
@@ -64,12 +64,12 @@ def _joining(options: StageOptions) -> list[str]:
     """What reads one value alike is computed at once, where anything is rewritten and fused at all."""
     if options.rewrite == "none" or options.fusion == "none":
         return []
-    return [f"fusion-join-siblings{_options(no_fuse=_json(options.no_fuse))}", "canonicalize"]
+    return [f"fusion-join-siblings{_options(no_fuse=_json(options.no_fuse), device=options.device)}", "canonicalize"]
 
 
 def _planning(options: StageOptions) -> list[str]:
     given = {"fusion": options.fusion, "no_fuse": _json(options.no_fuse), "force_fuse": _json(options.force_fuse)}
-    plan = _options(**given, **_measured(options))
+    plan = _options(**{**given, "device": options.device, **_measured(options)})
     keep = _options(keep=_json([name for names in options.force_fuse for name in names]))
     return [
         *_rewriting(options),

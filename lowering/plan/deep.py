@@ -12,15 +12,16 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mlirfuse.device import Device
 from mlirfuse.dialect import Node
 from mlirfuse.lowering.plan.chain import Chain, chain_of, cut_axis, link_boxes, part_of, tile_box
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import CONTRACTIONS, outputs_of
 from mlirfuse.lowering.plan.resources import Finding, ResourceModel, bytes_read, bytes_written
 
-__all__ = ["ChainFinding", "graph_chain", "judge_chain", "neighbouring_anchors"]
+__all__ = ["ChainFinding", "graph_chain", "judge_chain", "neighbouring_anchors", "room_of", "why_no_tile"]
 
-SHARED_BYTES = 96 * 1024  # what a block may have on every GPU since compute capability 8.0
+SHARED_BYTES = 96 * 1024  # the most that a block takes: every GPU since compute capability 8.0 has as much
 STAGING_BYTES = 20 * 1024  # of it, what the stages need for themselves
 ROOM = SHARED_BYTES - STAGING_BYTES
 ROWS = (64, 32, 16, 8, 4, 2, 1)
@@ -92,15 +93,17 @@ def _contractions(graph: Graph, block: Collection[int]) -> list[int]:
     return [m for m in block if graph[m].node.op in CONTRACTIONS]
 
 
-def judge_chain(graph: Graph, chain: Chain, blocks: Sequence[Collection[int]], model: ResourceModel) -> ChainFinding:
-    """Whether the blocks of a chain take less time as one kernel, by the model that decides over them apart."""
+def judge_chain(
+    graph: Graph, chain: Chain, blocks: Sequence[Collection[int]], model: ResourceModel, room: int = ROOM
+) -> ChainFinding:
+    """Whether the blocks of a chain take less time as one kernel, by the model that decides over them apart.
+
+    Some tile has to fit in `room`.
+    """
     members = sorted(m for block in blocks for m in block)
-    rows, kept, part = _tile_that_fits(chain)
+    rows, kept, part = _tile_that_fits(chain, room)
     travels = 2 * sum(graph[link.kept].bytes for link in chain.links[:-1])
     numbers: dict[str, float | int | str] = {"bytes_not_travelling": travels, "shared_bytes": kept + STAGING_BYTES}
-    if not rows:
-        reason = f"a row of what is kept takes {kept} bytes, and a block has {ROOM} for it"
-        return ChainFinding(False, Finding(reason, numbers))
     tile = tile_box(chain, rows)
     dims = chain.last.anchor.node.out.dims
     tiles = math.prod(-(-d // s) for d, s in zip(dims, tile.sizes, strict=True))
@@ -123,14 +126,28 @@ def judge_chain(graph: Graph, chain: Chain, blocks: Sequence[Collection[int]], m
     return ChainFinding(together <= apart, Finding(times, numbers))
 
 
-def _tile_that_fits(chain: Chain) -> tuple[int, int, int]:
+def room_of(device: Device) -> int:
+    """Bytes that a block of threads may keep between anchors; on a CPU they are a thread's scratch."""
+    return ROOM if device.kind == "cpu" else max(0, min(SHARED_BYTES, device.shared_bytes_per_block) - STAGING_BYTES)
+
+
+def why_no_tile(chain: Chain, room: int) -> Finding | None:
+    """Why not even a row of what a chain keeps fits in `room` bytes, or None."""
+    rows, kept, _ = _tile_that_fits(chain, room)
+    if rows:
+        return None
+    reason = f"a row of what is kept takes {kept} bytes, and a block has {room} for it"
+    return Finding(reason, {"shared_bytes": kept + STAGING_BYTES, "limit": room + STAGING_BYTES})
+
+
+def _tile_that_fits(chain: Chain, room: int) -> tuple[int, int, int]:
     """The rows of a tile whose boxes fit in a block (0 if none do), the bytes of these boxes, and the part of a row.
 
     Rows are kept whole (part 0) where enough of them fit, else walked in parts if their reduction can be carried.
     """
     most = _rows_of(chain)
     whole = next(
-        ((r, b) for r in ROWS if r <= most and (b := _kept_bytes(chain, r)) <= ROOM), (0, _kept_bytes(chain, 1))
+        ((r, b) for r in ROWS if r <= most and (b := _kept_bytes(chain, r)) <= room), (0, _kept_bytes(chain, 1))
     )
     part = part_of(chain, PART)
     if whole[0] >= min(most, ENOUGH_ROWS) or not part:
@@ -138,7 +155,7 @@ def _tile_that_fits(chain: Chain) -> tuple[int, int, int]:
     rows = min(most, ENOUGH_ROWS)
     result = math.prod(tile_box(chain, rows).sizes)
     kept = 4 * (rows * part + result + 65 * rows)  # a maximum and a sum of each row for every lane of a warp, a factor
-    return (rows, kept, part) if kept <= ROOM else (*whole, 0)
+    return (rows, kept, part) if kept <= room else (*whole, 0)
 
 
 def _rows_of(chain: Chain) -> int:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mlirfuse.device import planning_device
 from mlirfuse.dialect import attribute_value, build, node_of, onnx_nodes, type_from_mlir
 from mlirfuse.lowering.graph.constants import constant_array, make_constant
 from mlirfuse.lowering.passes import register_pass
@@ -31,20 +32,22 @@ class JoinSiblings:
     What follows each of them (constant terms and factors, activations) follows them together; where only some have a
     term or factor, it is zero or one for the others. The slices are index arithmetic of those who read them: a sibling
     is left out where its result must lie in memory by itself, or where something ends its kernel that could end no
-    joined one. The others are joined where the model finds one launch faster than several; not convolutions of more
-    than `max_channels` channels, which fill a device alone, nor nodes that `no-fuse` names. Needs the bytes of the
-    weights.
+    joined one. The others are joined where the model of `device` finds one launch faster than several; not convolutions
+    of more than `max_channels` channels, which fill a device alone, nor nodes that `no-fuse` names. Needs the bytes of
+    the weights.
     """
 
     name: ClassVar[str] = "fusion-join-siblings"
     max_channels: int = 512
     no_fuse: str = ""
+    device: str = "host"
 
     def __call__(self, module_op: ir.Operation) -> None:
         function = main_function(module_op)
         graph = read_graph(function)
         numbers = {op: index for index, op in enumerate(nodes_of(function))}
         placement = Placement(graph, Reachability(graph))
+        model = ResourceModel.of(planning_device(self.device))
         alone = set(node_names(self.no_fuse))
         families: dict[Hashable, list[_Sibling]] = {}
         for op in numbers:
@@ -55,7 +58,7 @@ class JoinSiblings:
             if _readers_take_slices(graph, placement, sibling.members[0], sibling.members[-1]):
                 families.setdefault(sibling.key, []).append(sibling)
         for family in families.values():
-            if len(family) > 1 and _pays(graph, [sibling.members for sibling in family]):
+            if len(family) > 1 and _pays(graph, [sibling.members for sibling in family], model):
                 _join(family)
 
     def _sibling(self, op: ir.Operation) -> _Sibling | None:
@@ -93,9 +96,8 @@ def _readers_take_slices(graph: Graph, placement: Placement, anchor: int, value:
     return True
 
 
-def _pays(graph: Graph, parts: list[tuple[int, ...]]) -> bool:
+def _pays(graph: Graph, parts: list[tuple[int, ...]], model: ResourceModel) -> bool:
     """Whether one kernel, which reads what all read once, is faster than one for each of `parts`."""
-    model = ResourceModel()
     common = graph[parts[0][0]].node.inputs[0]
     traffic = sum(bytes_read(graph, part) + bytes_written(graph, part) for part in parts)
     work = sum(graph[m].flops for part in parts for m in part)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from mlirfuse.device import device_for, host_device
+from mlirfuse.device import device_for, host_device, planning_device
 from mlirfuse.dialect import to_attribute
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.graph import main_function, nodes_of, read_graph
@@ -25,9 +25,10 @@ class PlanFusion:
 
     Blocks are numbered in an order in which they can run. `no-fuse` names ONNX nodes that stay alone, `force-fuse`
     sets of nodes that share a kernel: `a,b` or JSON, [["a", "b"], ["c", "d"]]. `chooser` (from Python) decides where
-    the table leaves it open; the default is the analytic model. With a profile `database`, what it measured on
-    `device` (a chip, or host with `threads`; 0 is every core) in `layout` decides before the model does, and the module
-    says in `fusion.profile` which content was read.
+    the table leaves it open; the default is the analytic model of `device` (a chip, or host, which is one CPU for all
+    machines), whose registers, threads and shared memory bound every block. With a profile `database`, what it measured
+    on `device` (host with `threads`; 0 is every core) in `layout` decides before the model does, and the module says in
+    `fusion.profile` which content was read.
     """
 
     name: ClassVar[str] = "fusion-plan"
@@ -48,7 +49,8 @@ class PlanFusion:
         measured = self.measured_model()
         if measured is not None:
             module_op.attributes["fusion.profile"] = to_attribute(measured.profile.digest)
-        plan = plan_graph(read_graph(function), options, self.chooser or measured)
+        device = planning_device(self.device)
+        plan = plan_graph(read_graph(function), options, self.chooser or measured, device)
         for number, block in enumerate(plan.blocks):
             for member in block:
                 ops[member].attributes["plan"] = to_attribute(number)
@@ -67,7 +69,7 @@ class PlanFusion:
         device = host_device() if self.device == "host" else device_for(self.device)
         database = ProfileDatabase(Path(self.database))
         profile = database.profile(device_identity(device, self.threads), compiler_version())
-        return MeasuredModel(profile, ResourceModel(), self.layout)
+        return MeasuredModel(profile, ResourceModel.of(planning_device(self.device)), self.layout)
 
 
 def node_names(text: str) -> tuple[str, ...]:

@@ -14,9 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mlirfuse.device import Device
 from mlirfuse.dialect import MappingType
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine, most_complex
+from mlirfuse.lowering.plan.constraints import ResourceConstraints
 from mlirfuse.lowering.plan.deep import graph_chain, judge_chain, neighbouring_anchors
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import Legality, Limits, pieces_of
@@ -62,9 +64,14 @@ class Plan:
     proofs: tuple[tuple[int, Verdict], ...] = ()
 
 
-def plan_graph(graph: Graph, options: PlanOptions | None = None, chooser: Chooser | None = None) -> Plan:
-    """Partition the nodes of `graph` (those that are not boundaries) into blocks; deterministic."""
-    planner = _Planner(graph, options or PlanOptions(), chooser or ResourceModel())
+def plan_graph(
+    graph: Graph, options: PlanOptions | None = None, chooser: Chooser | None = None, device: Device | None = None
+) -> Plan:
+    """Partition the nodes of `graph` (those that are not boundaries) into blocks; deterministic.
+
+    Without a `device` no block is bounded by resources, and the default model is that of a large GPU.
+    """
+    planner = _Planner(graph, options or PlanOptions(), chooser, device)
     planner.force()
     planner.grow_from_seeds()
     planner.join_blocks()
@@ -80,12 +87,14 @@ class _Block:
 
 
 class _Planner:
-    def __init__(self, graph: Graph, options: PlanOptions, chooser: Chooser) -> None:
+    def __init__(self, graph: Graph, options: PlanOptions, chooser: Chooser | None, device: Device | None) -> None:
         self.graph = graph
         self.options = options
-        self.chooser = chooser
-        self.model = chooser if isinstance(chooser, ResourceModel) else ResourceModel()
+        default = ResourceModel() if device is None else ResourceModel.of(device)
+        self.chooser: Chooser = chooser or default
+        self.model = chooser if isinstance(chooser, ResourceModel) else default
         self.legality = Legality(graph, options.limits)
+        self.constraints = ResourceConstraints(graph, device)
         self.reachability = Reachability(graph)
         self.placement = Placement(graph, self.reachability)
         self.block_of: list[_Block | None] = [None] * len(graph)
@@ -286,8 +295,9 @@ class _Planner:
             return "legality", chain, {"anchors": len(blocks)}
         if complaint := self.legality.after_chain(chain.last.anchor.result, members):
             return _refusal("legality", complaint)
-        model = self.chooser if isinstance(self.chooser, ResourceModel) else ResourceModel()
-        judged = judge_chain(self.graph, chain, [b.members for b in blocks], model)
+        if complaint := self.constraints.why_not_chain(chain):
+            return _refusal("resources", complaint)
+        judged = judge_chain(self.graph, chain, [b.members for b in blocks], self.model, self.constraints.room)
         if not judged.pays:
             return "cost", judged.finding.reason, dict(judged.finding.numbers)
         first, last = (self.graph[link.anchor.result] for link in (chain.links[0], chain.last))
@@ -304,6 +314,7 @@ class _Planner:
             or self._by_convexity(members)
             or self._by_placement(members)
             or self._by_shape(members)
+            or self._by_resources(first, second)
             or self._by_table(first, second)
         )
 
@@ -335,6 +346,9 @@ class _Planner:
 
     def _by_shape(self, members: set[int]) -> Refusal | None:
         return None if self.sharing else _refusal("placement", self.legality.several_shapes(members))
+
+    def _by_resources(self, first: _Block, second: _Block) -> Refusal | None:
+        return _refusal("resources", self.constraints.why_not(first.members, second.members))
 
     def _by_table(self, first: _Block, second: _Block) -> Refusal | None:
         cell = combine(first.mapping, second.mapping)

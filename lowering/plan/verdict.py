@@ -10,10 +10,10 @@ __all__ = ["Finding", "Number", "Verdict", "VerdictKind"]
 Number = float | int | str
 
 # The first check that refused: what the user asked for, the side of the graph that lies outside of groups,
-# a constraint of kernels, a path that would leave the kernel and enter it again, DNNFusion's table,
-# the resource model, or a better place for the op. A proof is no refusal: it says why anchors that the table keeps
-# apart share a kernel.
-VerdictKind = Literal["option", "boundary", "legality", "convexity", "table", "cost", "placement", "proof"]
+# a constraint of kernels, what the device has for a thread or a block of threads, a path that would leave the kernel
+# and enter it again, DNNFusion's table, the resource model, or a better place for the op. A proof is no refusal: it
+# says why anchors that the table keeps apart share a kernel.
+VerdictKind = Literal["option", "boundary", "legality", "resources", "convexity", "table", "cost", "placement", "proof"]
 
 
 @dataclass(frozen=True)

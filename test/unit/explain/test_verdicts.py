@@ -15,7 +15,7 @@ LARGE = (
     *("tinybert-s384", "distilbert-s384-fine", "albert-base-s384-fine", "bert-base-s384", "mobilebert-s384"),
     "gpt2-s384-fine",
 )
-KINDS = {"option", "boundary", "legality", "convexity", "table", "cost", "placement"}
+KINDS = {"option", "boundary", "legality", "resources", "convexity", "table", "cost", "placement"}
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])

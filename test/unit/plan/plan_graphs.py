@@ -6,6 +6,9 @@ from mlirfuse.dialect import Node, TensorType, semantics
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.resources import ResourceModel
 
+# Every kind of machine that plans are made for.
+DEVICES = ("host", "sm_80", "sm_90", "sm_120", "titan-xp", "intel-xe-lp", "mali-g710")
+
 
 class GraphBuilder:
     """Each method adds a node and returns its index; operands are indices, or types of what nothing computes."""

@@ -91,10 +91,10 @@ def test_too_few_tiles_are_refused_by_cost():
     assert verdict.numbers["tiles"] == 2
 
 
-def test_rows_longer_than_shared_memory_are_refused_by_cost():
+def test_rows_longer_than_shared_memory_are_refused():
     verdict = refusal(attention(rows=8, keys=32771))  # a prime: no parts
-    assert verdict.kind == "cost"
-    assert verdict.numbers["shared_bytes"] > 96 * 1024
+    assert verdict.kind == "resources"
+    assert verdict.numbers["shared_bytes"] > verdict.numbers["limit"] == 96 * 1024
 
 
 def test_long_rows_are_walked_in_parts():

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from plan_graphs import check_plan, check_profit, is_quantified
+from plan_graphs import DEVICES, check_plan, check_profit, is_quantified
 
+from mlirfuse.device import planning_device
 from mlirfuse.dialect import WeightStore, type_from_mlir
 from mlirfuse.frontend import import_model, interpret
 from mlirfuse.lowering.passes import PassPipeline
@@ -18,6 +19,7 @@ from mlirfuse.lowering.plan.buffers import read_places, read_program, write_plac
 from mlirfuse.lowering.plan.check_arena import check_arena
 from mlirfuse.lowering.plan.graph import main_function, read_graph
 from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.resources import ResourceModel
 from mlirfuse.lowering.plan.summary import summarize_plan
 from mlirfuse.mlir import context, ir
 from mlirfuse.zoo import build
@@ -87,10 +89,11 @@ def test_launches_memory_and_verdicts(network):
 @pytest.mark.parametrize("order", ["predecessors", "successors"])
 def test_groups_are_no_worse_than_their_parts_and_edges_have_numbers(name, order):
     graph = frozen(name)
-    plan = plan_graph(graph, PlanOptions(order=order))
-    check_plan(graph, plan)
-    check_profit(graph, plan)
-    assert [v for _, _, v in plan.verdicts if not is_quantified(v)] == []
+    for device in map(planning_device, DEVICES):
+        plan = plan_graph(graph, PlanOptions(order=order), device=device)
+        check_plan(graph, plan)
+        check_profit(graph, plan, ResourceModel.of(device))
+        assert [v for _, _, v in plan.verdicts if not is_quantified(v)] == []
 
 
 @functools.cache
@@ -98,7 +101,8 @@ def frozen(name):
     """The graph of a network of the zoo as the planner sees it."""
     store = WeightStore()
     with context(), store.active():
-        module = import_model(build(name), store)
+        light = LIGHT / f"light_{name.removeprefix('light/')}.onnx"
+        module = import_model(str(light) if name.startswith("light/") else build(name), store)
         PassPipeline.of((*REWRITING, *PLANNING[: PLANNING.index("fusion-plan")])).run(module)
         return read_graph(main_function(module.operation))
 

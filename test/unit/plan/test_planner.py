@@ -1,19 +1,23 @@
 """Which blocks the planner makes, and what it says where it makes none."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plan_graphs import GraphBuilder, check_partition, check_plan, check_profit, image, is_quantified, vector
+from plan_graphs import DEVICES, GraphBuilder, check_partition, check_plan, check_profit, image, is_quantified, vector
 
+from mlirfuse.device import planning_device
 from mlirfuse.dialect import MappingType, TensorType
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine
+from mlirfuse.lowering.plan.constraints import ResourceConstraints
 from mlirfuse.lowering.plan.legality import Legality, Limits
 from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
 from mlirfuse.lowering.plan.random_plan import random_plan
 from mlirfuse.lowering.plan.reachability import Reachability
+from mlirfuse.lowering.plan.resources import ResourceModel
 from mlirfuse.lowering.plan.verdict import Finding, Verdict
 
 
@@ -290,6 +294,29 @@ def test_any_plan_is_a_legal_acyclic_partition(graph, order, fusion):
     assert plan == plan_graph(graph, options)
     assert all(is_quantified(v) for _, _, v in plan.verdicts)
     check_profit(graph, plan)
+
+
+@settings(max_examples=120, deadline=None)
+@given(random_graphs(), st.sampled_from(DEVICES), st.sampled_from([None, 12, 16]), st.sampled_from([None, 4096, 6144]))
+def test_on_any_device_plans_pay_by_its_model_and_need_what_it_has(graph, name, registers, shared):
+    device = planning_device(name)
+    if device.kind == "gpu":
+        device = replace(
+            device,
+            registers_per_thread=registers or device.registers_per_thread,
+            shared_bytes_per_block=shared or device.shared_bytes_per_block,
+        )
+    plan = plan_graph(graph, device=device)
+    check_plan(graph, plan)
+    check_profit(graph, plan, ResourceModel.of(device))
+    constraints = ResourceConstraints(graph, device)
+    for block in plan.blocks:
+        if chained(graph, block):
+            continue
+        alone = [constraints.needs((m,)) for m in block]
+        for need, limit in constraints.limits.items():
+            most = max(getattr(needs, need) for needs in alone)
+            assert getattr(constraints.needs(block), need) <= max(limit, most)
 
 
 @settings(max_examples=60, deadline=None)
