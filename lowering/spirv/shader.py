@@ -13,6 +13,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from mlirfuse.lowering.spirv.narrow import widen_integers
 from mlirfuse.lowering.spirv.shader_math import expand_shader_math
 from mlirfuse.lowering.spirv.signs import spell_signs
 from mlirfuse.mlir import arith, gpu, ir, memref, passmanager, vector
@@ -54,13 +55,14 @@ def make_shader(text: str) -> Shader:
     _run(
         module,
         "builtin.module(gpu.module(gpu.func(affine-expand-index-ops,lower-affine)),"
-        "convert-vector-to-scf{full-unroll=true},canonicalize,cse)",
+        "convert-vector-to-scf{full-unroll=true},arith-unsigned-when-equivalent,canonicalize,cse)",
     )
     (kernel,) = _walk(module, "gpu.func")
     name = ir.StringAttr(kernel.attributes["sym_name"]).value
     block, grid = (tuple(_numbers(kernel, f"gpu.known_{what}_size")) for what in ("block", "grid"))
     _load_elements(module)
     expand_shader_math(module.operation)
+    widen_integers(kernel)
     spell_signs(module.operation)
     _exchange_in_memory(module, math.prod(block))
     dispatched = _fold_grid(module, grid)
@@ -68,7 +70,7 @@ def make_shader(text: str) -> Shader:
     ready = ir.Module.parse(_with_entry_point(str(module), block))
     _run(
         ready,
-        "builtin.module(gpu.module(lower-affine),canonicalize,cse,convert-math-to-spirv,convert-gpu-to-spirv,"
+        "builtin.module(cse,convert-math-to-spirv,convert-gpu-to-spirv,"
         "spirv.module(spirv-lower-abi-attrs,canonicalize,spirv-update-vce))",
     )
     _spell_infinities(ready)

@@ -12,7 +12,7 @@ from wgpu.backends.wgpu_native import extras
 
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 
-__all__ = ["adapters", "explained", "open_device"]
+__all__ = ["adapters", "explained", "make_pipeline", "open_device"]
 
 # SPIR-V's capabilities, and what WebGPU calls the feature that brings them; None where no feature is needed.
 _FEATURES: dict[str, str | None] = {
@@ -86,3 +86,15 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except wgpu.GPUError as error:
         raise MlirfuseError(f"The Vulkan driver failed while {doing}: {' '.join(str(error).split())}") from error
+
+
+def make_pipeline(device: Any, entry: str, code: bytes, buffers: int) -> Any:
+    """A compute pipeline of a SPIR-V module whose entry point binds `buffers`, read or not."""
+    storage = {"visibility": wgpu.ShaderStage.COMPUTE, "buffer": {"type": "storage"}}
+    with explained(f"compiling {entry}"):
+        module = device.create_shader_module(code=code)
+        layout = device.create_bind_group_layout(entries=[{"binding": i, **storage} for i in range(buffers)])
+        return device.create_compute_pipeline(
+            layout=device.create_pipeline_layout(bind_group_layouts=[layout]),
+            compute={"module": module, "entry_point": entry},
+        )

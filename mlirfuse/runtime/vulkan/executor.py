@@ -14,7 +14,7 @@ from mlirfuse.errors import ArtifactError, UnsupportedTarget
 from mlirfuse.runtime.buffers import HostNodes
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
-from mlirfuse.runtime.vulkan.device import explained, open_device
+from mlirfuse.runtime.vulkan.device import explained, make_pipeline, open_device
 from mlirfuse.runtime.vulkan.memory import Memory
 
 __all__ = ["VulkanExecutor"]
@@ -121,14 +121,11 @@ def _pipelines(device: Any, plan: Plan) -> dict[str, Any]:
     """A compute pipeline for each kernel; kernels that share a shader share it."""
     _check_blocks(device, plan)
     made: dict[str, Any] = {}
+    buffers = {step.kernel: len(step.args) for step in plan.program.steps if isinstance(step, Launch)}
     for name in plan.program.kernels():
         entry = plan.kernels[name].symbol
         if entry not in made:
-            with explained(f"compiling {entry}"):
-                module = device.create_shader_module(code=bytes(plan.image(name, "spirv").data))
-                made[entry] = device.create_compute_pipeline(
-                    layout="auto", compute={"module": module, "entry_point": entry}
-                )
+            made[entry] = make_pipeline(device, entry, bytes(plan.image(name, "spirv").data), buffers[name])
     return {name: made[plan.kernels[name].symbol] for name in plan.program.kernels()}
 
 

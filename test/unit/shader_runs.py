@@ -1,0 +1,64 @@
+"""Kernels executed by a Vulkan driver on NumPy buffers, with nothing of the runtime between: `launch_shader`."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from mlirfuse.lowering.spirv.shader import make_shader
+from mlirfuse.mlir import context
+
+WGPU = importlib.util.find_spec("wgpu") is not None
+
+
+def why_absent():
+    """Why no kernel can be run here, with the command that mends it; empty if it can."""
+    if not WGPU:
+        return "wgpu is not installed: pip install wgpu"
+    from mlirfuse.runtime.vulkan.device import adapters
+
+    return "" if adapters() else "there is no Vulkan driver: apt-get install mesa-vulkan-drivers"
+
+
+needs_vulkan = pytest.mark.skipif(bool(why_absent()), reason=why_absent())
+_opened = {}
+
+
+def opened(capabilities):
+    """A device with what `capabilities` need, kept for the next kernel."""
+    from mlirfuse.runtime.vulkan.device import open_device
+
+    if capabilities not in _opened:
+        _opened[capabilities] = open_device(None, capabilities)
+    return _opened[capabilities]
+
+
+def launch_shader(text, buffers):
+    """Run the one kernel of `text`; the buffers hold afterwards what the kernel left in them."""
+    import wgpu
+
+    from mlirfuse.runtime.vulkan.device import make_pipeline
+
+    with context():
+        shader = make_shader(text)
+    device = opened(shader.capabilities)
+    usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
+    entries, made = [], []
+    for binding, array in enumerate(buffers):
+        data = np.zeros(-(-max(array.nbytes, 1) // 4) * 4, np.uint8)
+        data[: array.nbytes] = array.reshape(-1).view(np.uint8)
+        buffer = device.create_buffer_with_data(data=data, usage=usage)
+        entries.append({"binding": binding, "resource": {"buffer": buffer, "offset": 0, "size": data.size}})
+        made.append(buffer)
+    pipeline = make_pipeline(device, shader.entry, shader.spirv, len(buffers))
+    encoder = device.create_command_encoder()
+    compute = encoder.begin_compute_pass()
+    compute.set_pipeline(pipeline)
+    compute.set_bind_group(0, device.create_bind_group(layout=pipeline.get_bind_group_layout(0), entries=entries))
+    compute.dispatch_workgroups(*shader.grid)
+    compute.end()
+    device.queue.submit([encoder.finish()])
+    for array, buffer in zip(buffers, made, strict=True):
+        found = np.frombuffer(device.queue.read_buffer(buffer), np.uint8)[: array.nbytes]
+        array.reshape(-1).view(np.uint8)[:] = found
+        buffer.destroy()
