@@ -264,7 +264,8 @@ def _graphics(chip: str, name: str, **facts: Any) -> Device:
 
 PORTABLE = "portable"
 GRAPHICS: Mapping[str, Device] = {
-    # The limits that WebGPU promises of every device (W3C WebGPU, "Limits"); the rates of a small integrated GPU.
+    # The limits that WebGPU promises of every device (W3C WebGPU, "Limits"); the rates of a small integrated GPU. No
+    # number of registers is promised; assumed are Intel's 128.
     PORTABLE: _graphics(
         PORTABLE,
         "any GPU with Vulkan",
@@ -272,7 +273,7 @@ GRAPHICS: Mapping[str, Device] = {
         dram_bandwidth=50e9,
         l2_bytes=MIB,
         fp32_flops=1e12,
-        registers_per_thread=64,
+        registers_per_thread=128,
         max_threads_per_block=256,
         max_threads_per_sm=1024,
         max_blocks_per_sm=16,

@@ -156,7 +156,7 @@ def _predicate(op: Any) -> int:
 def _mask_result(op: Any, bits: int) -> None:
     with ir.InsertionPoint.after(op):
         masked = _masked(op.results[0], bits)
-    op.results[0].replace_all_uses_except(masked, masked.owner)
+    op.results[0].replace_all_uses_except(masked, masked.owner.operation)
 
 
 def _rewrite_constant(op: Any, bits: int) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-import struct
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from mlirfuse.lowering.spirv.narrow import widen_integers
 from mlirfuse.lowering.spirv.shader_math import expand_shader_math
 from mlirfuse.lowering.spirv.signs import spell_signs
+from mlirfuse.lowering.spirv.starts import move_starts
 from mlirfuse.mlir import arith, gpu, ir, memref, passmanager, vector
 
 __all__ = ["MOST_BLOCKS", "Shader", "make_shader"]
@@ -61,6 +63,8 @@ def make_shader(text: str) -> Shader:
     name = ir.StringAttr(kernel.attributes["sym_name"]).value
     block, grid = (tuple(_numbers(kernel, f"gpu.known_{what}_size")) for what in ("block", "grid"))
     _load_elements(module)
+    _take_vectors_apart(module)
+    move_starts(kernel)
     expand_shader_math(module.operation)
     widen_integers(kernel)
     spell_signs(module.operation)
@@ -124,6 +128,41 @@ def _load_elements(module: ir.Module) -> None:
                 element = vector.ExtractOp(value, [], [i]).result
                 memref.StoreOp(element, base, [*outer, arith.AddIOp(last, _index(i)).result])
         op.erase()
+
+
+def _take_vectors_apart(module: ir.Module) -> None:
+    """Arithmetic of vectors => of each element, for shader compilers lack some of it (a logical or of four)."""
+    apart: list[Any] = []
+
+    def collect(op: ir.Operation) -> ir.WalkResult:
+        if op.name.startswith(("arith.", "math.", "vector.fma")) and any(
+            isinstance(result.type, ir.VectorType) for result in op.results
+        ):
+            apart.append(op.operation)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(collect)
+    for op in apart:
+        kind = op.results[0].type
+        with ir.InsertionPoint(op), op.location:
+            elements = [_element_of(op, i, kind.element_type) for i in range(kind.shape[0])]
+            op.results[0].replace_all_uses_with(vector.FromElementsOp(kind, elements).result)
+        op.erase()
+
+
+def _element_of(op: Any, i: int, kind: Any) -> Any:
+    """What the op computes for element `i`."""
+    if op.name == "arith.constant":
+        value = ir.DenseElementsAttr(op.attributes["value"])
+        return arith.ConstantOp(kind, value.get_splat_value() if value.is_splat else _number(kind, value[i])).result
+    operands = [vector.ExtractOp(v, [], [i]).result if isinstance(v.type, ir.VectorType) else v for v in op.operands]
+    name = "math.fma" if op.name == "vector.fma" else op.name
+    attributes = {named: op.attributes[named] for named in op.attributes}
+    return ir.Operation.create(name, results=[kind], operands=operands, attributes=attributes).results[0]
+
+
+def _number(kind: Any, value: Any) -> Any:
+    return (ir.FloatAttr if isinstance(kind, ir.FloatType) else ir.IntegerAttr).get(kind, value)
 
 
 def _exchange_in_memory(module: ir.Module, threads: int) -> None:
@@ -200,28 +239,42 @@ def _with_entry_point(text: str, block: tuple[int, ...]) -> str:
     return text.replace("module attributes {", f"module attributes {{spirv.target_env = {_ENVIRONMENT}, ", 1)
 
 
-_BITS = {"f32": ("<f", "<i", 32), "f16": ("<e", "<h", 16), "f64": ("<d", "<q", 64)}
+_BITS = {"f32": (np.float32, np.uint32), "f16": (np.float16, np.uint16), "f64": (np.float64, np.uint64)}
 
 
 def _spell_infinities(module: ir.Module) -> None:
     """Constants that are no number => their bits: WebGPU's shader compilers refuse such literals."""
     for op in _walk(module, "spirv.Constant"):
-        kind = op.results[0].type
-        if str(kind) not in _BITS:
+        kind, value = op.results[0].type, op.attributes["value"]
+        vector = isinstance(kind, ir.VectorType)
+        if str(kind.element_type if vector else kind) not in _BITS:
             continue
-        value = ir.FloatAttr(op.attributes["value"]).value
-        if math.isfinite(value):
+        numbers = [float(x) for x in ir.DenseFPElementsAttr(value)] if vector else [ir.FloatAttr(value).value]
+        if all(map(math.isfinite, numbers)):
             continue
-        real, whole, width = _BITS[str(kind)]
-        integer = ir.IntegerType.get_signless(width)
-        bits = struct.unpack(whole, struct.pack(real, value))[0]
         with ir.InsertionPoint(op), op.location:
-            constant = ir.Operation.create(
-                "spirv.Constant", results=[integer], attributes={"value": ir.IntegerAttr.get(integer, bits)}
-            )
-            cast = ir.Operation.create("spirv.Bitcast", results=[kind], operands=[constant.results[0]])
-        op.results[0].replace_all_uses_with(cast.results[0])
+            made = [_spelt(kind.element_type if vector else kind, number) for number in numbers]
+            result = _created("spirv.CompositeConstruct", kind, made) if vector else made[0]
+        op.results[0].replace_all_uses_with(result)
         op.erase()
+
+
+def _spelt(kind: Any, number: float) -> Any:
+    """A constant, by its bits if it is no number."""
+    if math.isfinite(number):
+        return _constant(kind, ir.FloatAttr.get(kind, number))
+    real, whole = _BITS[str(kind)]
+    integer = ir.IntegerType.get_signless(np.dtype(whole).itemsize * 8)
+    bits = int(real(number).view(whole))
+    return _created("spirv.Bitcast", kind, [_constant(integer, ir.IntegerAttr.get(integer, bits))])
+
+
+def _constant(kind: Any, value: Any) -> Any:
+    return ir.Operation.create("spirv.Constant", results=[kind], attributes={"value": value}).results[0]
+
+
+def _created(name: str, kind: Any, operands: list[Any]) -> Any:
+    return ir.Operation.create(name, results=[kind], operands=operands).results[0]
 
 
 def _binary(shader: str) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.codegen.elementary import FUNCTIONS
 from mlirfuse.lowering.codegen.function_text import Function, Value
 from mlirfuse.lowering.codegen.machine import split
@@ -89,6 +90,10 @@ def _expanded(name: str, operands: list[Any]) -> Any:
         lanes = [_expanded(name, [vector.ExtractOp(v, [], [i]).result for v in operands]) for i in range(kind.shape[0])]
         return vector.FromElementsOp(kind, lanes).result
     f32 = ir.F32Type.get()
+    if isinstance(kind, ir.F64Type):
+        raise UnsupportedTarget(
+            f"A kernel computes {name} of float64, which shaders do not have. Cast to float32, or compile for the CPU."
+        )
     single = [v if v.type == f32 else arith.ExtFOp(f32, v).result for v in operands]
     if name == "fmod":
         result = _remainder(*single)

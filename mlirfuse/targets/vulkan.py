@@ -10,6 +10,7 @@ from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.lowering.spirv.compile import compile_shaders
+from mlirfuse.lowering.spirv.starts import place_kernels
 from mlirfuse.options import CompileOptions, Target, environment
 from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
@@ -22,16 +23,17 @@ def _stage_options(target: Target, options: CompileOptions) -> StageOptions:
     return gpu_stage_options(target.chip or PORTABLE, options)
 
 
-def _shaders(compilation: Any, module: Any) -> Any:
+def _shaders(compilation: Any, module: Any, steps: Any) -> Any:
     options: CompileOptions = compilation.options
     workers = options.workers or environment().workers or usable_cores()
-    return compile_shaders(split_kernels(module), workers=workers, cache=kernel_cache(options))
+    kernels = place_kernels(split_kernels(module), steps)
+    return compile_shaders(kernels, workers=workers, cache=kernel_cache(options))
 
 
 def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
     data = host_program(module)
     with compilation.stage("spirv"):
-        shaders = _shaders(compilation, module)
+        shaders = _shaders(compilation, module, data["steps"])
     for step in data["steps"]:
         if step["op"] == "launch":
             step["grid"] = list(shaders[step["kernel"]].grid)
@@ -57,7 +59,8 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
 
 
 def _spirv(compilation: Any, module: Any) -> str:
-    return "\n".join({s.entry: s.text for s in _shaders(compilation, module).values()}.values())
+    shaders = _shaders(compilation, module, host_program(module)["steps"])
+    return "\n".join({s.entry: s.text for s in shaders.values()}.values())
 
 
 BACKEND = Backend(_stage_options, _finish, {"spirv": _spirv})

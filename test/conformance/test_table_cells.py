@@ -1,10 +1,11 @@
-"""DNNFusion's table 3, cell by cell: 23 that one kernel holds, on the simulator and the CPU, and 2 that are refused."""
+"""DNNFusion's table 3, cell by cell: 23 that one kernel holds on every target, and 2 that are refused."""
 
 import itertools
 
 import numpy as np
 import onnxruntime
 import pytest
+from shader_runs import needs_vulkan
 from table_operators import OPERATORS, SHAPES, Sketch, make_pair
 
 from mlirfuse.compiler import compile_here
@@ -18,6 +19,7 @@ from mlirfuse.mlir import context
 from mlirfuse.options import CompileOptions
 from mlirfuse.runtime import load
 
+VULKAN = pytest.param("vulkan", marks=[needs_vulkan, pytest.mark.slow])
 QUICK = 2  # pairs of each cell in `make test`
 SHARDS = 8
 LIMIT = 1e-4  # of the largest element, or of one
@@ -96,7 +98,7 @@ def test_23_cells_fuse():
     assert len(FUSED) == 23 and len(REFUSED) == 2
 
 
-@pytest.mark.parametrize("target", ["simulator", "cpu"])
+@pytest.mark.parametrize("target", ["simulator", "cpu", VULKAN])
 @pytest.mark.parametrize("cell", FUSED, ids=named)
 def test_a_cell_is_one_kernel(cell, target, kernels):
     for first, second, pair in spread(pairs_of(cell), QUICK):
@@ -109,7 +111,7 @@ def test_a_cell_is_one_kernel(cell, target, kernels):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
-@pytest.mark.parametrize("target", ["simulator", "cpu"])
+@pytest.mark.parametrize("target", ["simulator", "cpu", VULKAN])
 def test_every_pair_of_operators_is_one_kernel(target, shard, kernels):
     pairs = [found for cell in FUSED for found in pairs_of(cell)]
     wrong = []

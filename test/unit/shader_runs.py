@@ -4,7 +4,12 @@ import importlib.util
 
 import numpy as np
 import pytest
+from group_builder import to_memory
 
+from mlirfuse.device import PORTABLE, device_for
+from mlirfuse.lowering.gpu.emit import emit_kernel
+from mlirfuse.lowering.schedule.simt_choice import choose_schedule
+from mlirfuse.lowering.schedule.simt_program import tile_program
 from mlirfuse.lowering.spirv.shader import make_shader
 from mlirfuse.mlir import context
 
@@ -62,3 +67,24 @@ def launch_shader(text, buffers):
         found = np.frombuffer(device.queue.read_buffer(buffer), np.uint8)[: array.nbytes]
         array.reshape(-1).view(np.uint8)[:] = found
         buffer.destroy()
+
+
+def run_group(group, operands, schedule=None, device=None):
+    """The outputs of a group's kernel, by the schedule that is chosen for any GPU if none is given."""
+    device = device or device_for(PORTABLE)
+    schedule = schedule or choose_schedule(group, device)
+    assert schedule.why_illegal(group, device) is None, schedule.why_illegal(group, device)
+    program = tile_program(group, schedule)
+    with context():
+        text = str(emit_kernel(program, "kernel"))
+    buffers = [to_memory(a, group.types[v]) for a, v in zip(operands, group.inputs, strict=True)]
+    outputs = [to_memory(np.zeros(group.types[v].dims), group.types[v]) for v in group.outputs]
+    launch_shader(text, [*buffers, *outputs])
+    return [in_order(o, group.types[v]) for o, v in zip(outputs, group.outputs, strict=True)]
+
+
+def in_order(flat, t):
+    """An array in its logical shape, from the order of its memory."""
+    if t.layout is None:
+        return flat.reshape(t.dims)
+    return flat.reshape([t.dims[axis] for axis in t.layout]).transpose(np.argsort(t.layout))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ _LIMITS = (
 @functools.cache
 def adapters() -> tuple[Any, ...]:
     """The GPUs that a native driver (Vulkan, Metal or Direct3D 12) offers, hardware before software."""
+    os.environ.setdefault("NODEVICE_SELECT", "1")  # Mesa's layer that sorts GPUs asks for a display, loudly
     extras.set_instance_extras(backends=["Vulkan", "Metal", "DX12"])
     found = wgpu.gpu.enumerate_adapters_sync()
     native = [a for a in found if a.info["backend_type"] in ("Vulkan", "Metal", "D3D12")]

@@ -102,7 +102,7 @@ class VulkanExecutor:
     def _bind_group(self, step: Launch) -> Any:
         entries = []
         for binding, ref in enumerate(step.args):
-            buffer, offset, size = self._memory.place(ref)
+            buffer, offset, size = self._memory.binding(ref)
             entries.append({"binding": binding, "resource": {"buffer": buffer, "offset": offset, "size": size}})
         with explained(f"binding the buffers of {step.kernel}"):
             return self.device.create_bind_group(

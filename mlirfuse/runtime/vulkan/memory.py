@@ -42,13 +42,14 @@ class Memory:
 
     def place(self, ref: Ref) -> tuple[Any, int, int]:
         """(buffer, offset, bytes) of the referenced bytes; the bytes are a multiple of four."""
-        region, key = {
-            "arena": (self._arena, ""),
-            "weight": (self._weights, ref.key),
-            "input": (self._inputs, ref.index),
-            "output": (self._results, ref.index),
-        }[ref.space]
-        return region.buffer, region.offsets[key] + ref.offset, -(-max(ref.bytes, 1) // 4) * 4
+        region, offset = self._region(ref)
+        return region.buffer, offset, -(-max(ref.bytes, 1) // 4) * 4
+
+    def binding(self, ref: Ref) -> tuple[Any, int, int]:
+        """The same from the multiple of `ALIGNMENT` bytes before, which is what a shader's indices count from."""
+        buffer, offset, size = self.place(ref)
+        before = offset % ALIGNMENT
+        return buffer, offset - before, before + size
 
     def write(self, region: _Region, offset: int, array: Array) -> None:
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
