@@ -263,7 +263,10 @@ class SoftmaxOp(FusionOp, name="softmax"):
 
 
 class NormalizeOp(FusionOp, name="normalize"):
-    """(x - mean) / sqrt(variance + epsilon) over `axes`: the normalisations before their scale and shift."""
+    """(x - mean) / sqrt(variance + epsilon) over `axes`: the normalisations before their scale and shift.
+
+    With `centred` false (it is true where absent), x / sqrt(mean(x ** 2) + epsilon): the root mean square norm.
+    """
 
     x: Tensor
     axes: ir.DenseI64ArrayAttr
@@ -280,11 +283,11 @@ class NormalizeOp(FusionOp, name="normalize"):
     @staticmethod
     def reference(node: Node, *arrays: Any) -> Any:
         x, axes = arrays[0].astype(np.float64), tuple(node.attrs["axes"])
-        centred = x - x.mean(axis=axes, keepdims=True)
+        centred = x - x.mean(axis=axes, keepdims=True) if node.get("centred", True) else x
         return (centred / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + node.attrs["epsilon"])).astype(
             arrays[0].dtype
         )
 
     @staticmethod
     def flops(node: Node) -> int:
-        return 6 * elements(node)
+        return (6 if node.get("centred", True) else 4) * elements(node)

@@ -281,13 +281,14 @@ def _normalize(row: _Rows) -> None:
     def over_length(total: Any) -> Any:
         return scalar.mul(total, builder.constant(1.0 / row.plan.length, total.type))
 
-    mean = over_length(row.reduce("sum", row.hold))
+    mean = over_length(row.reduce("sum", row.hold)) if row.plan.anchor.node.get("centred", True) else None
 
     def centred(position: Expr, lane: Expr | None, width: int) -> Any:
-        return scalar.sub(row.element(position, lane, width), row.spread(mean, width))
+        value = row.element(position, lane, width)
+        return value if mean is None else scalar.sub(value, row.spread(mean, width))
 
     def squared(position: Expr, lane: Expr | None, width: int) -> Any:
-        value = centred(position, lane, width)
+        value = (row.hold if mean is None else centred)(position, lane, width)
         return scalar.mul(value, value)
 
     variance = over_length(row.reduce("sum", squared))

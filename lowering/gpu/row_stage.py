@@ -202,18 +202,22 @@ def _normalize(row: _Row) -> None:
     frame, builder = row.frame, row.frame.builder
     per_element = builder.constant(1.0 / row.length, row.type)
 
-    mean = scalar.mul(row.reduce("sum", row.hold), per_element)
+    mean = scalar.mul(row.reduce("sum", row.hold), per_element) if row.anchor.node.get("centred", True) else None
+
+    def centred(position: Expr) -> Any:
+        value = row.element(position)
+        return value if mean is None else scalar.sub(value, mean)
 
     def squared(position: Expr) -> Any:
-        centred = scalar.sub(row.element(position), mean)
-        return scalar.mul(centred, centred)
+        value = (row.hold if mean is None else centred)(position)
+        return scalar.mul(value, value)
 
     variance = scalar.mul(row.reduce("sum", squared), per_element)
     epsilon = builder.constant(row.anchor.node.attrs["epsilon"], row.type)
     scale = scalar.unary(builder, "rsqrt", scalar.add(variance, epsilon), "float32", 0.0, 0.0)
 
     def result(position: Expr, _: list[Any]) -> list[Any]:
-        value = scalar.mul(scalar.sub(row.element(position), mean), scale)
+        value = scalar.mul(centred(position), scale)
         store_from_registers(frame, row.anchor, row.index(position), value)
         return []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlirfuse.dialect import attribute_value, type_from_mlir
+from mlirfuse.dialect import attribute_value, build, onnx_nodes, type_from_mlir
 from mlirfuse.lowering.graph.constants import constant_array, owner_of, splat_value
 from mlirfuse.lowering.graph.replacement import replace_by_op
 from mlirfuse.lowering.passes import register_pass
@@ -14,6 +14,7 @@ from mlirfuse.mlir import ir
 
 __all__ = ["RecognizeRows"]
 
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 Row = tuple[list[ir.Operation], Any, tuple[int, ...]]  # the ops, what they work on, and the axes
 
 
@@ -52,6 +53,65 @@ def normalize_by_the_deviation(op: Any, rewriter: Any) -> object:
 
 
 @register_pattern("recognize-rows", "fusion.binary")
+def normalize_by_the_root_mean_square(op: Any, rewriter: Any) -> object:
+    """x / sqrt(mean(x ** 2) + eps)  =>  normalize(x), not centred"""
+    ratio = _ratio(op)
+    variance = _root_of_variance(ratio[1]) if ratio else None
+    if ratio is None or variance is None or variance[1] != ratio[0]:
+        return no_match(op, "it does not divide by its own root mean square")
+    if _centred(ratio[0]) is not None:
+        return no_match(op, "it is centred: a deviation")
+    chain, x, epsilon, axes = variance
+    replace_by_op(op, "normalize", [x], {"axes": axes, "epsilon": epsilon, "centred": False}, rewriter, chain)
+    return None
+
+
+@register_pattern("recognize-rows", "fusion.binary")
+def normalize_before_its_scale(op: Any, rewriter: Any) -> object:
+    """x * k + (b - mean(x) * k), k = s / sqrt(mean((x - mean(x)) ** 2) + eps)  =>  normalize(x) * s + b"""
+    found = next(filter(None, (_scaled_and_shifted(*pair) for pair in _orders(op, "add"))), None)
+    if found is None or type_from_mlir(op.results[0].type).dtype not in _FLOATS:
+        return no_match(op, "it does not add a scaled value and its scaled mean")
+    ops, x, axes, k, shift = found
+    for inverse, scale in ((k, None), *_orders(owner_of(k, "binary"), "mul")):
+        variance = _root_of_variance(_inverted(inverse))
+        again = _centred(variance[1]) if variance else None
+        if variance is None or again is None or again[1:] != (x, axes) or variance[3] != axes:
+            continue
+        attrs = {"axes": axes, "epsilon": variance[2]}
+        names = tuple(dict.fromkeys(n for o in (*again[0], *variance[0], *ops) for n in onnx_nodes(o)))
+        with rewriter.ip:
+            y = build("normalize", [x], attrs, onnx_nodes=names, loc=op.location)
+            if scale is not None:
+                y = build("binary", [y, scale], {"kind": "mul"}, onnx_nodes=names, loc=op.location)
+        replace_by_op(op, "binary", [y, shift], {"kind": "add"}, rewriter, ops)
+        return None
+    return no_match(op, "the factor is no inverse deviation")
+
+
+def _scaled_and_shifted(scaled: Any, shifted: Any) -> tuple[list[ir.Operation], Any, tuple[int, ...], Any, Any] | None:
+    """(ops, x, axes of the mean, k, b) where the values are x * k and b - mean(x) * k."""
+    difference = owner_of(shifted, "binary")
+    if difference is None or attribute_value(difference, "kind") != "sub":
+        return None
+    first, second = owner_of(scaled, "binary"), owner_of(difference.operands[1], "binary")
+    for x, k in _orders(first, "mul"):
+        for centre, again in _orders(second, "mul"):
+            mean = _reduced(centre, "mean")
+            if mean is not None and k == again and mean[1] == x:
+                return [*mean[0], first, second, difference], x, mean[2], k, difference.operands[0]
+    return None
+
+
+def _orders(op: Any, kind: str) -> list[tuple[Any, Any]]:
+    """The operands of a commutative binary op of this kind, in both orders; nothing for others."""
+    if op is None or attribute_value(op, "kind") != kind:
+        return []
+    a, b = op.operands
+    return [(a, b), (b, a)]
+
+
+@register_pattern("recognize-rows", "fusion.binary")
 def softmax_by_the_sum_of_exponentials(op: Any, rewriter: Any) -> object:
     """exp(x - max(x)) / sum(exp(x - max(x)))  =>  softmax(x), with or without the maximum"""
     ratio = _ratio(op)
@@ -74,16 +134,34 @@ def softmax_by_the_sum_of_exponentials(op: Any, rewriter: Any) -> object:
 
 def _ratio(op: Any) -> tuple[Any, Any] | None:
     """(a, b) where the op is a / b, or a * (1 / b), of floats."""
-    if type_from_mlir(op.results[0].type).dtype not in ("float16", "bfloat16", "float32", "float64"):
+    if type_from_mlir(op.results[0].type).dtype not in _FLOATS:
         return None
     a, b = op.operands
-    kind = attribute_value(op, "kind")
-    if kind == "div":
-        return a, b
-    inverse = owner_of(b, "unary")
-    if kind == "mul" and inverse is not None and attribute_value(inverse, "kind") in ("reciprocal", "rsqrt"):
-        return a, b if attribute_value(inverse, "kind") == "rsqrt" else inverse.operands[0]
+    if attribute_value(op, "kind") == "div":
+        return None if _is_inverse_root(b) else (a, b)
+    for over, factor in _orders(op, "mul"):
+        below = _inverted(factor)
+        if below is not None:
+            return over, below
     return None
+
+
+def _inverted(value: Any) -> Any | None:
+    """b where `value` is 1 / b; the value itself where it is an inverse root."""
+    if _is_inverse_root(value):
+        return value
+    inverse, quotient = owner_of(value, "unary"), owner_of(value, "binary")
+    below = None
+    if inverse is not None and attribute_value(inverse, "kind") == "reciprocal":
+        below = inverse.operands[0]
+    if quotient is not None and attribute_value(quotient, "kind") == "div" and splat_value(quotient.operands[0]) == 1:
+        below = quotient.operands[1]
+    return None if below is None or _is_inverse_root(below) else below
+
+
+def _is_inverse_root(value: Any) -> bool:
+    op = owner_of(value, "unary")
+    return op is not None and attribute_value(op, "kind") == "rsqrt"
 
 
 def _reduced(value: Any, kind: str) -> Row | None:
@@ -105,7 +183,7 @@ def _centred(value: Any) -> Row | None:
 
 def _root_of_variance(value: Any) -> tuple[list[ir.Operation], Any, float, tuple[int, ...]] | None:
     """(its ops, y, eps, axes) where `value` is sqrt(mean(y ** 2) + eps), or 1 / that by rsqrt."""
-    root = owner_of(value, "unary")
+    root = owner_of(value, "unary") if value is not None else None
     if root is None or attribute_value(root, "kind") not in ("sqrt", "rsqrt"):
         return None
     add = owner_of(root.operands[0], "binary")

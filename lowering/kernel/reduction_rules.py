@@ -202,10 +202,15 @@ def _normalize(site: Site) -> Value:
         x, so_far = at.evaluator.unify(at.operand(0), carried[0])
         return [scalar.add(so_far, x)]
 
-    mean = _divided(site, site.reduce([site.builder.constant(0.0, wide)], total)[0], count, "float32")
+    mean = None
+    if site.node.get("centred", True):
+        mean = _divided(site, site.reduce([site.builder.constant(0.0, wide)], total)[0], count, "float32")
 
     def squares(at: Site, carried: list[Value]) -> list[Value]:
-        x, centre, so_far = at.evaluator.unify(at.operand(0), mean, carried[0])
+        x, so_far = at.evaluator.unify(at.operand(0), carried[0])
+        if mean is None:
+            return [scalar.fused_multiply_add(x, x, so_far)]
+        x, centre, so_far = at.evaluator.unify(x, mean, so_far)
         centred = scalar.sub(x, centre)
         return [scalar.fused_multiply_add(centred, centred, so_far)]
 
@@ -213,9 +218,12 @@ def _normalize(site: Site) -> Value:
     return normalize_element(site, mean, variance)
 
 
-def normalize_element(site: Site, mean: Value, variance: Value) -> Value:
-    """One element of the result, given the row's mean and variance."""
-    x, mean, variance = site.evaluator.unify(own_element(site), mean, variance)
+def normalize_element(site: Site, mean: Value | None, variance: Value) -> Value:
+    """One element of the result, given the row's mean (none where it is not centred) and variance about it."""
+    x, variance = site.evaluator.unify(own_element(site), variance)
     epsilon = site.builder.constant(site.node.attrs["epsilon"], variance.type)
     scale = scalar.unary(site.builder, "rsqrt", scalar.add(variance, epsilon), "float32", 0.0, 0.0)
+    if mean is None:
+        return scalar.mul(x, scale)
+    x, mean, scale = site.evaluator.unify(x, mean, scale)
     return scalar.mul(scalar.sub(x, mean), scale)

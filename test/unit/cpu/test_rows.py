@@ -21,10 +21,10 @@ def softmax(shape, axes, log=False, layout=None, scaled=False):
     return b.group(y, layouts={y: layout})
 
 
-def layer_norm(shape, axes, layout=None):
+def layer_norm(shape, axes, layout=None, **attrs):
     b = GroupBuilder()
     x, other = b.input(*shape, layout=layout), b.input(*shape, layout=layout)
-    y = b.op("normalize", b.op("binary", x, other, kind="add"), axes=axes, epsilon=1e-5)
+    y = b.op("normalize", b.op("binary", x, other, kind="add"), axes=axes, epsilon=1e-5, **attrs)
     scale = b.input(*(d if a in axes else 1 for a, d in enumerate(shape)))
     y = b.op("binary", y, scale, kind="mul")
     return b.group(y, layouts={y: layout})
@@ -62,6 +62,8 @@ GROUPS = {
     "flattened_softmax": flattened_softmax(),
     "scores_without_background": scores_without_background(),
     "layer_norm": layer_norm((6, 9, 100), (2,)),
+    "root_mean_square_norm": layer_norm((6, 9, 100), (2,), centred=False),
+    "root_mean_square_norm_across_rows": layer_norm((2, 20, 5, 5), (2, 3), NHWC, centred=False),
     "instance_norm": layer_norm((2, 9, 5, 5), (2, 3)),
     "instance_norm_channels_last": layer_norm((2, 20, 5, 5), (2, 3), NHWC),
     "mean_of_planes": reduction("mean", (2, 16, 7, 7), (2, 3)),
@@ -72,9 +74,12 @@ GROUPS = {
 }
 
 
+NORMS = ("layer_norm", "root_mean_square_norm")
+
+
 def cases():
     found = {name: Case(group) for name, group in GROUPS.items()}
-    for name in ("softmax", "log_softmax", "softmax_across_rows", "instance_norm_channels_last", "layer_norm"):
+    for name in ("softmax", "log_softmax", "softmax_across_rows", "instance_norm_channels_last", *NORMS):
         found[f"{name}_read_again"] = Case(GROUPS[name], dataclasses.replace(found[name].schedule, kept=False))
     for name in ("short_softmax", "softmax_channels_last", "largest_of_rows"):
         found[f"{name}_cut"] = Case(GROUPS[name], dataclasses.replace(found[name].schedule, tiles=3))

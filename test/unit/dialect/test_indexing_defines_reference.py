@@ -314,7 +314,7 @@ def softmax(rng: Any) -> Case:
 def normalize(rng: Any) -> Case:
     x = floats(rng, shape(rng))
     axes = ints(sorted(rng.choice(x.ndim, int(rng.integers(1, x.ndim + 1)), replace=False)))
-    return "normalize", {"axes": axes, "epsilon": 1e-3}, [x]
+    return "normalize", {"axes": axes, "epsilon": 1e-3, "centred": bool(rng.integers(2))}, [x]
 
 
 def reshape(rng: Any) -> Case:

@@ -151,6 +151,13 @@ def test_normalisation_over_two_axes():
     assert run(b.group(y)) < 1e-5
 
 
+@pytest.mark.parametrize("schedule", [RowTiles(), RowTiles(256, 256, False), MapTiles(128, 1)], ids=str)
+def test_normalisation_that_is_not_centred(schedule):
+    b = GroupBuilder()
+    y = b.op("normalize", b.op("unary", b.input(5, 300), kind="exp"), axes=(1,), epsilon=1e-5, centred=False)
+    assert run(b.group(y), schedule) < 1e-5
+
+
 @pytest.mark.parametrize("schedule", [TeamTiles(), TeamTiles(256, 256, 1), MapTiles(128, 1)], ids=str)
 @pytest.mark.parametrize("kind", ["mean", "max", "sum"])
 def test_reductions_with_prologue(kind, schedule):
