@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside their name and renamed into place."""
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ __all__ = ["replacing", "umask", "write_file"]
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A new name beside `path`: what is written there takes the place of `path`, or after an error is gone."""
     target = Path(path)
+    if not target.parent.is_dir():  # else the error would tell of a name that nobody gave
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", str(target))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         yield temporary

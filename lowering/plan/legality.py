@@ -1,8 +1,9 @@
 """What one kernel can hold: every constraint as a function that gives its reason.
 
-A block has at most one *anchor* (a Many-to-Many op). Ops downstream of the anchor work on its result element by
-element, at one place of it for each element of theirs; everything else in the block is evaluated where it is
-read, so nothing of it may be visible outside, and it may not cost much when it is read more than once.
+A block has at most one *anchor* (a Many-to-Many op), or several that form a chain (`deep`). Ops downstream of the
+(last) anchor work on its result element by element, at one place of it for each element of theirs; everything else in
+the block is evaluated where it is read, so nothing of it may be visible outside, and it may not cost much when it is
+read more than once.
 """
 
 from __future__ import annotations

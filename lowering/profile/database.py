@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mlirfuse.errors import MlirfuseError
+from mlirfuse.lowering.profile.structure import structure_key
 
 __all__ = ["FoundSchedule", "Measurement", "Profile", "ProfileDatabase"]
 
@@ -274,4 +275,16 @@ def _complaint(row: Row) -> str | None:
             return f"the {f.name} of {row.key!r} are {value!r}"
         if f.type == "str" and not isinstance(value, str):
             return f"the {f.name} of {row.key!r} is no text"
+    if structure_key(row.structure) != row.key:
+        return f"the structure of {row.key!r} has another key"
+    if isinstance(row, FoundSchedule) and row.schedule and not _is_json(row.schedule):
+        return f"the schedule of {row.key!r} is no JSON"
     return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

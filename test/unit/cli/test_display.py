@@ -84,6 +84,12 @@ def test_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_missing_folder_is_told_by_the_name_that_was_given(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="folder does not exist") as told:
+        write_file(tmp_path / "none" / "a.html", b"new")
+    assert told.value.filename == str(tmp_path / "none" / "a.html")
+
+
 def test_pipe_is_written_to(tmp_path: Path) -> None:
     write_file("/dev/null", b"gone")
     assert not Path("/dev/null").is_file()

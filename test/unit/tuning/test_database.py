@@ -90,6 +90,12 @@ def with_a_wrong_value(path):
     connection.close()
 
 
+def with_a_wrong_structure(path):
+    row = measured('{"ops": []}', 1e-6)
+    database(path, row)
+    path.write_bytes(path.read_bytes().replace(row.structure.encode(), row.structure[:-1].encode() + b"?"))
+
+
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
@@ -98,6 +104,7 @@ def with_a_wrong_value(path):
         (of_another_program, "database of another program"),
         (of_another_format, "has format 99, this release reads 2"),
         (with_a_wrong_value, "is damaged"),
+        (with_a_wrong_structure, "is damaged: the structure of .* has another key"),
         (lambda path: path.write_text("{}\n"), "no profile database, but some other file"),
         (lambda path: path.write_bytes(b""), "no profile database"),
         (lambda path: None, "does not exist; `mlirfuse tune --profile MODEL --database FILE` makes one"),
