@@ -27,8 +27,8 @@ class PlanFusion:
     sets of nodes that share a kernel: `a,b` or JSON, [["a", "b"], ["c", "d"]]. `chooser` (from Python) decides where
     the table leaves it open; the default is the analytic model of `device` (a chip, or host, which is one CPU for all
     machines), whose registers, threads and shared memory bound every block. With a profile `database`, what it measured
-    on `device` (host with `threads`; 0 is every core) in `layout` decides before the model does, and the module says in
-    `fusion.profile` which content was read.
+    on `device` (host with `threads`; 0 is every core) in `layout` decides before the model does. The module says in
+    `fusion.device` what was planned for, and in `fusion.profile` which content was read.
     """
 
     name: ClassVar[str] = "fusion-plan"
@@ -50,6 +50,7 @@ class PlanFusion:
         if measured is not None:
             module_op.attributes["fusion.profile"] = to_attribute(measured.profile.digest)
         device = planning_device(self.device)
+        module_op.attributes["fusion.device"] = to_attribute(self.device)
         plan = plan_graph(read_graph(function), options, self.chooser or measured, device)
         for number, block in enumerate(plan.blocks):
             for member in block:

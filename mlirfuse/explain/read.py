@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from mlirfuse.device import planning_device
 from mlirfuse.dialect import attribute_value, from_attribute, node_of, onnx_nodes, semantics, type_from_mlir
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.dialect.node import Node
@@ -71,7 +72,8 @@ def _totals(
 class _Program:
     """Every operation of the module, groups opened, as one graph; and where each is.
 
-    `operands[i]` has, for operator i and each value that it reads, the operator that makes it, or None.
+    `operands[i]` has, for operator i and each value that it reads, the operator that makes it, or None; `model` is the
+    one that decided.
     """
 
     entries: list[GraphNode] = field(default_factory=list)
@@ -83,12 +85,14 @@ class _Program:
     arguments: list[tuple[str, Any]] = field(default_factory=list)
     readers: dict[Any, list[int]] = field(default_factory=dict)  # argument of the function -> operators
     returned: list[tuple[str, Any]] = field(default_factory=list)
+    model: ResourceModel = field(default_factory=ResourceModel)
 
     @classmethod
     def read(cls, module_op: ir.Operation) -> _Program:
         function = main_function(module_op)
         body = function.regions[0].blocks[0]
-        program = cls()
+        device = attribute_value(module_op, "fusion.device")
+        program = cls(model=ResourceModel.of(planning_device(device)) if device else ResourceModel())
         names = attribute_value(function, "fusion.inputs", ())
         program.arguments = list(zip(names, body.arguments, strict=False))
         program.readers = {argument: [] for argument in body.arguments}
@@ -236,7 +240,7 @@ class _Program:
             bytes_written=written,
             bytes_not_stored=sum(self.entries[m].bytes for m in between),
             bytes_saved=sum(self.entries[m].bytes * (1 + readers) for m, readers in between.items()),
-            seconds=ResourceModel().kernel_seconds(read + written, flops + added),
+            seconds=self.model.kernel_seconds(read + written, flops + added),
         )
 
     def _values_between_nodes(self, members: list[int]) -> dict[int, int]:
