@@ -16,7 +16,6 @@ results/fusion.json.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -26,9 +25,8 @@ from typing import Any
 
 import onnx
 from launches import STEP
-from measured import RESULTS, Measured, markdown_row, write_block
+from measured import PAPER_NETWORKS, RESULTS, Measured, markdown_row, source_digest, write_block
 
-import mlirfuse
 from mlirfuse import zoo
 from mlirfuse.dialect import MappingType, WeightStore, semantics
 from mlirfuse.frontend import import_model, load_model
@@ -50,7 +48,7 @@ SLACK = 1.05
 def main(argv: Sequence[str] | None = None) -> int:
     paper = json.loads(PAPER.read_text())["networks"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=lambda text: tuple(text.split(",")), default=tuple(paper))
+    parser.add_argument("--networks", type=lambda text: tuple(text.split(",")), default=PAPER_NETWORKS)
     parser.add_argument("--target", default="cuda")
     parser.add_argument("--results", type=Path, default=RESULTS / "fusion.json")
     parser.add_argument("--fresh", action="store_true", help="count again what was counted with these sources")
@@ -60,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.readme:
         write_block(PAGE, "fusion.py", table(results.entries, paper))
         return 0
-    source = digest_of_sources()
+    source = source_digest()
     failures = 0
     print(f"{'network':26}{'nodes':>6}{'m2m':>6}{'launches':>9}{'counted':>9}{'ratio':>7}{'paper':>7}{'MB':>17}")
     for network in args.networks:
@@ -153,14 +151,6 @@ def complaints_about(entry: Mapping[str, Any]) -> list[str]:
     if entry["launches"] > SLACK * entry["many_to_many"]:
         found.append(f"more than {SLACK * entry['many_to_many']:.1f} launches")
     return found
-
-
-def digest_of_sources() -> str:
-    """Changes whenever something that decides on fusion may have."""
-    package = Path(mlirfuse.__file__).parent
-    roots = (package, package.parent / "dialect", package.parent / "lowering", package.parent / "zoo")
-    files = sorted({path.resolve() for root in roots if root.exists() for path in root.rglob("*.py")})
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
 def table(entries: Mapping[str, Mapping[str, Any]], paper: Mapping[str, Mapping[str, Any]]) -> str:
