@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from hypothesis import given, seed, settings
+from random_plan import random_plan
 from random_settings import examples
 from random_sketches import random_sketches
 from test_random_graphs import oracle
 
 from mlirfuse.compiler import compile_here
 from mlirfuse.lowering.plan import plan as plan_pass
-from mlirfuse.lowering.plan.random_plan import random_plan
 from mlirfuse.options import CompileOptions
 from mlirfuse.runtime import load
 

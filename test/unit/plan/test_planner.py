@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_graphs import DEVICES, GraphBuilder, check_partition, check_plan, check_profit, image, is_quantified, vector
+from random_plan import random_plan
 
 from mlirfuse.device import planning_device
 from mlirfuse.dialect import MappingType, TensorType
@@ -15,7 +16,6 @@ from mlirfuse.lowering.classify.table import combine
 from mlirfuse.lowering.plan.constraints import ResourceConstraints
 from mlirfuse.lowering.plan.legality import Legality, Limits
 from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
-from mlirfuse.lowering.plan.random_plan import random_plan
 from mlirfuse.lowering.plan.reachability import Reachability
 from mlirfuse.lowering.plan.resources import ResourceModel
 from mlirfuse.lowering.plan.verdict import Finding, Verdict
