@@ -68,9 +68,7 @@ def _load_extensions() -> None:
         entry_point.load()
 
 
-def apply_greedily(
-    op: ir.Operation, patterns: Patterns, max_iterations: int = -1, max_rewrites: int = 100_000
-) -> None:
+def apply_greedily(op: ir.Operation, patterns: Patterns, max_iterations: int = -1, max_rewrites: int = 100_000) -> None:
     """Rewrite and fold under `op` until nothing matches.
 
     Iterations are unlimited by default, because the driver does not see ops built by Python patterns until the

@@ -258,8 +258,20 @@ CHIPS: Mapping[str, str] = {
 _DISPATCH_SECONDS = 5e-6
 
 
-def _graphics(chip: str, name: str, **facts: Any) -> Device:
-    return Device(name=name, kind="gpu", chip=chip, launch_seconds=_DISPATCH_SECONDS, register_unit=1, **facts)
+def _graphics(chip: str, name: str, *, workgroup_bytes: int, max_threads_per_block: int, **facts: Any) -> Device:
+    """A GPU whose blocks have `workgroup_bytes` of memory; in a word for each thread of it, lanes exchange values."""
+    exchange = 4 * max_threads_per_block
+    return Device(
+        name=name,
+        kind="gpu",
+        chip=chip,
+        launch_seconds=_DISPATCH_SECONDS,
+        register_unit=1,
+        max_threads_per_block=max_threads_per_block,
+        shared_bytes_per_block=workgroup_bytes - exchange,
+        shared_bytes_reserved=exchange,
+        **facts,
+    )
 
 
 PORTABLE = "portable"
@@ -278,7 +290,7 @@ GRAPHICS: Mapping[str, Device] = {
         max_threads_per_sm=1024,
         max_blocks_per_sm=16,
         warp_size=32,
-        shared_bytes_per_block=16 * KIB,
+        workgroup_bytes=16 * KIB,
         shared_bytes_per_sm=32 * KIB,
         registers_per_sm=65536,
     ),
@@ -296,7 +308,7 @@ GRAPHICS: Mapping[str, Device] = {
         max_threads_per_sm=1792,
         max_blocks_per_sm=16,
         warp_size=32,
-        shared_bytes_per_block=64 * KIB,
+        workgroup_bytes=64 * KIB,
         shared_bytes_per_sm=128 * KIB,
         registers_per_sm=114688,
     ),
@@ -315,7 +327,7 @@ GRAPHICS: Mapping[str, Device] = {
         max_threads_per_sm=1024,
         max_blocks_per_sm=16,
         warp_size=32,
-        shared_bytes_per_block=32 * KIB,
+        workgroup_bytes=32 * KIB,
         shared_bytes_per_sm=32 * KIB,
         registers_per_sm=65536,
     ),

@@ -1,7 +1,7 @@
 """The textual form of pass pipelines, as MLIR defines it.
 
-    pipeline ::= op-name `(` (element (`,` element)*)? `)`
-    element  ::= pipeline | pass-name (`{` options `}`)?
+pipeline ::= op-name `(` (element (`,` element)*)? `)`
+element  ::= pipeline | pass-name (`{` options `}`)?
 """
 
 import re

@@ -51,7 +51,7 @@ def candidates(group: Group, device: Device) -> list[Schedule | DeepTiles]:
         if op in ("softmax", "normalize") and out.dtype == "float32":
             length = row_length(anchor)
             team = WARP if length <= 256 else 256
-            resident = 4 * length * (256 // team) <= min(SHARED_ROW_LIMIT, device.shared_bytes_per_block // 2)
+            resident = 4 * length * (256 // team) <= min(SHARED_ROW_LIMIT, device.shared_bytes_per_block)
             found.append(RowTiles(256, team, resident))
         elif op in ("conv", "contract") and out.dtype == "float32":
             found += _contract_candidates(group, anchor, device)

@@ -39,7 +39,8 @@ _WORKGROUP = _SPACES["#gpu.address_space<workgroup>"]
 class Shader:
     """A SPIR-V module with one entry point.
 
-    `grid` is what to dispatch; `capabilities` are SPIR-V's names of what the device must have beyond `Shader`.
+    `grid` is what to dispatch; `capabilities` are SPIR-V's names of what the device must have beyond `Shader`;
+    `workgroup_bytes` is the memory that a block's threads share.
     """
 
     entry: str
@@ -47,6 +48,7 @@ class Shader:
     text: str
     grid: tuple[int, int, int]
     capabilities: tuple[str, ...]
+    workgroup_bytes: int = 0
 
 
 def make_shader(text: str) -> Shader:
@@ -71,6 +73,7 @@ def make_shader(text: str) -> Shader:
     _exchange_in_memory(module, math.prod(block))
     dispatched = _fold_grid(module, grid)
     _allocate_workgroup_memory(kernel)
+    workgroup = _workgroup_bytes(module)
     ready = ir.Module.parse(_with_entry_point(str(module), block))
     _run(
         ready,
@@ -80,7 +83,7 @@ def make_shader(text: str) -> Shader:
     _spell_infinities(ready)
     (shader,) = (op.operation for op in ready.body.operations if op.operation.name == "spirv.module")
     written = str(shader)
-    return Shader(name, _binary(written), written, dispatched, _needed(written))
+    return Shader(name, _binary(written), written, dispatched, _needed(written), workgroup)
 
 
 # --- steps ------------------------------------------------------------------------------------------
@@ -224,6 +227,12 @@ def _allocate_workgroup_memory(kernel: Any) -> None:
             argument.replace_all_uses_with(memref.AllocOp(argument.type, [], []).result)
 
 
+def _workgroup_bytes(module: ir.Module) -> int:
+    """What the arrays in workgroup memory take together."""
+    kinds = [ir.MemRefType(op.results[0].type) for op in _walk(module, "memref.alloc")]
+    return sum(math.prod(kind.shape) * kind.element_type.width // 8 for kind in kinds)
+
+
 _ATTRIBUTIONS = re.compile(r" workgroup\((?:[^()]|\([^()]*\))*\)")
 _SIGNATURE = re.compile(r'(gpu\.func @(?:"[^"]*"|[\w.$-]+)\()((?:[^()]|\([^()]*\))*)\)')
 _KERNEL_ATTRIBUTES = re.compile(r"attributes \{[^{}]*gpu\.known_block_size[^{}]*\}")
@@ -263,9 +272,9 @@ def _spelt(kind: Any, number: float) -> Any:
     """A constant, by its bits if it is no number."""
     if math.isfinite(number):
         return _constant(kind, ir.FloatAttr.get(kind, number))
-    real, whole = _BITS[str(kind)]
-    integer = ir.IntegerType.get_signless(np.dtype(whole).itemsize * 8)
-    bits = int(real(number).view(whole))
+    real, whole = map(np.dtype, _BITS[str(kind)])
+    integer = ir.IntegerType.get_signless(whole.itemsize * 8)
+    bits = int(np.array(number, real).view(whole))
     return _created("spirv.Bitcast", kind, [_constant(integer, ir.IntegerAttr.get(integer, bits))])
 
 

@@ -6,6 +6,7 @@ starts is an attribute of the kernel, which `make_shader` adds to every index.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,9 +39,13 @@ def place_kernels(texts: Mapping[str, str], steps: Sequence[dict[str, Any]]) -> 
         if (name, starts) not in names:
             taken = any(known == name for known, _ in names)
             names[name, starts] = f"{name}_from_{'_'.join(map(str, starts))}" if taken else name
-            placed[names[name, starts]] = tell_starts(texts[name], starts)
+            placed[names[name, starts]] = tell_starts(_renamed(texts[name], name, names[name, starts]), starts)
         step["kernel"] = names[name, starts]
     return placed
+
+
+def _renamed(text: str, old: str, new: str) -> str:
+    return re.sub(rf'(gpu\.func @"?){re.escape(old)}(?="?\()', rf"\g<1>{new}", text)
 
 
 def tell_starts(text: str, starts: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from mlirfuse.options import FUSIONS, LAYOUTS, PRECISIONS, REWRITES, CompileOpti
 
 __all__ = [
     "add_compile_options",
+    "add_device",
     "add_json",
     "add_model",
     "add_runs",
@@ -97,6 +98,15 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=positive, help="CPU threads of one inference (default: every core)"
     )
+
+
+def _device(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    text = "the GPU that runs: its number (cuda, vulkan), or part of its name (vulkan)"
+    parser.add_argument("--device", metavar="GPU", type=_device, help=text)
 
 
 def add_runs(parser: argparse.ArgumentParser, text: str) -> None:

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernels", action="store_true", help="list the time of every launch, without --against")
     parser.add_argument("--seed", metavar="N", type=arguments.seed, default=0, help="seed of random inputs (default 0)")
     arguments.add_threads(parser)
+    arguments.add_device(parser)
     arguments.add_compile_options(parser)
     arguments.add_json(parser)
 
@@ -82,7 +83,7 @@ def _alone(display: Display, artifact: Artifact, args: argparse.Namespace) -> di
     from mlirfuse.runtime import load
     from mlirfuse.runtime.inputs import random_inputs
 
-    executable = load(artifact, threads=args.threads)
+    executable = load(artifact, threads=args.threads, device=args.device)
     timing = executable.benchmark(args.runs or RUNS, random_inputs(executable.inputs, args.seed))
     batch = _batch(artifact)
     threads = f", {count(executable.threads, 'thread')}" if executable.target == "cpu" else ""

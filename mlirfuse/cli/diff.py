@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="list every group, not only those beyond the tolerance")
     arguments.add_threads(parser)
+    arguments.add_device(parser)
     arguments.add_compile_options(parser)
     arguments.add_json(parser)
 
@@ -49,7 +50,7 @@ def execute(args: argparse.Namespace) -> int:
     from mlirfuse.runtime import load
 
     artifact = artifact_of(model, args)
-    executable = load(watched(artifact), threads=args.threads)
+    executable = load(watched(artifact), threads=args.threads, device=args.device)
     inputs = input_arrays(executable.inputs, args)
     outputs = executable.run(inputs)
     text, store = emit(model.source, artifact.target, arguments.compile_options(args), "scheduled")

@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_runs(parser, f"inferences to time (default {RUNS}, fewer for slow ones)")
     parser.add_argument("-o", "--output", metavar="FILE.npz", help="write the outputs, as numpy.load reads them")
     arguments.add_threads(parser)
+    arguments.add_device(parser)
     arguments.add_compile_options(parser)
     arguments.add_json(parser)
 
@@ -59,7 +60,7 @@ def execute(args: argparse.Namespace) -> int:
     display = Display(args.json)
     model = model_of(args.model)
     reference = _reference_model(model, args) if args.check else None  # before anything takes time
-    executable = load(artifact_of(model, args), threads=args.threads)
+    executable = load(artifact_of(model, args), threads=args.threads, device=args.device)
     outcome = _run(executable, input_arrays(executable.inputs, args), args.runs, reference)
     _print(display, outcome)
     if args.output:

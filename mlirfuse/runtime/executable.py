@@ -152,13 +152,13 @@ def _positive(threads: Any) -> int:
 
 
 def load(
-    path: "str | os.PathLike[str] | bytes | Artifact", threads: int | None = None, device: int | None = None
+    path: "str | os.PathLike[str] | bytes | Artifact", threads: int | None = None, device: int | str | None = None
 ) -> Executable:
     """Load an artifact from a file, its bytes, or memory.
 
     `threads` is for CPU executables (default: $MLIRFUSE_THREADS, else one per core). `device` is the ordinal of
-    the GPU. Raises ArtifactError for anything that is not a whole artifact, UnsupportedTarget if this machine cannot
-    run it.
+    the GPU, or for Vulkan a part of its name. Raises ArtifactError for anything that is not a whole artifact,
+    UnsupportedTarget if this machine cannot run it.
     """
     if threads is not None:
         _positive(threads)

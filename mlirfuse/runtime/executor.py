@@ -47,6 +47,7 @@ _BUILT_IN = {
     "simulator": "mlirfuse.runtime.simulator:SimulatorExecutor",
     "vulkan": "mlirfuse.runtime.vulkan:VulkanExecutor",
 }
+_EXTRAS = frozenset(("vulkan",))  # kinds whose packages an extra of this one brings
 
 
 @functools.cache
@@ -61,7 +62,8 @@ def executor_class(kind: str) -> type[Executor]:
     try:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        raise UnsupportedTarget(f"The target '{kind}' cannot run here: {error}. Install what is missing.") from error
+        install = f"pip install mlirfuse[{kind}]" if kind in _EXTRAS else "Install what is missing"
+        raise UnsupportedTarget(f"The target '{kind}' cannot run here: {error}. {install}.") from error
 
 
 def open_executor(artifact: Artifact, threads: int | None, device: Any) -> Executor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Plan
-from mlirfuse.errors import ArtifactError, UnsupportedTarget
+from mlirfuse.errors import ArtifactError, MlirfuseError, UnsupportedTarget
 from mlirfuse.runtime.buffers import Frame, HostNodes, aligned_bytes, program_weights
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
@@ -28,6 +28,8 @@ class SimulatorExecutor:
         return 1
 
     def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
+        if device is not None:
+            raise MlirfuseError(f"The simulator runs on no device, so load takes none; found device={device!r}.")
         kernel_class = _kernel_class()
         self.mode = "run"
         self.counters: list[tuple[str, Any]] = []

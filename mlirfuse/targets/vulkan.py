@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
-from mlirfuse.device import PORTABLE, usable_cores
+from mlirfuse.device import PORTABLE, Device, device_for, usable_cores
+from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.lowering.spirv.compile import compile_shaders
+from mlirfuse.lowering.spirv.shader import Shader
 from mlirfuse.lowering.spirv.starts import place_kernels
 from mlirfuse.options import CompileOptions, Target, environment
 from mlirfuse.report import build_report
@@ -27,7 +30,21 @@ def _shaders(compilation: Any, module: Any, steps: Any) -> Any:
     options: CompileOptions = compilation.options
     workers = options.workers or environment().workers or usable_cores()
     kernels = place_kernels(split_kernels(module), steps)
-    return compile_shaders(kernels, workers=workers, cache=kernel_cache(options))
+    shaders = compile_shaders(kernels, workers=workers, cache=kernel_cache(options))
+    _check_memory(shaders, device_for(compilation.target.chip or PORTABLE))
+    return shaders
+
+
+def _check_memory(shaders: Mapping[str, Shader], device: Device) -> None:
+    """UnsupportedTarget for a kernel whose blocks share more memory than the device has."""
+    limit = device.shared_bytes_per_block + device.shared_bytes_reserved
+    for name, shader in shaders.items():
+        if shader.workgroup_bytes > limit:
+            raise UnsupportedTarget(
+                f"The kernel {name} shares {shader.workgroup_bytes} bytes in a block as a shader, where "
+                f"{device.name} has {limit}. Compile for a GPU with more "
+                f"(--target vulkan:NAME), or with --fusion none."
+            )
 
 
 def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
@@ -43,7 +60,10 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         program,
         {name: Kernel(shader.entry, (shader.entry,)) for name, shader in shaders.items()},
         {shader.entry: Image("spirv", shader.spirv) for shader in shaders.values()},
-        metadata={"capabilities": sorted({c for shader in shaders.values() for c in shader.capabilities})},
+        metadata={
+            "capabilities": sorted({c for shader in shaders.values() for c in shader.capabilities}),
+            "workgroup_bytes": max((shader.workgroup_bytes for shader in shaders.values()), default=0),
+        },
     )
     return Artifact(
         imported.name,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, TensorSpec
-from mlirfuse.errors import ArtifactError, MlirfuseError
+from mlirfuse.errors import ArtifactError, MlirfuseError, UnsupportedTarget
 from mlirfuse.runtime.buffers import HostNodes
 from mlirfuse.runtime.cuda.code import best_plan, load_kernels
 from mlirfuse.runtime.cuda.context import Context, DeviceBuffer, PinnedBuffer
@@ -46,6 +46,8 @@ class CudaExecutor:
 
     def __init__(self, artifact: Artifact, *, threads: int | None, device: Any, api: Any = None) -> None:
         """`api` stands in for `cuda.bindings.driver` in tests."""
+        if not isinstance(device, int | None):
+            raise UnsupportedTarget(f"A CUDA GPU is chosen by its number (0, 1, ...); found device={device!r}.")
         ordinal = 0 if device is None else device
         self.context = _context(ordinal) if api is None else Context(ordinal, Driver(api))
         self.architecture, plan = best_plan(artifact, self.context.capability)

@@ -78,7 +78,7 @@ class VulkanExecutor:
         """The steps on the inputs that are there, to their end."""
         with self._lock, explained("running the network"):
             self._submit()
-            self.device.queue.on_submitted_work_done_sync()
+            self._memory.wait()
 
     def _submit(self) -> None:
         for stretch in self._stretches:
@@ -133,9 +133,20 @@ def _check_blocks(device: Any, plan: Plan) -> None:
     """UnsupportedTarget for launches beyond what the device allows."""
     threads = device.limits["max-compute-invocations-per-workgroup"]
     buffers = device.limits["max-storage-buffers-per-shader-stage"]
+    shared = device.limits["max-compute-workgroup-storage-size"]
+    if (most := plan.metadata.get("workgroup_bytes", 0)) > shared:
+        raise UnsupportedTarget(
+            f"A kernel shares {most} bytes in a block, and this GPU has {shared}; compile for vulkan:portable."
+        )
+    reach = device.limits["max-storage-buffer-binding-size"]
     for step in plan.program.steps:
         if not isinstance(step, Launch):
             continue
+        if (widest := max((ref.bytes for ref in step.args), default=0)) > reach:
+            raise UnsupportedTarget(
+                f"The kernel {step.kernel} reads or writes a tensor of {widest} bytes, and this GPU binds {reach} at "
+                f"once; give the network a smaller batch, or compile for the CPU."
+            )
         if (size := int(np.prod(step.block))) > threads:
             raise UnsupportedTarget(
                 f"The kernel {step.kernel} has blocks of {size} threads, and this GPU runs {threads}; "

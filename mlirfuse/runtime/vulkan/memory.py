@@ -65,6 +65,10 @@ class Memory:
         data = self._device.queue.read_buffer(region.buffer, start, end - start)
         return np.frombuffer(data, np.uint8)[offset - start : offset - start + size]
 
+    def wait(self) -> None:
+        """Return when what was submitted is done: a read comes after it."""
+        self._device.queue.read_buffer(self._arena.buffer, 0, 4)
+
     def put_input(self, index: int, array: Array) -> None:
         self.write(self._inputs, self._inputs.offsets[index], array)
 

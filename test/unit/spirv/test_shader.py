@@ -92,3 +92,4 @@ def test_a_kernel_with_several_starts_becomes_several() -> None:
     texts = place_kernels({"k": kernel(COPY)}, steps)
     assert [s["kernel"] for s in steps] == ["k", "k_from_2_2", "k", "k_from_2_2"]
     assert list(texts) == ["k", "k_from_2_2"]
+    assert all(f"@{name}(" in text for name, text in texts.items())

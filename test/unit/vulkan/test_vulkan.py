@@ -92,3 +92,9 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
         mlirfuse.load(artifact, device=99)
     with pytest.raises(MlirfuseError, match="has no threads to choose"):
         mlirfuse.load(artifact).threads = 2
+
+
+def test_times_are_of_whole_runs_and_of_the_launches_alone() -> None:
+    made = mlirfuse.compile(NETWORKS["softmax"], target="vulkan")
+    timing = made.benchmark(real(4, 1000), runs=2, warmup=1)
+    assert timing.runs == 2 and 0 < timing.device.median and 0 < timing.copies.median
