@@ -61,6 +61,14 @@ def test_kernels_agree_with_native_code(network: onnx.ModelProto) -> None:
 FUNCTIONS = ("Erf", "Exp", "Tanh", "Sin", "Cos", "Tan", "Sinh", "Log", "Sigmoid", "Softplus", "Elu", "Atan", "Asinh")
 
 
+def test_constants_that_are_no_numbers_in_vectors() -> None:
+    x = real(256, 256)
+    x[3, 5:8] = np.inf, -np.inf, np.nan
+    network = model([node("IsInf", "x", out="i"), node("Where", "i", "one", "x")], {"x": (256, 256)}, one=real(1))
+    expected = mlirfuse.compile(network, target="cpu").run(x)["y"]
+    np.testing.assert_array_equal(mlirfuse.compile(network, target="vulkan").run(x)["y"], expected)
+
+
 def test_elementary_functions_have_their_digits() -> None:
     """One kernel of all functions, near zero, at infinities and for NaN."""
     nodes = [node(op, "x", out=op) for op in FUNCTIONS]
@@ -96,5 +104,5 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
 
 def test_times_are_of_whole_runs_and_of_the_launches_alone() -> None:
     made = mlirfuse.compile(NETWORKS["softmax"], target="vulkan")
-    timing = made.benchmark(real(4, 1000), runs=2, warmup=1)
-    assert timing.runs == 2 and 0 < timing.device.median and 0 < timing.copies.median
+    timing = made.benchmark(runs=2, warmup=1)
+    assert timing.runs == 2 and min(timing.device.median, timing.copies.median) > 0
