@@ -15,7 +15,16 @@ from typing import Any, Self
 from mlirfuse.device import CHIPS, GRAPHICS
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 
-__all__ = ["CompileOptions", "Environment", "Shapes", "Target", "environment", "known_targets", "parse_target"]
+__all__ = [
+    "CompileOptions",
+    "Environment",
+    "Shapes",
+    "Target",
+    "environment",
+    "known_targets",
+    "leave_display_alone",
+    "parse_target",
+]
 
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
 FUSIONS = ("full", "no-cross-layer", "epilogue", "none")
@@ -251,3 +260,8 @@ def _positive(source: Mapping[str, str], name: str) -> int | None:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise MlirfuseError(f"The environment variable {name} must be a whole number of at least 1; found {text!r}.")
     return int(text)
+
+
+def leave_display_alone() -> None:
+    """Switch off, unless it was set, Mesa's Vulkan layer that sorts GPUs: it looks for a display and complains."""
+    os.environ.setdefault("NODEVICE_SELECT", "1")

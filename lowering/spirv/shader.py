@@ -78,9 +78,10 @@ def make_shader(text: str) -> Shader:
     _run(
         ready,
         "builtin.module(cse,convert-math-to-spirv,convert-gpu-to-spirv,"
-        "spirv.module(spirv-lower-abi-attrs,canonicalize,spirv-update-vce))",
+        "spirv.module(spirv-lower-abi-attrs,canonicalize))",
     )
     _spell_infinities(ready)
+    _run(ready, "builtin.module(spirv.module(spirv-update-vce))")
     (shader,) = (op.operation for op in ready.body.operations if op.operation.name == "spirv.module")
     written = str(shader)
     return Shader(name, _binary(written), written, dispatched, _needed(written), workgroup)
@@ -248,7 +249,7 @@ def _with_entry_point(text: str, block: tuple[int, ...]) -> str:
     return text.replace("module attributes {", f"module attributes {{spirv.target_env = {_ENVIRONMENT}, ", 1)
 
 
-_BITS = {"f32": (np.float32, np.uint32), "f16": (np.float16, np.uint16), "f64": (np.float64, np.uint64)}
+_BITS = {"f32": (np.float32, np.int32), "f16": (np.float16, np.int16), "f64": (np.float64, np.int64)}
 
 
 def _spell_infinities(module: ir.Module) -> None:

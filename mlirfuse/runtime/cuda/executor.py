@@ -47,7 +47,7 @@ class CudaExecutor:
     def __init__(self, artifact: Artifact, *, threads: int | None, device: Any, api: Any = None) -> None:
         """`api` stands in for `cuda.bindings.driver` in tests."""
         if not isinstance(device, int | None):
-            raise UnsupportedTarget(f"A CUDA GPU is chosen by its number (0, 1, ...); found device={device!r}.")
+            raise UnsupportedTarget(f"There is no GPU {device!r} for CUDA: it is chosen by its number (0, 1, ...).")
         ordinal = 0 if device is None else device
         self.context = _context(ordinal) if api is None else Context(ordinal, Driver(api))
         self.architecture, plan = best_plan(artifact, self.context.capability)

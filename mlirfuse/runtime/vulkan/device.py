@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import wgpu
 from wgpu.backends.wgpu_native import extras
 
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
+from mlirfuse.options import leave_display_alone
 
 __all__ = ["adapters", "explained", "make_pipeline", "open_device"]
 
@@ -36,7 +36,7 @@ _LIMITS = (
 @functools.cache
 def adapters() -> tuple[Any, ...]:
     """The GPUs that a native driver (Vulkan, Metal or Direct3D 12) offers, hardware before software."""
-    os.environ.setdefault("NODEVICE_SELECT", "1")  # Mesa's layer that sorts GPUs asks for a display, loudly
+    leave_display_alone()
     extras.set_instance_extras(backends=["Vulkan", "Metal", "DX12"])
     found = wgpu.gpu.enumerate_adapters_sync()
     native = [a for a in found if a.info["backend_type"] in ("Vulkan", "Metal", "D3D12")]

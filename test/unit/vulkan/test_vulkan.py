@@ -3,7 +3,9 @@
 import numpy as np
 import onnx
 import pytest
+from group_builder import GroupBuilder, random_operands, reference
 from onnx import TensorProto, helper, numpy_helper
+from shader_runs import run_group
 
 import mlirfuse
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
@@ -67,6 +69,13 @@ def test_constants_that_are_no_numbers_in_vectors() -> None:
     network = model([node("IsInf", "x", out="i"), node("Where", "i", "one", "x")], {"x": (256, 256)}, one=real(1))
     expected = mlirfuse.compile(network, target="cpu").run(x)["y"]
     np.testing.assert_array_equal(mlirfuse.compile(network, target="vulkan").run(x)["y"], expected)
+
+
+def test_doubles_have_infinities_too() -> None:
+    b = GroupBuilder()
+    group = b.group(b.pool(b.input(1, 1, 5, dtype="float64"), "max", (2,), (2,), (1, 1), (3,)))
+    operands = random_operands(group)
+    np.testing.assert_array_equal(run_group(group, operands)[0], reference(group, operands)[0])
 
 
 def test_elementary_functions_have_their_digits() -> None:
