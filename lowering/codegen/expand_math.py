@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from mlirfuse.lowering.codegen.elementary import FUNCTIONS, symbol
+from mlirfuse.lowering.codegen.walk import operations_named
 from mlirfuse.mlir import arith, ir, vector
 
 __all__ = ["expand_math"]
@@ -28,14 +29,7 @@ def expand_math(scope: ir.Operation, vectors: bool) -> None:
     `vectors` tells whether rows of vectors go to one call of a vector function, or one call per
     element. f16 and bf16 are computed in f32; f64 is left alone.
     """
-    found: list[ir.Operation] = []
-
-    def collect(op: ir.Operation) -> ir.WalkResult:
-        if op.name in _FUNCTION_OF or op.name in _SIMPLE:
-            found.append(op.operation)
-        return ir.WalkResult.ADVANCE
-
-    scope.walk(collect)
+    found = operations_named(scope, {*_FUNCTION_OF, *_SIMPLE})
     used: set[tuple[str, int]] = set()
     for op in found:
         with ir.InsertionPoint(op), op.location:

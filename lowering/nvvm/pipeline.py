@@ -8,6 +8,7 @@ import re
 
 from mlirfuse.lowering.codegen.expand_math import expand_math
 from mlirfuse.lowering.codegen.llvm_text import translate
+from mlirfuse.lowering.codegen.walk import operations_named
 from mlirfuse.mlir import ir, passmanager
 
 __all__ = [
@@ -62,22 +63,10 @@ def lower_kernel(text: str) -> ir.Module:
     return module
 
 
-def _walk(module: ir.Module, name: str) -> list[ir.Operation]:
-    found: list[ir.Operation] = []
-
-    def collect(op: ir.Operation) -> ir.WalkResult:
-        if op.name == name:
-            found.append(op.operation)
-        return ir.WalkResult.ADVANCE
-
-    module.operation.walk(collect)
-    return found
-
-
 def _keep_loop_annotations(module: ir.Module) -> None:
     """The translation reads the branches' own attribute and drops the discardable one."""
     for name in ("llvm.br", "llvm.cond_br"):
-        for op in _walk(module, name):
+        for op in operations_named(module.operation, {name}):
             if "llvm.loop_annotation" in op.attributes:
                 op.attributes["loop_annotation"] = op.attributes["llvm.loop_annotation"]
                 del op.attributes["llvm.loop_annotation"]
@@ -85,7 +74,7 @@ def _keep_loop_annotations(module: ir.Module) -> None:
 
 def _publish_dynamic_shared_memory(module: ir.Module) -> None:
     """Make the lowered gpu.dynamic_shared_memory external; LLVM would emit one static byte."""
-    for op in _walk(module, "llvm.mlir.global"):
+    for op in operations_named(module.operation, {"llvm.mlir.global"}):
         if "dynamic_sh" in ir.StringAttr(op.attributes["sym_name"]).value:
             op.attributes["linkage"] = ir.Attribute.parse("#llvm.linkage<external>")
             op.attributes["alignment"] = ir.Attribute.parse("1024 : i64")
@@ -109,7 +98,7 @@ def _address_space(op: ir.Operation) -> int:
 def _static_shared_memory(module: ir.Module) -> tuple[dict[str, int], int]:
     """({buffer: offset}, bytes in total) of the static shared memory, laid out one after the other."""
     offsets, total = {}, 0
-    for op in _walk(module, "llvm.mlir.global"):
+    for op in operations_named(module.operation, {"llvm.mlir.global"}):
         name = ir.StringAttr(op.attributes["sym_name"]).value
         if _address_space(op) == _SHARED and "dynamic_sh" not in name:
             total = -(-total // 128) * 128
@@ -136,9 +125,9 @@ def _move_large_shared_memory(module: ir.Module) -> None:
         f"llvm.mlir.global external @{_DYNAMIC}() {{addr_space = {_SHARED} : i32, alignment = 1024 : i64}}"
         " : !llvm.array<0 x i8>"
     )
-    globals_ = _walk(module, "llvm.mlir.global")
+    globals_ = operations_named(module.operation, {"llvm.mlir.global"})
     ir.InsertionPoint(globals_[0]).insert(dynamic)
-    for address in _walk(module, "llvm.mlir.addressof"):
+    for address in operations_named(module.operation, {"llvm.mlir.addressof"}):
         name = ir.FlatSymbolRefAttr(address.attributes["global_name"]).value
         if name in offsets:
             address.attributes["global_name"] = ir.FlatSymbolRefAttr.get(_DYNAMIC)
@@ -146,7 +135,7 @@ def _move_large_shared_memory(module: ir.Module) -> None:
     for op in globals_:
         if ir.StringAttr(op.attributes["sym_name"]).value in offsets:
             op.erase()
-    for function in _walk(module, "llvm.func"):
+    for function in operations_named(module.operation, {"llvm.func"}):
         if "nvvm.kernel" in function.attributes:
             function.attributes[_DYNAMIC_BYTES] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), total)
 
@@ -170,7 +159,7 @@ def _offset_address(address: ir.Operation, offset: int) -> None:
 
 def dynamic_shared_bytes(module: ir.Module) -> int:
     """Bytes that `_move_large_shared_memory` moved to the launch, or 0."""
-    for function in _walk(module, "llvm.func"):
+    for function in operations_named(module.operation, {"llvm.func"}):
         if _DYNAMIC_BYTES in function.attributes:
             return ir.IntegerAttr(function.attributes[_DYNAMIC_BYTES]).value
     return 0

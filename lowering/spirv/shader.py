@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mlirfuse.lowering.codegen.walk import operations_named
 from mlirfuse.lowering.spirv.narrow import widen_integers
 from mlirfuse.lowering.spirv.shader_math import expand_shader_math
 from mlirfuse.lowering.spirv.signs import spell_signs
@@ -61,7 +62,7 @@ def make_shader(text: str) -> Shader:
         "builtin.module(gpu.module(gpu.func(affine-expand-index-ops,lower-affine)),"
         "convert-vector-to-scf{full-unroll=true},arith-unsigned-when-equivalent,canonicalize,cse)",
     )
-    (kernel,) = _walk(module, "gpu.func")
+    (kernel,) = operations_named(module.operation, {"gpu.func"})
     name = ir.StringAttr(kernel.attributes["sym_name"]).value
     block, grid = (tuple(_numbers(kernel, f"gpu.known_{what}_size")) for what in ("block", "grid"))
     _load_elements(module)
@@ -94,18 +95,6 @@ def _run(module: ir.Module, pipeline: str) -> None:
     passmanager.PassManager.parse(pipeline).run(module.operation)
 
 
-def _walk(module: ir.Module, name: str) -> list[Any]:
-    found: list[Any] = []
-
-    def collect(op: ir.Operation) -> ir.WalkResult:
-        if op.name == name:
-            found.append(op.operation)
-        return ir.WalkResult.ADVANCE
-
-    module.operation.walk(collect)
-    return found
-
-
 def _numbers(kernel: Any, name: str) -> list[int]:
     return list(ir.DenseI32ArrayAttr(kernel.attributes[name]))
 
@@ -116,7 +105,7 @@ def _index(value: int) -> Any:
 
 def _load_elements(module: ir.Module) -> None:
     """Loads and stores of vectors => one for each element."""
-    for op in _walk(module, "vector.load"):
+    for op in operations_named(module.operation, {"vector.load"}):
         with ir.InsertionPoint(op), op.location:
             base, *outer, last = op.operands
             kind = ir.VectorType(op.results[0].type)
@@ -125,7 +114,7 @@ def _load_elements(module: ir.Module) -> None:
             ]
             op.results[0].replace_all_uses_with(vector.FromElementsOp(kind, elements).result)
         op.erase()
-    for op in _walk(module, "vector.store"):
+    for op in operations_named(module.operation, {"vector.store"}):
         with ir.InsertionPoint(op), op.location:
             value, base, *outer, last = op.operands
             for i in range(ir.VectorType(value.type).shape[0]):
@@ -171,10 +160,10 @@ def _number(kind: Any, value: Any) -> Any:
 
 def _exchange_in_memory(module: ir.Module, threads: int) -> None:
     """gpu.shuffle xor => every thread writes its value to workgroup memory and reads its partner's."""
-    shuffles = _walk(module, "gpu.shuffle")
+    shuffles = operations_named(module.operation, {"gpu.shuffle"})
     if not shuffles:
         return
-    (kernel,) = _walk(module, "gpu.func")
+    (kernel,) = operations_named(module.operation, {"gpu.func"})
     memory: dict[str, Any] = {}
     with ir.InsertionPoint.at_block_begin(kernel.regions[0].blocks[0]), kernel.location:
         thread = gpu.ThreadIdOp(gpu.Dimension.x).result
@@ -204,7 +193,7 @@ def _fold_grid(module: ir.Module, grid: tuple[int, ...]) -> tuple[int, int, int]
     assert z == 1, "kernels use two dimensions of blocks"
     columns = -(-x // -(-x // MOST_BLOCKS))
     rows = -(-x // columns)
-    for op in _walk(module, "gpu.block_id"):
+    for op in operations_named(module.operation, {"gpu.block_id"}):
         if "x" not in str(op.attributes["dimension"]):
             continue
         with ir.InsertionPoint.at_block_begin(op.block), op.location:
@@ -230,7 +219,7 @@ def _allocate_workgroup_memory(kernel: Any) -> None:
 
 def _workgroup_bytes(module: ir.Module) -> int:
     """What the arrays in workgroup memory take together."""
-    kinds = [ir.MemRefType(op.results[0].type) for op in _walk(module, "memref.alloc")]
+    kinds = [ir.MemRefType(op.results[0].type) for op in operations_named(module.operation, {"memref.alloc"})]
     return sum(math.prod(kind.shape) * kind.element_type.width // 8 for kind in kinds)
 
 
@@ -254,7 +243,7 @@ _BITS = {"f32": (np.float32, np.int32), "f16": (np.float16, np.int16), "f64": (n
 
 def _spell_infinities(module: ir.Module) -> None:
     """Constants that are no number => their bits: WebGPU's shader compilers refuse such literals."""
-    for op in _walk(module, "spirv.Constant"):
+    for op in operations_named(module.operation, {"spirv.Constant"}):
         kind, value = op.results[0].type, op.attributes["value"]
         vector = isinstance(kind, ir.VectorType)
         if str(kind.element_type if vector else kind) not in _BITS:

@@ -18,6 +18,7 @@ from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.codegen.elementary import FUNCTIONS
 from mlirfuse.lowering.codegen.function_text import Function, Value
 from mlirfuse.lowering.codegen.machine import split
+from mlirfuse.lowering.codegen.walk import operations_named
 from mlirfuse.mlir import arith, ir, math, vector
 
 __all__ = ["expand_shader_math"]
@@ -70,14 +71,7 @@ _INTEGER = {"eq": 0, "slt": 2, "sgt": 4}
 
 def expand_shader_math(scope: ir.Operation) -> None:
     """Replace, under `scope`, every op on f32 scalars or vectors that a driver may compute with too few digits."""
-    found: list[ir.Operation] = []
-
-    def collect(op: ir.Operation) -> ir.WalkResult:
-        if op.name in _OPS:
-            found.append(op.operation)
-        return ir.WalkResult.ADVANCE
-
-    scope.walk(collect)
+    found = operations_named(scope, _OPS)
     for op in found:
         with ir.InsertionPoint(op), op.location:
             op.results[0].replace_all_uses_with(_expanded(_OPS[op.name], list(op.operands)))

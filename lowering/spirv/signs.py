@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mlirfuse.lowering.codegen.walk import operations_named
 from mlirfuse.lowering.spirv.constants import whole
 from mlirfuse.mlir import arith, ir
 
@@ -17,14 +18,7 @@ __all__ = ["spell_signs"]
 
 def spell_signs(scope: ir.Operation) -> None:
     """Replace conversions, divisions, shifts, minima and maxima of signed integers under `scope`."""
-    found: list[ir.Operation] = []
-
-    def collect(op: ir.Operation) -> ir.WalkResult:
-        if op.name in _REPLACEMENTS:
-            found.append(op.operation)
-        return ir.WalkResult.ADVANCE
-
-    scope.walk(collect)
+    found = operations_named(scope, _REPLACEMENTS)
     for op in found:
         with ir.InsertionPoint(op), op.location:
             made = _REPLACEMENTS[op.name](*op.operands, op.results[0].type)
