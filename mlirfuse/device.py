@@ -22,6 +22,7 @@ __all__ = [
     "GRAPHICS",
     "PORTABLE",
     "PRODUCTS",
+    "PTX_CHIPS",
     "Device",
     "device_for",
     "host_device",
@@ -252,6 +253,8 @@ CHIPS: Mapping[str, str] = {
     "sm_90": "h100",
     "sm_120": "rtx5090",
 }
+# Those that PTX is made for: before compute capability 7.5 there are plans (the DNNFusion paper's GPU), but no code.
+PTX_CHIPS = tuple(chip for chip, name in CHIPS.items() if PRODUCTS[name].capability >= (7, 5))
 
 # --- GPUs of every vendor, through Vulkan ---------------------------------------------------------
 # An estimate: a dispatch with its memory barrier in a recorded command buffer.

@@ -1,14 +1,15 @@
 """Kernels to PTX: what ptxas says of them, the cache, and crashes."""
 
-
 import gpu_kernels
 import pytest
 
+from mlirfuse.device import PTX_CHIPS
 from mlirfuse.errors import CompilerCrash, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.codegen.workers import WorkerPool
 from mlirfuse.lowering.nvvm import compile_kernels, ptxas
+from mlirfuse.lowering.nvvm.ptx import PTX_VERSION
 from mlirfuse.mlir import ir
 
 needs_ptxas = pytest.mark.skipif(not ptxas.available(), reason="ptxas is not installed (pip install mlirfuse[ptxas])")
@@ -115,3 +116,8 @@ def test_split_kernels_gives_each_a_module_without_locations():
             assert f"@{name}(" in text
             assert "loc(" not in text
             ir.Module.parse(text)
+
+
+def test_there_is_ptx_for_every_chip_that_is_offered():
+    assert PTX_CHIPS
+    assert set(PTX_CHIPS) <= set(PTX_VERSION)

@@ -119,7 +119,7 @@ def test_a_group_that_cannot_be_measured_is_named(tmp_path: Path, model: str, mo
     assert "no schedule" in summary.failed["weigh"]
 
 
-@pytest.mark.parametrize("target", ["simulator", "cuda:sm_61"])
+@pytest.mark.parametrize("target", ["simulator", "cuda:sm_61", "vulkan:mali-g710"])
 def test_nothing_is_measured_where_the_target_is_not(tmp_path: Path, model: str, target: str) -> None:
     with pytest.raises(UnsupportedTarget):
         tune_profile(model, target, CompileOptions(), ProfileDatabase(tmp_path / "p.db"))
