@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Self
 
-from mlirfuse.device import CHIPS, GRAPHICS
+from mlirfuse.device import CHIPS, GRAPHICS, PTX_CHIPS
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 
 __all__ = [
@@ -162,7 +162,9 @@ def _sequence(name: str, value: Any) -> Sequence[Any]:
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
     if not all(isinstance(entry, str) and entry for entry in _sequence(name, value)):
-        raise MlirfuseError(f"CompileOptions.{name} must hold names of ONNX nodes; found {value!r}.")
+        raise MlirfuseError(
+            f"CompileOptions.{name} (--{name.replace('_', '-')}) must hold names of ONNX nodes; found {value!r}."
+        )
     return tuple(value)
 
 
@@ -170,8 +172,8 @@ def _group(entry: Any) -> tuple[str, ...]:
     names = tuple(part.strip() for part in entry.split(",")) if isinstance(entry, str) else _names("force_fuse", entry)
     if len(names) < 2 or not all(names):
         raise MlirfuseError(
-            f"Each entry of CompileOptions.force_fuse names the ONNX nodes of one group, at least two, as "
-            f"'conv1,relu1' or ('conv1', 'relu1'); found {entry!r}."
+            f"--force-fuse (an entry of CompileOptions.force_fuse) names the ONNX nodes of one group, at least two, "
+            f"as 'conv1,relu1' or ('conv1', 'relu1'); found {entry!r}."
         )
     return names
 
@@ -192,7 +194,7 @@ class Target:
 
 _BUILT_IN: Mapping[str, tuple[str, ...]] = {
     "cpu": (),
-    "cuda": tuple(CHIPS),
+    "cuda": PTX_CHIPS,
     "simulator": tuple(CHIPS),
     "vulkan": tuple(GRAPHICS),
 }

@@ -44,7 +44,7 @@ def test_options_are_frozen() -> None:
         ({"strict": 1}, "strict must be True or False"),
         ({"workers": 0}, "workers must be at least 1"),
         ({"no_fuse": "conv1"}, "no_fuse must be a tuple"),
-        ({"no_fuse": (1,)}, "no_fuse must hold names"),
+        ({"no_fuse": (1,)}, r"no_fuse \(--no-fuse\) must hold names"),
         ({"force_fuse": ("conv1",)}, "at least two"),
         ({"force_fuse": ("a,,b",)}, "at least two"),
         ({"tuning": {}}, "tuning must be None or the path of a profile database; found {}"),
@@ -72,9 +72,11 @@ def test_a_target_has_a_kind_and_a_chip() -> None:
     assert parse_target("cpu") == Target("cpu")
 
 
-@pytest.mark.parametrize("text", ["", "gpu", "cuda:", "cuda:sm_99", "cpu:sm_90", "CUDA", "cuda:sm_90:x", None, 3])
+@pytest.mark.parametrize(
+    "text", ["", "gpu", "cuda:", "cuda:sm_99", "cuda:sm_61", "cpu:sm_90", "CUDA", "cuda:sm_90:x", None, 3]
+)
 def test_an_unknown_target_lists_the_known_ones(text: Any) -> None:
-    with pytest.raises(UnsupportedTarget, match=r"known are cpu, cuda, cuda:\{sm_61,.*sm_120\}, simulator"):
+    with pytest.raises(UnsupportedTarget, match=r"known are cpu, cuda, cuda:\{sm_80,.*sm_120\}, simulator, .*\{sm_61,"):
         parse_target(text)
 
 
@@ -114,3 +116,10 @@ def test_the_runtime_imports_neither_mlir_nor_the_compiler() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("option", ["no_fuse", "force_fuse"])
+def test_overrides_are_called_as_on_the_command_line(option: str) -> None:
+    with pytest.raises(MlirfuseError, match=f"CompileOptions.{option}") as raised:
+        CompileOptions(**{option: ([""],)})  # type: ignore[arg-type]
+    assert f"--{option.replace('_', '-')}" in str(raised.value)
