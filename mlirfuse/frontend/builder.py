@@ -14,7 +14,7 @@ import numpy as np
 
 from mlirfuse.dialect import Node, TensorType, WeightStore, build, semantics
 from mlirfuse.frontend.registry import InvalidNode, NoRule
-from mlirfuse.frontend.tensor import Tensor, known
+from mlirfuse.frontend.tensor import Tensor, known, too_large
 from mlirfuse.mlir import ir
 
 __all__ = ["FOLD_ELEMENTS", "FOLD_FLOPS", "OpBuilder"]
@@ -97,6 +97,8 @@ class OpBuilder:
             ) from error
         if complaint:
             raise InvalidNode(f"{complaint} (fusion.{op})")
+        if excess := too_large(out):
+            raise InvalidNode(f"makes a tensor {excess}")
         if out.size == 0:
             return known(np.zeros(out.dims, np.dtype(out.dtype)))
         if all(t.known for t in operands) and self._worth_folding(cls, complete):
@@ -152,6 +154,8 @@ class OpBuilder:
             raise InvalidNode(f"cannot broadcast {x.type} to {tuple(shape)}") from error
         if x.dims == whole:
             return x
+        if excess := too_large(TensorType(whole, x.dtype)):
+            raise InvalidNode(f"makes a tensor {excess}")
         if x.known and math.prod(whole) > FOLD_ELEMENTS and uniform_value(x.array) is not None:
             return known(np.broadcast_to(x.array, whole))  # costs no memory and becomes a splat
         return self.op("expand", [x], shape=whole)

@@ -20,7 +20,7 @@ from mlirfuse.frontend.host_node import run_host_node
 from mlirfuse.frontend.model import ImportedModel, load_model
 from mlirfuse.frontend.node_call import NodeCall
 from mlirfuse.frontend.registry import InvalidNode, NoRule, rule_for
-from mlirfuse.frontend.tensor import Tensor, known
+from mlirfuse.frontend.tensor import Tensor, known, too_large
 from mlirfuse.mlir import func, ir
 from mlirfuse.subgraphs import captured_names
 
@@ -267,6 +267,8 @@ class GraphImporter:
     def _emit_fallback(
         self, node: onnx.NodeProto, island: Island, outputs: list[str], types: list[TensorType]
     ) -> Scope:
+        if excess := next(filter(None, map(too_large, types)), None):
+            raise InvalidNode(f"makes a tensor {excess}")
         attrs, operands = encoded(island, node.name, outputs)
         values = [self.builder.value(operand, dense=True) for operand in operands]
         names = tuple(dict.fromkeys(n.name for n in island.nodes))

@@ -10,6 +10,7 @@ from onnx import helper
 from mlirfuse.dialect import TensorType
 from mlirfuse.dialect.node import REPRESENTABLE
 from mlirfuse.errors import InvalidModel, UnsupportedOp
+from mlirfuse.frontend.tensor import too_large
 
 __all__ = ["Binding", "bind_inputs"]
 
@@ -47,6 +48,11 @@ def bind_inputs(
         else:
             shape = _resolved(model, value.name, declared, symbols)
         types[value.name] = TensorType(shape, _dtype(model, value))
+        if excess := too_large(types[value.name]):
+            raise InvalidModel(
+                f"{model}: the input '{value.name}' is a tensor {excess}. Give a smaller shape, for example "
+                f"--shape {value.name}={'x'.join('1' for _ in shape)}."
+            )
     return Binding(types, overridden, rebatch)
 
 

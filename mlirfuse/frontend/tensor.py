@@ -8,7 +8,11 @@ import numpy as np
 from mlirfuse.dialect import TensorType
 from mlirfuse.dialect.node import REPRESENTABLE
 
-__all__ = ["Tensor", "known"]
+__all__ = ["LARGEST_BYTES", "Tensor", "known", "too_large"]
+
+# Of one tensor: beyond what any machine holds, and far enough below 2^63 that sums of offsets stay whole numbers of 64
+# bits.
+LARGEST_BYTES = 1 << 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,3 +59,10 @@ def known(array: Any) -> Tensor:
     """A tensor whose elements are known."""
     array = np.asarray(array)
     return Tensor(TensorType(tuple(array.shape), array.dtype.name), array=array)
+
+
+def too_large(tensor: TensorType) -> str | None:
+    """What is wrong with a tensor of more than `LARGEST_BYTES`; None if it has no more."""
+    if not tensor.static or tensor.bytes <= LARGEST_BYTES:
+        return None
+    return f"{tensor}, which takes {tensor.bytes} bytes; the limit for one tensor is {LARGEST_BYTES} (1 TiB)"

@@ -38,7 +38,8 @@ def batch_normalization(b: OpBuilder, node: NodeCall) -> Tensor:
     epsilon = float(node.attr("epsilon", 1e-5))
     if all(v.known for v in (scale, bias, mean, variance)):
         wide = [np.asarray(v.array, np.float64) for v in (scale, bias, mean, variance)]
-        factor = wide[0] / np.sqrt(wide[3] + epsilon)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # not a number or infinite, as when run
+            factor = wide[0] / np.sqrt(wide[3] + epsilon)
         s, t = b.constant(factor, x.dtype), b.constant(wide[1] - wide[2] * factor, x.dtype)
     else:
         s = b.binary("div", scale, b.unary("sqrt", b.binary("add", b.cast(variance, scale.dtype), epsilon)))

@@ -275,3 +275,35 @@ def test_the_given_model_is_not_modified():
     load_model(proto, {"x": (2, 3)})
     assert proto.SerializeToString(deterministic=True) == before
     assert proto.graph.input[0].type.tensor_type.elem_type == FLOAT
+
+
+def _outer():
+    return helper.make_node("Mul", ["x", "z"], ["y"], "outer")
+
+
+def _repeated():
+    return helper.make_node("Expand", ["x", "shape"], ["y"], "repeated")
+
+
+@pytest.mark.parametrize("node", [_outer(), _repeated()], ids=["elementwise", "expand"])
+def test_results_beyond_every_machine_name_the_node(node, mlir_context):
+    inputs = {"x": [1 << 26, 1], "z": [1, 1 << 26]}
+    network = model([node], inputs, ["y"], {"shape": np.array([1 << 26, 1 << 26])})
+    message = refusal(lambda: run(network, {}))
+    assert f"'{node.name}'" in message and "67108864x67108864xfloat32" in message and str(1 << 40) in message
+    assert [s.status for s in check_model(network)] == ["invalid"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_negative_variance_is_no_warning(mlir_context):
+    node = helper.make_node("BatchNormalization", ["x", "s", "b", "m", "v"], ["y"], "norm")
+    statistics = {"s": [1, 1], "b": [0, 0], "m": [0, 0], "v": [-1, 1]}
+    constants = {name: np.array(array, np.float32) for name, array in statistics.items()}
+    x = floats(1, 2, 3)
+    found, _, _ = run(model([node], {"x": [1, 2, 3]}, ["y"], constants), {"x": x})
+    assert np.isnan(found["y"][0, 0]).all() and np.allclose(found["y"][0, 1], x[0, 1], rtol=1e-4)
+
+
+def test_a_tensor_of_the_limit_is_taken():
+    assert [s.status for s in check_model(model([relu()], {"x": [1 << 38]}, ["y"]))] == ["native"]
+    assert str(1 << 40) in refusal(lambda: load_model(model([relu()], {"x": [(1 << 38) + 1]}, ["y"])))
