@@ -13,19 +13,31 @@ __all__ = ["LIMITS", "Comparison", "compare", "relative_error", "row_errors"]
 
 # The largest difference allowed, relative to the largest magnitude in the expected output.
 LIMITS = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
+_STORED = {"float16": "fp16", "bfloat16": "bf16"}  # precision of what is stored in fewer bits than a float32
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Errors by output against a limit. An error is infinite where shapes, types or not-a-numbers differ."""
+    """Errors by output against the limit of its precision. Infinite where shapes, types or not-a-numbers differ."""
 
     errors: dict[str, float]
-    limit: float
+    precisions: dict[str, str]
     notes: dict[str, str]
 
     @property
+    def precision(self) -> str:
+        """That of the output that is furthest beyond its limit, or nearest to it."""
+        nearest = max(self.errors, key=lambda name: self.errors[name] / LIMITS[self.precisions[name]], default=None)
+        return "fp32" if nearest is None else self.precisions[nearest]
+
+    @property
+    def limit(self) -> float:
+        return LIMITS[self.precision]
+
+    @property
     def worst(self) -> float:
-        return max(self.errors.values(), default=0.0)
+        """The largest error among the outputs of `precision`."""
+        return max((e for name, e in self.errors.items() if self.precisions[name] == self.precision), default=0.0)
 
     @property
     def ok(self) -> bool:
@@ -36,14 +48,23 @@ class Comparison:
 
 
 def compare(found: Mapping[str, Any], expected: Mapping[str, Any], precision: str) -> Comparison:
-    """Every expected output against what was found under its name."""
+    """Every expected output against what was found under its name.
+
+    The limit is that of `precision`, in which kernels compute, or of the output's element type if that is coarser.
+    """
     errors: dict[str, float] = {}
     notes: dict[str, str] = {}
     for name, wanted in expected.items():
         errors[name], note = relative_error(found.get(name), wanted)
         if note:
             notes[name] = note
-    return Comparison(errors, LIMITS.get(precision, LIMITS["fp32"]), notes)
+    return Comparison(errors, {name: _coarser(precision, wanted) for name, wanted in expected.items()}, notes)
+
+
+def _coarser(precision: str, wanted: Any) -> str:
+    """The precision of the two with the larger limit: of arithmetic, and of the elements of an output."""
+    stored = _STORED.get(np.asarray(wanted).dtype.name, "fp32")
+    return max((precision if precision in LIMITS else "fp32", stored), key=lambda name: LIMITS[name])
 
 
 def relative_error(found: Any, wanted: Any) -> tuple[float, str]:

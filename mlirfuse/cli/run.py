@@ -116,8 +116,8 @@ def _print(display: Display, outcome: Outcome) -> None:
     display.table(columns, rows, left=("type", "shape"))
     display.line(f"time    {_time_text(outcome)}")
     if outcome.checked is not None and outcome.expected is not None:
-        checked, precision = outcome.checked, outcome.executable.artifact.precision
-        verdict = f"{'within' if checked.ok else 'BEYOND'} the limit of {checked.limit:g} for {precision}"
+        checked = outcome.checked
+        verdict = f"{'within' if checked.ok else 'BEYOND'} the limit of {checked.limit:g} for {checked.precision}"
         text = f"error   {checked.worst:.2g} of the largest output against {outcome.expected.by}, {verdict}"
         display.line(text, style="green" if checked.ok else "bold red")
         if outcome.expected.note:

@@ -4,10 +4,11 @@ import math
 import os
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
-from mlirfuse.cli.accuracy import compare, relative_error, row_errors
+from mlirfuse.cli.accuracy import LIMITS, compare, relative_error, row_errors
 from mlirfuse.cli.arrays import pack_arrays, read_arrays
 from mlirfuse.cli.display import amount, count, milliseconds, size
 from mlirfuse.cli.race import geometric_mean
@@ -62,6 +63,17 @@ def test_limit_follows_precision() -> None:
     found, wanted = {"y": np.array([1.005], np.float32)}, {"y": np.array([1.0], np.float32)}
     assert not compare(found, wanted, "fp32").ok
     assert compare(found, wanted, "tf32").ok
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("bfloat16", "bf16"), ("float16", "fp16"), ("float64", "fp32")])
+def test_outputs_are_as_exact_as_their_elements(dtype: str, precision: str) -> None:
+    wanted = {"exact": np.ones(2, np.float32), "rounded": np.ones(2, ml_dtypes.bfloat16 if dtype[0] == "b" else dtype)}
+    near = wanted | {"rounded": wanted["rounded"] * np.asarray(1 - 2**-8, wanted["rounded"].dtype)}
+    compared = compare(near, wanted, "fp32")
+    assert compared.precision == precision and compared.limit == LIMITS[precision]
+    assert compared.ok == (precision != "fp32")
+    far = compare(near | {"exact": wanted["exact"] * np.float32(1.001)}, wanted, "fp32")
+    assert not far.ok and far.limit == LIMITS["fp32"]
 
 
 def test_arrays_may_have_any_name(tmp_path: Path) -> None:
