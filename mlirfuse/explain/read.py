@@ -221,6 +221,7 @@ class _Program:
         between = self._values_between_nodes(members)
         flops, added = sum(e.flops for e in entries), recomputed_flops(self.graph, members)
         anchors = [e for e in entries if e.is_anchor]
+        empty = all(0 in _shape(result) for result in op.results)  # nothing is launched for no elements
         results = list(op.results)
         return GroupFacts(
             number=number,
@@ -240,7 +241,8 @@ class _Program:
             bytes_written=written,
             bytes_not_stored=sum(self.entries[m].bytes for m in between),
             bytes_saved=sum(self.entries[m].bytes * (1 + readers) for m, readers in between.items()),
-            seconds=self.model.kernel_seconds(read + written, flops + added),
+            seconds=0.0 if empty else self.model.kernel_seconds(read + written, flops + added),
+            launches=0 if empty else 1,
         )
 
     def _values_between_nodes(self, members: list[int]) -> dict[int, int]:

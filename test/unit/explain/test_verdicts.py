@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from mlirfuse.cli.main import main
@@ -44,4 +45,19 @@ def check_consistent(plan: Explanation) -> None:
         group = member_of.get(apart.producer_number)
         assert group is None or group != member_of.get(apart.consumer_number)
     assert plan.totals.bytes_saved == sum(g.bytes_saved for g in plan.groups)
-    assert plan.totals.launches == len(plan.groups) + sum(o.place == "host" for o in plan.operators)
+    assert plan.totals.launches == sum(g.launches for g in plan.groups) + sum(o.place == "host" for o in plan.operators)
+
+
+def test_a_group_without_elements_is_no_launch(tmp_path: Path) -> None:
+    nodes = [onnx.helper.make_node("Relu", ["x"], ["y"], "none"), onnx.helper.make_node("Exp", ["z"], ["w"], "some")]
+    types = {"x": [0, 4], "z": [3, 4], "y": [0, 4], "w": [3, 4]}
+    values = {name: onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in types.items()}
+    graph = onnx.helper.make_graph(nodes, "part", [values["x"], values["z"]], [values["y"], values["w"]])
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "part.onnx")
+    launches = {}
+    for verb in ("explain", "report"):
+        path = tmp_path / f"{verb}.json"
+        assert main([verb, str(tmp_path / "part.onnx"), "--json", str(path)]) == 0
+        launches[verb] = json.loads(path.read_text())["totals"]["launches"]
+    assert launches == {"explain": 1, "report": 1}
