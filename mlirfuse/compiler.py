@@ -168,8 +168,10 @@ def explain_here(model: Any, target: str, options: CompileOptions) -> Explanatio
     from mlirfuse.dialect import WeightStore
     from mlirfuse.mlir import context
     from mlirfuse.targets import backend_for
+    from mlirfuse.targets.finish import precision_of
 
     compilation = Compilation(model, parse_target(target), options)
+    precision_of(options)
     store = WeightStore()
     with context(), store.active():
         module, _ = _imported(compilation, store)
@@ -230,7 +232,9 @@ def emit_here(
     from mlirfuse.dialect import WeightStore
     from mlirfuse.mlir import context
     from mlirfuse.targets import backend_for
+    from mlirfuse.targets.finish import precision_of
 
+    precision_of(options)
     if stage not in EMITTED:
         raise MlirfuseError(f"There is no stage '{stage}' to emit; there are {', '.join(EMITTED)}.")
     compilation = Compilation(model, parse_target(target), options, progress or (lambda stage, done: None))

@@ -183,7 +183,8 @@ class ProfileDatabase:
         if not self.path.is_file():
             what = "is a folder" if self.path.is_dir() else "does not exist"
             raise MlirfuseError(
-                f"The profile database {self.path} {what}; `mlirfuse tune --profile MODEL --database FILE` makes one."
+                f"The profile database {self.path} {what}; `mlirfuse tune MODEL --database FILE` makes one, of "
+                "schedules, and with --profile of what fusion leaves open."
             )
         self._check_magic()
         # What a killed writer left half done is undone by the next reader, if it may write.

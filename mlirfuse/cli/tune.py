@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--merge", metavar="OTHER", action="append", default=[], help="take the measurements of another database"
     )
-    parser.add_argument("--list", action="store_true", dest="listing", help="show what the database holds")
+    parser.add_argument("--list", action="store_true", dest="listing", help="show the database; takes no MODEL")
     arguments.add_compile_options(parser)
     arguments.add_threads(parser)
     arguments.add_json(parser)
@@ -48,6 +48,8 @@ def execute(args: argparse.Namespace) -> int:
 
     if args.profile and (args.model is None or args.trials):
         raise MlirfuseError("--profile measures the open questions of a MODEL, and has no --trials.")
+    if args.model and args.listing:
+        raise MlirfuseError("--list measures nothing: name the file by --database, and leave the MODEL out.")
     if not (args.model or args.merge or args.listing):
         raise MlirfuseError(
             "tune needs to know what to do: a MODEL searches schedules, with --profile it measures what fusion leaves "

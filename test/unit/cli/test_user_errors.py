@@ -100,7 +100,7 @@ def test_foreign_artifact(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> 
 
 def test_artifact_where_a_model_is_needed(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "x.mlirfuse").write_bytes(b"")
-    for verb in (["explain"], ["compile"], ["diff"], ["run", "--check"], ["bench", "--against", "onnxruntime"]):
+    for verb in (["compile"], ["diff"], ["run", "--check"], ["bench", "--against", "onnxruntime"]):
         assert "ONNX model" in complaint(capfd, verb[0], "x.mlirfuse", *verb[1:])
 
 
@@ -176,3 +176,32 @@ def test_help_imports_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "explain" in run.stdout
+
+
+@pytest.mark.parametrize("verb", [["explain"], ["report"], ["run"], ["compile", "--emit", "graph"]])
+def test_precision_without_kernels(capfd: pytest.CaptureFixture[str], tmp_path: Path, verb: list[str]) -> None:
+    said = complaint(capfd, verb[0], saved(tmp_path, small_model()), "--precision", "fp16", *verb[1:])
+    assert "no kernels in fp16" in said
+
+
+def test_chip_that_no_code_is_made_for(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    said = complaint(capfd, "explain", saved(tmp_path, small_model()), "--target", "cuda:sm_61")
+    assert "no target 'cuda:sm_61'" in said and "simulator:{sm_61," in said
+
+
+@pytest.mark.parametrize("verb", ["explain", "report", "check"])
+def test_tensor_beyond_every_machine(capfd: pytest.CaptureFixture[str], tmp_path: Path, verb: str) -> None:
+    path = saved(tmp_path, small_model("S"))
+    said = complaint(capfd, verb, path, "--shape", f"x={1 << 20}x8x{1 << 20}x{1 << 20}")
+    assert "the input 'x'" in said and "1048576x8x1048576x1048576xfloat32" in said and str(1 << 40) in said
+
+
+def test_listing_measures_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    said = complaint(capfd, "tune", saved(tmp_path, small_model()), "--list", "--database", "p.db")
+    assert "leave the MODEL out" in said
+    assert not (tmp_path / "p.db").exists()
+    assert "with --profile" in complaint(capfd, "tune", "--list", "--database", "p.db")
+
+
+def test_forced_group_of_one(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "--force-fuse" in complaint(capfd, "explain", saved(tmp_path, small_model()), "--force-fuse", "relu")

@@ -107,7 +107,7 @@ def with_a_wrong_structure(path):
         (with_a_wrong_structure, "is damaged: the structure of .* has another key"),
         (lambda path: path.write_text("{}\n"), "no profile database, but some other file"),
         (lambda path: path.write_bytes(b""), "no profile database"),
-        (lambda path: None, "does not exist; `mlirfuse tune --profile MODEL --database FILE` makes one"),
+        (lambda path: None, "does not exist; `mlirfuse tune MODEL --database FILE` makes one, .* with --profile"),
         (lambda path: path.mkdir(), "is a folder"),
     ],
 )
