@@ -6,6 +6,7 @@
 Every measurement is a process of its own (load, warm up, run for a second), and the runtimes take turns; a figure is
 the median over rounds of each process's median. Outputs are compared with ONNX Runtime's. Results go to
 results/cpu.json after each network; a network whose compiled code and rounds have not changed is not measured again.
+README's table leaves out what was measured with another number of launches than results/launches.json counts.
 """
 
 from __future__ import annotations
@@ -45,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{args.results} holds no measurement of this machine yet.", file=sys.stderr)
         return 1
     print(table(results.entries))
-    if args.readme:
-        _write_readme(results)
-    return 0
+    return _write_readme(results, Measured(args.launches, {}).entries) if args.readme else 0
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -61,6 +60,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--force", action="store_true", help="measure again what has not changed")
     parser.add_argument("--readme", action="store_true", help="measure nothing; write README.md's table")
     parser.add_argument("--results", type=Path, default=RESULTS / "cpu.json")
+    parser.add_argument("--launches", type=Path, default=RESULTS / "launches.json", help="what launches.py counted")
     return parser.parse_args(argv)
 
 
@@ -161,20 +161,40 @@ def _mean(entries: Sequence[Mapping[str, Any]], peer: str) -> str:
     return f"{geometric_mean(ratios):.2f}" if ratios else ""
 
 
-def _write_readme(results: Measured) -> None:
+def stale(entries: Mapping[str, Mapping[str, Any]], counted: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Networks measured with another number of launches than were counted, and both numbers: their times are old."""
+    found = {}
+    for entry in entries.values():
+        now = counted.get(f"{entry['network']} cpu", entry)["launches"]
+        if entry["launches"] != now:
+            found[entry["network"]] = f"{entry['launches']} launches, now {now}"
+    return found
+
+
+def _write_readme(results: Measured, counted: Mapping[str, Mapping[str, Any]]) -> int:
+    """Write the rows that are not stale, and the names of those that are; 1 if none is left."""
+    old = stale(results.entries, counted)
+    listed = ", ".join(f"{network} ({what})" for network, what in sorted(old.items()))
+    entries = {key: e for key, e in results.entries.items() if e["network"] not in old}
+    if old:
+        print(f"to be measured again: {listed}", file=sys.stderr)
+    if not entries:
+        return 1
     here = results.data["machine"]
-    used = {peer: s["version"] for e in results.entries.values() for peer, s in e["standings"].items()}
+    used = {peer: s["version"] for e in entries.values() for peer, s in e["standings"].items()}
     names = ", ".join(f"{TITLES.get(peer, peer)} {version}" for peer, version in used.items())
-    dates = sorted({e["date"] for e in results.entries.values()})
+    dates = sorted({e["date"] for e in entries.values()})
     period = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    rounds = min(e["rounds"] for e in results.entries.values())
+    rounds = min(e["rounds"] for e in entries.values())
     note = (
         f"{here['cpu']}, {here['cores']} cores, {here['vector_bits']}-bit vectors; batch 1, fp32; {names}; {period}. "
         f"Every figure is the median of {rounds} processes, which took turns. "
-        "Error: the largest difference from ONNX Runtime, relative to the largest output.\n\n"
+        "Error: the largest difference from ONNX Runtime, relative to the largest output."
+        f"{f' Left out until measured again: {listed}.' if old else ''}\n\n"
         "Made by `python benchmarks/cpu.py && python benchmarks/cpu.py --readme`."
     )
-    write_block(README, "cpu.py", f"{table(results.entries)}\n{note}")
+    write_block(README, "cpu.py", f"{table(entries)}\n{note}")
+    return 0
 
 
 if __name__ == "__main__":

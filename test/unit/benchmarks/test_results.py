@@ -55,11 +55,32 @@ def test_readme_block_is_rewritten(
     monkeypatch.setattr(cpu, "machine", lambda: HERE)
     assert cpu.main(["--readme", "--results", str(path)]) == 1  # nothing was measured, nothing is written
     assert "old" in readme.read_text()
+    counted = tmp_path / "launches.json"
     Measured(path, HERE).put("a", entry("alexnet", 1, 0.002, 0.001))
-    assert cpu.main(["--readme", "--results", str(path)]) == 0
+    assert cpu.main(["--readme", "--results", str(path), "--launches", str(counted)]) == 0
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith(f"after {end}\n") and "old" not in text
     assert "Abacus 3000" in text and "| alexnet |" in text
+
+
+def test_readme_shows_no_times_of_other_launches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme, path, counted = (tmp_path / name for name in ("README.md", "cpu.json", "launches.json"))
+    readme.write_text("<!-- written by benchmarks/cpu.py --readme: begin -->\nold\n<!-- end -->\n")
+    monkeypatch.setattr(cpu, "README", readme)
+    monkeypatch.setattr(cpu, "machine", lambda: HERE)
+    argv = ["--readme", "--results", str(path), "--launches", str(counted)]
+    Measured(path, HERE).put("a", entry("alexnet", 1, 0.002, 0.001))
+    Measured(counted, {}).put("alexnet cpu", {"network": "alexnet", "target": "cpu", "launches": 7})
+    assert cpu.main(argv) == 1  # every row is stale
+    assert "old" in readme.read_text() and "alexnet (9 launches, now 7)" in capsys.readouterr().err
+    Measured(path, HERE).put("v", entry("vgg19", 1, 0.002, 0.004))
+    Measured(counted, {}).put("vgg19 cpu", {"network": "vgg19", "target": "cpu", "launches": 9})
+    assert cpu.main(argv) == 0
+    text = readme.read_text()
+    assert "| vgg19 |" in text and "| alexnet |" not in text and "Left out until measured again: alexnet (9" in text
+    assert "| geometric mean |  |  |  | 0.50 |" in text
 
 
 @pytest.mark.parametrize("script", ["cpu.py", "launches.py", "memory.py"])
