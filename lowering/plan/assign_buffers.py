@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from mlirfuse.dialect import to_attribute
 from mlirfuse.element_types import element_bytes
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.buffers import Place, Program, read_program, write_places
 from mlirfuse.lowering.plan.graph import main_function
-from mlirfuse.lowering.plan.memory import Buffer, may_coexist_in_order, may_coexist_in_parallel, plan_arena
+from mlirfuse.lowering.plan.memory import Buffer, plan_arena
 from mlirfuse.mlir import ir
 
-__all__ = ["AssignBuffers", "closure", "root_buffers"]
+__all__ = ["AssignBuffers", "root_buffers"]
 
 
 @register_pass
@@ -22,25 +22,23 @@ class AssignBuffers:
     """Write `buffers` on every op that makes values, and `fusion.arena_bytes` on the function.
 
     Values share one arena by liveness; those that are returned lie in the output buffers, parts of an elided concat in
-    its buffer, values whose shape is known only at run time with the host. `order=partial` lets steps run in parallel.
+    its buffer, values whose shape is known only at run time with the host.
     """
 
     name: ClassVar[str] = "fusion-assign-buffers"
-    order: Literal["program", "partial"] = "program"
 
     def __call__(self, module_op: ir.Operation) -> None:
         function = main_function(module_op)
         program = read_program(function)
-        places, arena_bytes = assign(program, self.order)
+        places, arena_bytes = assign(program)
         write_places(function, program, places)
         function.attributes["fusion.arena_bytes"] = to_attribute(arena_bytes)
 
 
-def assign(program: Program, order: str = "program") -> tuple[list[Place], int]:
+def assign(program: Program) -> tuple[list[Place], int]:
     """The place of every value, and the bytes of the arena."""
     buffers = root_buffers(program)
-    conflict = may_coexist_in_order if order == "program" else may_coexist_in_parallel(closure(program))
-    arena = plan_arena(list(buffers.values()), conflict)
+    arena = plan_arena(list(buffers.values()))
     offsets = dict(zip(buffers, arena.offsets, strict=True))
     unknown = [n for n, v in enumerate(program.values) if not v.tensor.static]
     places: dict[int, Place] = {}
@@ -78,14 +76,3 @@ def root_buffers(program: Program) -> dict[int, Buffer]:
         for root in sorted(writers)
         if program.values[root].output is None and program.values[root].tensor.static
     }
-
-
-def closure(program: Program) -> list[int]:
-    """For every step the bit set of all steps that must have finished before it starts."""
-    before: list[int] = []
-    for waits in program.waits_for:
-        mask = 0
-        for step in waits:
-            mask |= before[step] | 1 << step
-        before.append(mask)
-    return before

@@ -6,11 +6,11 @@ read it; what else it is does not matter here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["ALIGNMENT", "Arena", "Buffer", "may_coexist_in_order", "may_coexist_in_parallel", "plan_arena"]
+__all__ = ["ALIGNMENT", "Arena", "Buffer", "may_coexist", "plan_arena"]
 
 ALIGNMENT = 256
 
@@ -44,23 +44,12 @@ class Arena:
     bytes: int
 
 
-def may_coexist_in_order(a: Buffer, b: Buffer) -> bool:
+def may_coexist(a: Buffer, b: Buffer) -> bool:
     """Whether two buffers are ever in use at once when steps run one after the other."""
     return a.first <= b.last and b.first <= a.last
 
 
-def may_coexist_in_parallel(before: Sequence[int]) -> Callable[[Buffer, Buffer], bool]:
-    """The same when steps run as soon as what they read is there; bit s of `before[t]` says that t waits for s."""
-
-    def finished(a: Buffer, b: Buffer) -> bool:
-        return all(before[writer] >> step & 1 for writer in b.writers for step in a.steps)
-
-    return lambda a, b: not finished(a, b) and not finished(b, a)
-
-
-def plan_arena(
-    buffers: Sequence[Buffer], may_coexist: Callable[[Buffer, Buffer], bool] = may_coexist_in_order
-) -> Arena:
+def plan_arena(buffers: Sequence[Buffer]) -> Arena:
     """Offsets by greedy best fit: the largest buffer first, each in the smallest gap that holds it."""
     offsets = [0] * len(buffers)
     placed: list[int] = []

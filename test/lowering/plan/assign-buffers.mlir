@@ -1,5 +1,4 @@
 // RUN: mlirfuse-opt %s --split-input-file --fusion-form-groups --fusion-assign-buffers | filecheck %s
-// RUN: mlirfuse-opt %s --split-input-file --fusion-form-groups --fusion-assign-buffers=order=partial | filecheck %s --check-prefix=PARTIAL
 
 // A chain needs two buffers in turn; what is returned lies in the output.
 // CHECK-LABEL: func.func @chain
@@ -18,11 +17,9 @@ func.func @chain(%x: tensor<4xf32>) -> tensor<4xf32> {
 
 // -----
 
-// Two branches of two steps: in program order the second takes over the first one's memory, in parallel it may not.
+// Two branches of two steps: the second takes over the first one's memory.
 // CHECK-LABEL: func.func @branches
 // CHECK-SAME: fusion.arena_bytes = 768 : i64
-// PARTIAL-LABEL: func.func @branches
-// PARTIAL-SAME: fusion.arena_bytes = 1024 : i64
 func.func @branches(%x: tensor<4xf32>) -> tensor<4xf32> {
   %a = "fusion.unary"(%x) {kind = "exp"} : (tensor<4xf32>) -> tensor<4xf32>
   %b = "fusion.unary"(%a) {kind = "neg"} : (tensor<4xf32>) -> tensor<4xf32>

@@ -11,13 +11,7 @@ from mlirfuse.lowering.passes import PassPipeline
 from mlirfuse.lowering.plan.buffers import Place, place_of, read_places, read_program, write_places
 from mlirfuse.lowering.plan.check_arena import check_arena
 from mlirfuse.lowering.plan.graph import main_function
-from mlirfuse.lowering.plan.memory import (
-    ALIGNMENT,
-    Buffer,
-    may_coexist_in_order,
-    may_coexist_in_parallel,
-    plan_arena,
-)
+from mlirfuse.lowering.plan.memory import ALIGNMENT, Buffer, may_coexist, plan_arena
 from mlirfuse.mlir import context, ir
 
 CONCAT = "operandSegmentSizes = array<i32: 1, 1" + ", 0" * 30 + ">"
@@ -59,7 +53,7 @@ buffers = st.lists(
 def test_buffers_in_use_together_are_apart(some):
     arena = plan_arena(some)
     for (a, at), (b, bt) in itertools.combinations(zip(some, arena.offsets, strict=True), 2):
-        if may_coexist_in_order(a, b) and a.bytes and b.bytes:
+        if may_coexist(a, b) and a.bytes and b.bytes:
             assert at + a.bytes <= bt or bt + b.bytes <= at
     assert all(offset % ALIGNMENT == 0 for offset in arena.offsets)
     assert all(o + b.bytes <= arena.bytes for o, b in zip(arena.offsets, some, strict=True))
@@ -77,16 +71,6 @@ def test_best_fit_fills_the_smallest_gap():
     arena = plan_arena(some)
     assert arena.bytes == 4096 + 2048 + 512
     assert arena.offsets[2] == 0
-
-
-def test_steps_that_wait_for_nothing_may_run_at_once():
-    """0 -> 1 and 2 -> 3: in order the second chain reuses the first one's memory, in parallel it cannot."""
-    a, b = Buffer(256, (0,), (1,)), Buffer(256, (2,), (3,))
-    independent = may_coexist_in_parallel([0, 0b1, 0, 0b100])
-    chained = may_coexist_in_parallel([0, 0b1, 0b11, 0b111])
-    assert not may_coexist_in_order(a, b)
-    assert independent(a, b)
-    assert not chained(a, b)
 
 
 def test_parts_are_views_and_the_checker_agrees(planned):
