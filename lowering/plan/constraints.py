@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from mlirfuse.device import Device
 from mlirfuse.element_types import element_bytes
 from mlirfuse.lowering.plan.chain import Chain
-from mlirfuse.lowering.plan.deep import ROOM, room_of, why_no_tile
+from mlirfuse.lowering.plan.deep import Budget, why_no_tile
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import CONTRACTIONS, pieces_of
 from mlirfuse.lowering.plan.verdict import Finding, Number
@@ -52,9 +52,9 @@ class ResourceConstraints:
     _needs: dict[frozenset[int], Needs] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def room(self) -> int:
-        """Bytes that a kernel of several anchors may keep between them."""
-        return ROOM if self.device is None else room_of(self.device)
+    def budget(self) -> Budget:
+        """What a kernel of several anchors may use."""
+        return Budget() if self.device is None else Budget.of(self.device)
 
     @property
     def limits(self) -> dict[str, int]:
@@ -92,7 +92,7 @@ class ResourceConstraints:
             limit = self.device.registers_per_thread
             reason = f"a register tile for each contraction takes {TILE_REGISTERS} registers, a thread has {limit}"
             return Finding(reason, {"registers": TILE_REGISTERS, "limit": limit})
-        return why_no_tile(chain, self.room)
+        return why_no_tile(chain, self.budget)
 
     def needs(self, members: Collection[int]) -> Needs:
         """The least that a kernel of these nodes can do with on this device."""

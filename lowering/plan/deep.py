@@ -19,16 +19,24 @@ from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import CONTRACTIONS, outputs_of
 from mlirfuse.lowering.plan.resources import Finding, ResourceModel, bytes_read, bytes_written
 
-__all__ = ["ChainFinding", "graph_chain", "judge_chain", "neighbouring_anchors", "room_of", "why_no_tile"]
+__all__ = [
+    "LONGEST",
+    "STAGING_BYTES",
+    "Budget",
+    "ChainFinding",
+    "graph_chain",
+    "judge_chain",
+    "neighbouring_anchors",
+    "why_no_tile",
+]
 
-SHARED_BYTES = 96 * 1024  # the most that a block takes: every GPU since compute capability 8.0 has as much
-STAGING_BYTES = 20 * 1024  # of it, what the stages need for themselves
-ROOM = SHARED_BYTES - STAGING_BYTES
+STAGING_BYTES = 20 * 1024  # of a block's shared memory, what the register tiles of the stages need for themselves
 ROWS = (64, 32, 16, 8, 4, 2, 1)
 ENOUGH_ROWS = 32  # rows of a tile that reuse the later operands well
 PART = 128  # most positions of a part, where rows are walked in parts
-LEAST_TILES = 8  # fewer blocks leave a device idle that each anchor alone would fill
-CACHE_SPEEDUP = 3.0  # of the last cache over DRAM
+LEAST_TILES = 8  # fewer blocks leave a device idle that each anchor alone would fill, unless it has no more to run them
+CACHE_SPEEDUP = 3.0  # of the last cache over DRAM, for what stays there
+LONGEST = 3  # anchors of a chain: `neighbouring_anchors` gives no more
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,37 @@ class _Step:
     @property
     def result(self) -> int:
         return self.entry.index
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a device has for a kernel of several anchors; the default is a large GPU.
+
+    shared_bytes     of a block: its shared memory; on a CPU half of a core's second-level cache.
+    multiprocessors  that run tiles at once.
+    cache_bytes      of the last cache that they share.
+    """
+
+    shared_bytes: int = 96 * 1024
+    multiprocessors: int = 108
+    cache_bytes: int = 40 * 1024 * 1024
+
+    @classmethod
+    def of(cls, device: Device) -> Budget:
+        """The budget of one device."""
+        if device.kind == "cpu":
+            return cls(device.l2_bytes // 2, device.multiprocessors, max(device.l2_bytes, device.l3_bytes))
+        return cls(device.shared_bytes_per_block, device.multiprocessors, device.l2_bytes)
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be kept between anchors, beside what the stages need for themselves."""
+        return max(0, self.shared_bytes - STAGING_BYTES)
+
+    @property
+    def least_tiles(self) -> int:
+        """The tiles below which a chain leaves too much of the device idle."""
+        return min(LEAST_TILES, self.multiprocessors)
 
 
 @dataclass(frozen=True)
@@ -94,68 +133,67 @@ def _contractions(graph: Graph, block: Collection[int]) -> list[int]:
 
 
 def judge_chain(
-    graph: Graph, chain: Chain, blocks: Sequence[Collection[int]], model: ResourceModel, room: int = ROOM
+    graph: Graph, chain: Chain, blocks: Sequence[Collection[int]], model: ResourceModel, budget: Budget
 ) -> ChainFinding:
     """Whether the blocks of a chain take less time as one kernel, by the model that decides over them apart.
 
-    Some tile has to fit in `room`.
+    Some tile has to fit in the budget.
     """
     members = sorted(m for block in blocks for m in block)
-    rows, kept, part = _tile_that_fits(chain, room)
+    rows, kept, part = _tile_that_fits(chain, budget)
     travels = 2 * sum(graph[link.kept].bytes for link in chain.links[:-1])
     numbers: dict[str, float | int | str] = {"bytes_not_travelling": travels, "shared_bytes": kept + STAGING_BYTES}
-    tile = tile_box(chain, rows)
-    dims = chain.last.anchor.node.out.dims
-    tiles = math.prod(-(-d // s) for d, s in zip(dims, tile.sizes, strict=True))
+    tiles = _tiles(chain, rows)
     traffic = bytes_read(graph, members) + bytes_written(graph, members)
-    again = _bytes_from_cache(chain, rows, tiles)
-    together = max(model.seconds(graph, members), model.launch + (traffic + again / CACHE_SPEEDUP) / model.bandwidth)
+    again, at_once = _bytes_again(chain, rows, budget)
+    speedup = CACHE_SPEEDUP if at_once <= budget.cache_bytes else 1.0
+    together = max(model.seconds(graph, members), model.launch + (traffic + again / speedup) / model.bandwidth)
     apart = sum(model.seconds(graph, block) for block in blocks)
     numbers |= {
         "tiles": tiles,
         "rows": rows,
         "part": part,
         "bytes_again_from_cache": again,
+        "bytes_in_cache": at_once,
         "recomputed_flops": 0,
         "seconds_together": together,
         "seconds_apart": apart,
     }
-    if tiles < LEAST_TILES:
-        return ChainFinding(False, Finding(f"one kernel would have {tiles} tiles, too few to fill a device", numbers))
+    if tiles < budget.least_tiles:
+        reason = f"one kernel would have {tiles} tiles, too few to fill a device"
+        return ChainFinding(False, Finding(reason, {**numbers, "limit": budget.least_tiles}))
     times = f"one kernel takes {together * 1e6:.1f} us, {len(blocks)} take {apart * 1e6:.1f} us"
     return ChainFinding(together <= apart, Finding(times, numbers))
 
 
-def room_of(device: Device) -> int:
-    """Bytes that a block of threads may keep between anchors; on a CPU they are a thread's scratch."""
-    return ROOM if device.kind == "cpu" else max(0, min(SHARED_BYTES, device.shared_bytes_per_block) - STAGING_BYTES)
-
-
-def why_no_tile(chain: Chain, room: int) -> Finding | None:
-    """Why not even a row of what a chain keeps fits in `room` bytes, or None."""
-    rows, kept, _ = _tile_that_fits(chain, room)
+def why_no_tile(chain: Chain, budget: Budget) -> Finding | None:
+    """Why not even a row of what a chain keeps fits in the budget, or None."""
+    rows, kept, _ = _tile_that_fits(chain, budget)
     if rows:
         return None
-    reason = f"a row of what is kept takes {kept} bytes, and a block has {room} for it"
-    return Finding(reason, {"shared_bytes": kept + STAGING_BYTES, "limit": room + STAGING_BYTES})
+    needed, limit = kept + STAGING_BYTES, budget.shared_bytes
+    reason = f"a row of what is kept takes {kept} bytes beside {STAGING_BYTES} for the stages, and a block has {limit}"
+    return Finding(reason, {"shared_bytes": needed, "limit": limit})
 
 
-def _tile_that_fits(chain: Chain, room: int) -> tuple[int, int, int]:
+def _tile_that_fits(chain: Chain, budget: Budget) -> tuple[int, int, int]:
     """The rows of a tile whose boxes fit in a block (0 if none do), the bytes of these boxes, and the part of a row.
 
-    Rows are kept whole (part 0) where enough of them fit, else walked in parts if their reduction can be carried.
+    Rows are kept whole (part 0) where enough of them fit, else walked in parts if their reduction can be carried. Of
+    the tiles that have enough rows, the tallest that leaves enough tiles is taken.
     """
-    most = _rows_of(chain)
-    whole = next(
-        ((r, b) for r in ROWS if r <= most and (b := _kept_bytes(chain, r)) <= room), (0, _kept_bytes(chain, 1))
-    )
+    room, most = budget.room, _rows_of(chain)
+    enough = min(most, ENOUGH_ROWS)
+    fitting = [(r, b) for r in ROWS if r <= most and (b := _kept_bytes(chain, r)) <= room]
+    tall = [(r, b) for r, b in fitting if r >= enough]
+    many = [(r, b) for r, b in tall if _tiles(chain, r) >= budget.least_tiles]
+    whole = next(iter((*many, *tall[-1:], *fitting)), (0, _kept_bytes(chain, 1)))
     part = part_of(chain, PART)
-    if whole[0] >= min(most, ENOUGH_ROWS) or not part:
+    if whole[0] >= enough or not part:
         return *whole, 0
-    rows = min(most, ENOUGH_ROWS)
-    result = math.prod(tile_box(chain, rows).sizes)
-    kept = 4 * (rows * part + result + 65 * rows)  # a maximum and a sum of each row for every lane of a warp, a factor
-    return (rows, kept, part) if kept <= room else (*whole, 0)
+    result = math.prod(tile_box(chain, enough).sizes)
+    kept = 4 * (enough * part + result + 65 * enough)  # a maximum and a sum of a row for every lane of a warp, a factor
+    return (enough, kept, part) if kept <= room else (*whole, 0)
 
 
 def _rows_of(chain: Chain) -> int:
@@ -171,13 +209,29 @@ def _kept_bytes(chain: Chain, rows: int) -> int:
     return max(4 * math.prod(box.sizes) for box, _ in boxes[:-1])
 
 
-def _bytes_from_cache(chain: Chain, rows: int, tiles: int) -> int:
-    """What all tiles read of the anchors' operands beyond reading each once."""
+def _tiles(chain: Chain, rows: int) -> int:
+    """Tiles of the last anchor's result."""
+    sizes = tile_box(chain, rows).sizes
+    return math.prod(-(-d // s) for d, s in zip(chain.last.anchor.node.out.dims, sizes, strict=True))
+
+
+def _bytes_again(chain: Chain, rows: int, budget: Budget) -> tuple[int, int]:
+    """What all tiles read of the anchors' operands beyond reading each once, and the bytes of these at any one time.
+
+    Tiles run in the order of the dimension that is cut, neighbours along which read the same of what is read again.
+    """
     boxes = link_boxes(chain, tile_box(chain, rows))
     assert not isinstance(boxes, str), boxes
-    again = 0
+    tiles, cut = _tiles(chain, rows), cut_axis(chain)
+    alike = 1 if cut is None else -(-chain.last.anchor.node.out.dims[cut] // rows)
+    differing = -(-min(tiles, budget.multiprocessors) // alike)
+    again = at_once = 0
     for link, (_, operands) in zip(chain.links, boxes, strict=True):
         for position, (box, tensor) in enumerate(zip(operands, link.anchor.node.inputs, strict=True)):
-            if position != link.position:
-                again += max(0, tiles * 4 * math.prod(box.sizes) - tensor.bytes)
-    return again
+            if position == link.position:
+                continue
+            size = 4 * math.prod(box.sizes)
+            if tiles * size > tensor.bytes:
+                again += tiles * size - tensor.bytes
+                at_once += min(tensor.bytes, differing * size)
+    return again, at_once

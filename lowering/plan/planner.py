@@ -3,7 +3,8 @@
 1. The seed is the unfused One-to-One op with the smallest result.
 2. The block grows over producers, then over consumers (the paper: consumers first), as far as every check allows.
 3. The block is closed and the next seed chosen, until every op is in a block.
-4. Blocks that may be joined as wholes are joined; what is left without an anchor shares launches with its neighbours.
+4. Blocks that may be joined as wholes are joined, then those whose anchors form a chain; what is left without an
+   anchor shares launches with its neighbours.
 5. Every edge between the remaining blocks gets a verdict.
 """
 
@@ -19,7 +20,7 @@ from mlirfuse.dialect import MappingType
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine, most_complex
 from mlirfuse.lowering.plan.constraints import ResourceConstraints
-from mlirfuse.lowering.plan.deep import graph_chain, judge_chain, neighbouring_anchors
+from mlirfuse.lowering.plan.deep import LONGEST, graph_chain, judge_chain, neighbouring_anchors
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import Legality, Limits, pieces_of
 from mlirfuse.lowering.plan.placement import Placement
@@ -82,8 +83,11 @@ def plan_graph(
 
 @dataclass
 class _Block:
+    """Nodes of one kernel; `parts` are the blocks of one anchor each that a chain was made of, in its order."""
+
     members: set[int]
     mapping: str
+    parts: tuple[_Block, ...] = ()
 
 
 class _Planner:
@@ -283,11 +287,58 @@ class _Planner:
             refusal = self._by_option(members) or self._by_convexity(members) or self._by_chain(blocks, members)
             if refusal is None:
                 mapping = combine(combine(blocks[0].mapping, blocks[1].mapping).mapping, blocks[2].mapping).mapping
-                self._close(_Block(members, mapping))
+                self._close(_Block(members, mapping, tuple(blocks)))
                 continue
             for p, c in self.graph.edges:
                 if p in members and c in members:
                     self.not_chained[p, c] = refusal
+
+    def _beside_chain(self, producer: int, consumer: int) -> Refusal | None:
+        """Why the blocks of an edge, of which at least one holds a chain, are not one kernel; None if they may be."""
+        first, second = self.block_of[producer], self.block_of[consumer]
+        assert first is not None and second is not None
+        members = first.members | second.members
+        if refusal := self._by_option(members):
+            return refusal
+        if self._has_anchor(first) and self._has_anchor(second):
+            return self._by_longer_chain(first, second)
+        chain = graph_chain(self.graph, members)
+        if isinstance(chain, str):
+            return "legality", chain, {"anchors": len(first.parts or second.parts)}
+        if complaint := self.legality.after_chain(chain.last.anchor.result, members):
+            return _refusal("legality", complaint)
+        if refusal := self._by_convexity(members):
+            return refusal
+        if complaint := self.constraints.why_not_chain(chain):
+            return _refusal("resources", complaint)
+        return self.refusal(_part(first, producer), _part(second, consumer))
+
+    def _by_longer_chain(self, first: _Block, second: _Block) -> Refusal | None:
+        """Why the anchors of two blocks, of which at least one holds a chain, are no chain together."""
+        members = first.members | second.members
+        before, after = ([m for m in sorted(b.members) if self.graph[m].is_anchor] for b in (first, second))
+        end, start = self.graph[before[-1]], self.graph[after[0]]
+        numbers: dict[str, Number] = {
+            "anchors": len(before) + len(after),
+            "anchors_of_producer": len(before),
+            "anchors_of_consumer": len(after),
+        }
+        one = f"{end.label} ({end.node.op})" + (
+            f", the end of a chain of {len(before)} anchors," if first.parts else ""
+        )
+        other = f"{start.label} ({start.node.op})"
+        other += f", the start of a chain of {len(after)} anchors" if second.parts else ""
+        names = f"{one} does not hand on to {other}"
+        chain = graph_chain(self.graph, members)
+        if isinstance(chain, str):
+            return "legality", f"{names}: {chain}", numbers
+        if complaint := self.legality.after_chain(chain.last.anchor.result, members):
+            return "legality", f"{names}: {complaint.reason}", {**numbers, **complaint.numbers}
+        if refusal := self._by_convexity(members):
+            return refusal
+        if complaint := self.constraints.why_not_chain(chain):
+            return "resources", f"{names}: {complaint.reason}", {**numbers, **complaint.numbers}
+        return "legality", f"{names}: no chain has more than {LONGEST} anchors", {**numbers, "limit": LONGEST}
 
     def _by_chain(self, blocks: list[_Block], members: set[int]) -> Refusal | None:
         chain = graph_chain(self.graph, members)
@@ -297,7 +348,7 @@ class _Planner:
             return _refusal("legality", complaint)
         if complaint := self.constraints.why_not_chain(chain):
             return _refusal("resources", complaint)
-        judged = judge_chain(self.graph, chain, [b.members for b in blocks], self.model, self.constraints.room)
+        judged = judge_chain(self.graph, chain, [b.members for b in blocks], self.model, self.constraints.budget)
         if not judged.pays:
             return "cost", judged.finding.reason, dict(judged.finding.numbers)
         first, last = (self.graph[link.anchor.result] for link in (chain.links[0], chain.last))
@@ -392,11 +443,18 @@ class _Planner:
         else:
             first, second = self.block_of[producer], self.block_of[consumer]
             assert first is not None and second is not None
-            found = self.not_chained.get((producer, consumer)) or self.refusal(first, second)
+            found = self.not_chained.get((producer, consumer)) or (
+                self._beside_chain(producer, consumer) if first.parts or second.parts else self.refusal(first, second)
+            )
             kind, reason, more = found or ("placement", "the blocks grew apart", {})
             cell = combine(first.mapping, second.mapping)
             numbers |= {"first": first.mapping, "second": second.mapping, "cell": cell.judgement, **more}
         return Verdict(p.onnx_nodes or (p.label,), c.onnx_nodes or (c.label,), kind, reason, numbers)
+
+
+def _part(block: _Block, member: int) -> _Block:
+    """The part of a chain that a node is in; of another block, the block."""
+    return next((part for part in block.parts if member in part.members), block)
 
 
 def _refusal(kind: VerdictKind, finding: Finding | None) -> Refusal | None:

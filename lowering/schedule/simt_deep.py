@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.plan.chain import Chain, carried_length, cut_axis, part_of
+from mlirfuse.lowering.plan.deep import STAGING_BYTES
 from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes, part_problem
 from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.problem import contract_problem
@@ -169,13 +170,14 @@ def choose_deep(group: Group, device: Device) -> DeepTiles | None:
         orders = [tuple(range(len(stage.box.sizes))) for stage in plan.stages[:-1]]
         groups = [plan.stage_group(number, orders) for number in range(len(plan.stages))]
         for threads, tiles in TILES.items():
-            found = DeepTiles(threads, rows, tuple(_stage(g, threads, tiles) for g in groups), part)
-            blocks = math.prod(plan.tiles)
-            work = plan.parts * sum(_work(g, s) for g, s in zip(groups, found.stages, strict=True))
-            waves = blocks / device.multiprocessors
-            cost = (0.5 * math.ceil(waves) + 0.5 * waves) * work
-            if (best is None or cost < best[0]) and found.why_illegal(group, device) is None:
-                best = cost, found
+            for most in (device.shared_bytes_per_block, STAGING_BYTES):
+                found = DeepTiles(threads, rows, tuple(_stage(g, threads, tiles, most) for g in groups), part)
+                blocks = math.prod(plan.tiles)
+                work = plan.parts * sum(_work(g, s) for g, s in zip(groups, found.stages, strict=True))
+                waves = blocks / device.multiprocessors
+                cost = (0.5 * math.ceil(waves) + 0.5 * waves) * work
+                if (best is None or cost < best[0]) and found.why_illegal(group, device) is None:
+                    best = cost, found
     return None if best is None else best[1]
 
 
@@ -195,12 +197,13 @@ def _row_counts(chain: Chain) -> list[int]:
     return [r for r in ROWS if r < size] + ([size] if size <= ROWS[0] else [])
 
 
-def _stage(group: StageGroup, threads: int, tiles: tuple[ContractTiles, ...]) -> StageTiles:
-    """The schedule of one stage that costs least."""
+def _stage(group: StageGroup, threads: int, tiles: tuple[ContractTiles, ...], most: int) -> StageTiles:
+    """The schedule of one stage that costs least, of those whose own arrays take no more than `most` bytes, if any."""
     node = group.members[0].node
     if node.op != "contract":
         return RowTiles(threads, WARP, False)
-    return min(tiles, key=lambda tile: (_work(group, tile), -tile.block_m * tile.block_n))
+    small = [tile for tile in tiles if 4 * sum(math.prod(array) for array in stage_arrays(group, tile)) <= most]
+    return min(small or tiles, key=lambda tile: (_work(group, tile), -tile.block_m * tile.block_n))
 
 
 def _work(group: StageGroup, schedule: StageTiles) -> float:
