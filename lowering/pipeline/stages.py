@@ -36,6 +36,9 @@ def pipeline_for(stage: str, options: StageOptions) -> str:
     return f"builtin.module({','.join(_PASSES[stage](options))})"
 
 
+_CONCATS = ("fusion-nest-concats", "fusion-move-past-concats")
+
+
 def _rewriting(options: StageOptions) -> list[str]:
     """Graph rewriting; `rewrite` says how much it may change numbers."""
     clean = ["canonicalize", "cse"]
@@ -45,7 +48,7 @@ def _rewriting(options: StageOptions) -> list[str]:
     if options.rewrite == "exact":
         identities = "fusion-remove-identities{exact=true}"
         folding = ["fusion-fold-constants", identities]
-        return [*folding, algebra, *folding, "fusion-move-past-concats", *clean]
+        return [*folding, algebra, *folding, *_CONCATS, *clean]
     folding = ["fusion-fold-constants", "fusion-remove-identities"]
     scaling = ["fusion-fold-scale", "fusion-remove-identities"]
     return [
@@ -55,7 +58,7 @@ def _rewriting(options: StageOptions) -> list[str]:
         algebra,  # whole rows are recognised by then
         "fusion-fold-constants",
         *scaling,
-        "fusion-move-past-concats",
+        *_CONCATS,
         *clean,
     ]
 
