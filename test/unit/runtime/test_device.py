@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlirfuse import device
-from mlirfuse.device import CHIPS, PRODUCTS, device_for, host_device, product
+from mlirfuse.device import CHIPS, PRODUCTS, cpu, device_for, host_device, product
 from mlirfuse.errors import UnsupportedTarget
 
 
@@ -60,12 +59,12 @@ def test_the_host_is_measured() -> None:
     [("avx512f avx2", (64, 32)), ("avx2", (32, 16)), ("asimd", (16, 32)), ("sse2", (16, 16))],
 )
 def test_vector_units(features: str, expected: tuple[int, int]) -> None:
-    assert device._vector_unit(frozenset(features.split())) == expected
+    assert cpu._vector_unit(frozenset(features.split())) == expected
 
 
 def test_files_that_are_not_there_are_no_error(tmp_path: Path) -> None:
-    assert device._cpu_info(tmp_path / "cpuinfo") == {}
-    assert device._cache_sizes(tmp_path) == {}
+    assert cpu._cpu_info(tmp_path / "cpuinfo") == {}
+    assert cpu._cache_sizes(tmp_path) == {}
 
 
 def test_caches_are_read_by_level(tmp_path: Path) -> None:
@@ -74,4 +73,4 @@ def test_caches_are_read_by_level(tmp_path: Path) -> None:
         folder.mkdir()
         for name, text in (("level", level), ("type", kind), ("size", size)):
             (folder / name).write_text(f"{text}\n")
-    assert device._cache_sizes(tmp_path) == {1: 48 * 1024, 3: 64 * 1024**2}
+    assert cpu._cache_sizes(tmp_path) == {1: 48 * 1024, 3: 64 * 1024**2}

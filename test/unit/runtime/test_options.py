@@ -102,7 +102,7 @@ def test_a_bad_number_in_the_environment_is_explained(text: str) -> None:
 
 def test_the_runtime_reads_no_environment_of_its_own() -> None:
     root = Path(__file__).resolve().parents[3] / "mlirfuse"
-    sources = [root / "device.py", *(root / "artifact").rglob("*.py"), *(root / "runtime").rglob("*.py")]
+    sources = [*(root / "device").rglob("*.py"), *(root / "artifact").rglob("*.py"), *(root / "runtime").rglob("*.py")]
     assert len(sources) > 20
     assert not [p for p in sources if "os.environ" in p.read_text() or "getenv" in p.read_text()]
 

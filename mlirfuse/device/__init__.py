@@ -1,0 +1,22 @@
+"""What a device can do, as data: limits and rates of GPUs from tables (`device_for`), this CPU's from the machine."""
+
+from mlirfuse.device.cpu import ANY_CPU, host_device, usable_cores
+from mlirfuse.device.facts import Device
+from mlirfuse.device.graphics import GRAPHICS, PORTABLE
+from mlirfuse.device.lookup import device_for, planning_device, product
+from mlirfuse.device.nvidia import CHIPS, PRODUCTS, PTX_CHIPS
+
+__all__ = [
+    "ANY_CPU",
+    "CHIPS",
+    "GRAPHICS",
+    "PORTABLE",
+    "PRODUCTS",
+    "PTX_CHIPS",
+    "Device",
+    "device_for",
+    "host_device",
+    "planning_device",
+    "product",
+    "usable_cores",
+]

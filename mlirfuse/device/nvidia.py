@@ -1,0 +1,172 @@
+"""NVIDIA GPUs, in two tables that every product joins.
+
+*Limits* belong to a compute capability (CUDA C++ Programming Guide, "Technical Specifications per Compute
+Capability"); *products* add what a data sheet says of one board.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlirfuse.device.facts import KIB, MIB, Device
+
+# CUDA C++ Programming Guide 13, "Technical Specifications per Compute Capability". The same for all
+# capabilities listed there: 1024 threads a block, warps of 32, 65536 registers a multiprocessor
+# in units of 256 a warp, at most 255 a thread; from 8.0 on the driver keeps 1 KiB of shared memory a block.
+_EVERY_CAPABILITY: Mapping[str, int] = {
+    "max_threads_per_block": 1024,
+    "warp_size": 32,
+    "registers_per_sm": 65536,
+    "registers_per_thread": 255,
+    "register_unit": 256,
+}
+_LIMITS: Mapping[str, Mapping[str, int]] = {
+    # 48 KiB a block: there is no opt-in for more before 7.0
+    "sm_61": {
+        "max_threads_per_sm": 2048,
+        "max_blocks_per_sm": 32,
+        "shared_bytes_per_sm": 96 * KIB,
+        "shared_bytes_per_block": 48 * KIB,
+        "shared_bytes_reserved": 0,
+    },
+    "sm_80": {
+        "max_threads_per_sm": 2048,
+        "max_blocks_per_sm": 32,
+        "shared_bytes_per_sm": 164 * KIB,
+        "shared_bytes_per_block": 163 * KIB,
+        "shared_bytes_reserved": KIB,
+    },
+    "sm_86": {
+        "max_threads_per_sm": 1536,
+        "max_blocks_per_sm": 16,
+        "shared_bytes_per_sm": 100 * KIB,
+        "shared_bytes_per_block": 99 * KIB,
+        "shared_bytes_reserved": KIB,
+    },
+    "sm_89": {
+        "max_threads_per_sm": 1536,
+        "max_blocks_per_sm": 24,
+        "shared_bytes_per_sm": 100 * KIB,
+        "shared_bytes_per_block": 99 * KIB,
+        "shared_bytes_reserved": KIB,
+    },
+    "sm_90": {
+        "max_threads_per_sm": 2048,
+        "max_blocks_per_sm": 32,
+        "shared_bytes_per_sm": 228 * KIB,
+        "shared_bytes_per_block": 227 * KIB,
+        "shared_bytes_reserved": KIB,
+    },
+    "sm_120": {
+        "max_threads_per_sm": 1536,
+        "max_blocks_per_sm": 24,
+        "shared_bytes_per_sm": 100 * KIB,
+        "shared_bytes_per_block": 99 * KIB,
+        "shared_bytes_reserved": KIB,
+    },
+}
+
+# Not in any data sheet: NVIDIA's "Getting Started with CUDA Graphs" (technical blog, 2019) measures 0.5 us
+# from kernel to kernel of a graph on a V100; the drain and refill of the grid come on top. An estimate.
+_GRAPH_LAUNCH_SECONDS = 1.5e-6
+
+
+def _gpu(chip: str, name: str, **facts: Any) -> Device:
+    limits: dict[str, Any] = {**_EVERY_CAPABILITY, **_LIMITS[chip]}
+    return Device(name=name, kind="gpu", chip=chip, launch_seconds=_GRAPH_LAUNCH_SECONDS, **limits, **facts)
+
+
+PRODUCTS: Mapping[str, Device] = {
+    # NVIDIA TITAN Xp product page: 3840 cores at 1582 MHz, 547.7 GB/s; GP102: 30 multiprocessors, 3 MiB L2
+    "titan-xp": _gpu(
+        "sm_61", "NVIDIA TITAN Xp", multiprocessors=30, dram_bandwidth=547.7e9, l2_bytes=3 * MIB, fp32_flops=12.15e12
+    ),
+    # NVIDIA A100 80GB data sheet (SXM): 19.5 TFLOPS fp32, 156 tf32, 312 fp16/bf16, 2039 GB/s;
+    # GA100 white paper: 108 multiprocessors, 40 MiB L2
+    "a100": _gpu(
+        "sm_80",
+        "NVIDIA A100-SXM4-80GB",
+        multiprocessors=108,
+        dram_bandwidth=2039e9,
+        l2_bytes=40 * MIB,
+        fp32_flops=19.5e12,
+        tf32_flops=156e12,
+        fp16_flops=312e12,
+        bf16_flops=312e12,
+    ),
+    # GA102 white paper, GeForce RTX 3090: 82 multiprocessors, 35.6 TFLOPS fp32 and tf32, 71 fp16 with
+    # fp32 accumulation, 936 GB/s, 6 MiB L2
+    "rtx3090": _gpu(
+        "sm_86",
+        "NVIDIA GeForce RTX 3090",
+        multiprocessors=82,
+        dram_bandwidth=936e9,
+        l2_bytes=6 * MIB,
+        fp32_flops=35.6e12,
+        tf32_flops=35.6e12,
+        fp16_flops=71e12,
+        bf16_flops=71e12,
+    ),
+    # Ada white paper, GeForce RTX 4090: 128 multiprocessors, 82.6 TFLOPS fp32 and tf32, 165.2 fp16 with
+    # fp32 accumulation, 1008 GB/s, 72 MiB L2
+    "rtx4090": _gpu(
+        "sm_89",
+        "NVIDIA GeForce RTX 4090",
+        multiprocessors=128,
+        dram_bandwidth=1008e9,
+        l2_bytes=72 * MIB,
+        fp32_flops=82.6e12,
+        tf32_flops=82.6e12,
+        fp16_flops=165.2e12,
+        bf16_flops=165.2e12,
+    ),
+    # NVIDIA H100 data sheet (SXM; sparse figures halved): 67 TFLOPS fp32, 494.5 tf32, 989.5 fp16/bf16,
+    # 3.35 TB/s; Hopper white paper: 132 multiprocessors, 50 MiB L2
+    "h100": _gpu(
+        "sm_90",
+        "NVIDIA H100 80GB HBM3",
+        multiprocessors=132,
+        dram_bandwidth=3.35e12,
+        l2_bytes=50 * MIB,
+        fp32_flops=67e12,
+        tf32_flops=494.5e12,
+        fp16_flops=989.5e12,
+        bf16_flops=989.5e12,
+    ),
+    # NVIDIA H200 data sheet (SXM): as H100, with 4.8 TB/s
+    "h200": _gpu(
+        "sm_90",
+        "NVIDIA H200",
+        multiprocessors=132,
+        dram_bandwidth=4.8e12,
+        l2_bytes=50 * MIB,
+        fp32_flops=67e12,
+        tf32_flops=494.5e12,
+        fp16_flops=989.5e12,
+        bf16_flops=989.5e12,
+    ),
+    # Blackwell GeForce white paper, RTX 5090: 170 multiprocessors, 104.8 TFLOPS fp32 and tf32, 209.5 fp16
+    # with fp32 accumulation, 1792 GB/s, 96 MiB L2
+    "rtx5090": _gpu(
+        "sm_120",
+        "NVIDIA GeForce RTX 5090",
+        multiprocessors=170,
+        dram_bandwidth=1792e9,
+        l2_bytes=96 * MIB,
+        fp32_flops=104.8e12,
+        tf32_flops=104.8e12,
+        fp16_flops=209.5e12,
+        bf16_flops=209.5e12,
+    ),
+}
+
+# The product that stands for a chip when only the chip is known.
+CHIPS: Mapping[str, str] = {
+    "sm_61": "titan-xp",
+    "sm_80": "a100",
+    "sm_86": "rtx3090",
+    "sm_89": "rtx4090",
+    "sm_90": "h100",
+    "sm_120": "rtx5090",
+}
+# Those that PTX is made for: before compute capability 7.5 there are plans (the DNNFusion paper's GPU), but no code.
+PTX_CHIPS = tuple(chip for chip, name in CHIPS.items() if PRODUCTS[name].capability >= (7, 5))
