@@ -29,9 +29,9 @@ from mlirfuse.dialect import Node, TensorType, semantics
 from mlirfuse.lowering.codegen.expand_math import expand_math
 from mlirfuse.lowering.codegen.llvm_text import translate
 from mlirfuse.lowering.cpu.emit import emit_kernel
+from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.host.object_code import HostCpu, llvm_ir_to_object
 from mlirfuse.lowering.host.pipeline import HOST_PIPELINE
-from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.lowering.schedule.host import choose_host_schedule, host_program, weight_packings
 from mlirfuse.mlir import context, ir, passmanager
 

@@ -10,8 +10,8 @@ from functools import partial
 
 from mlirfuse.dialect.indexing import Expr, delinearize, minimum
 from mlirfuse.lowering.cpu.frame import Frame
+from mlirfuse.lowering.groups.forward import uncovered
 from mlirfuse.lowering.kernel.landing import border
-from mlirfuse.lowering.schedule.forward import uncovered
 
 __all__ = ["emit_borders"]
 

@@ -14,11 +14,11 @@ from typing import Any
 from mlirfuse.dialect.indexing import Expr, Var, delinearize, minimum
 from mlirfuse.lowering.cpu.copy_in import Box, copy_in
 from mlirfuse.lowering.cpu.frame import Frame
+from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.kernel.landing import store_landings
 from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
 from mlirfuse.lowering.schedule.host_product import size_of, values_of
-from mlirfuse.lowering.schedule.reads import address_of
 from mlirfuse.mlir import affine, ir, memref, vector
 
 __all__ = ["emit_contract"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, Var
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.kernel.builder import Builder, memory_type
 from mlirfuse.lowering.kernel.point import Buffer, Evaluator
-from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.mlir import func, ir, memref, scf
 
 __all__ = ["Frame", "kernel_frame", "span_of"]

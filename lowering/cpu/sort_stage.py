@@ -11,9 +11,9 @@ from typing import Any
 
 from mlirfuse.dialect.indexing import Expr, minimum
 from mlirfuse.lowering.cpu.frame import Frame
+from mlirfuse.lowering.groups.forward import downstream_indices
 from mlirfuse.lowering.kernel.point import Registers
 from mlirfuse.lowering.kernel.sorting import emit_comparator, key_dtype, network_phases, next_phase, sort_key
-from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.lowering.schedule.sorting import SortLoops, SortPlan
 from mlirfuse.mlir import arith, ir, memref
 

@@ -13,8 +13,8 @@ from typing import Any
 from mlirfuse.dialect.indexing import Condition, Expr
 from mlirfuse.lowering.gpu.frame import Frame
 from mlirfuse.lowering.gpu.map_stage import in_memory_order, narrowed
+from mlirfuse.lowering.groups.forward import uncovered
 from mlirfuse.lowering.kernel.landing import border
-from mlirfuse.lowering.schedule.forward import uncovered
 
 __all__ = ["emit_borders"]
 

@@ -11,9 +11,9 @@ from typing import Any
 from mlirfuse.dialect.indexing import Expr, Var
 from mlirfuse.element_types import element_bytes
 from mlirfuse.errors import UnsupportedTarget
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.kernel.builder import Builder, memory_type
 from mlirfuse.lowering.kernel.point import Buffer, Evaluator
-from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.mlir import affine, gpu, ir
 
 __all__ = ["Frame", "SharedPart", "SharedShape", "Storage", "kernel_frame"]

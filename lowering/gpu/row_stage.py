@@ -18,10 +18,10 @@ from mlirfuse.dialect.indexing import Condition, Expr, delinearize
 from mlirfuse.lowering.gpu.frame import Frame
 from mlirfuse.lowering.gpu.team_stage import _in_range, store_from_registers
 from mlirfuse.lowering.gpu.teams import WARP, team_reduce
+from mlirfuse.lowering.groups.group import Member
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import compute_type
 from mlirfuse.lowering.kernel.point import Buffer, Scratch
-from mlirfuse.lowering.schedule.group import Member
 from mlirfuse.lowering.schedule.simt import RowTiles
 
 __all__ = ["Carried", "emit_row"]

@@ -14,11 +14,11 @@ from mlirfuse.dialect import Access, semantics
 from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize
 from mlirfuse.lowering.gpu.frame import Frame
 from mlirfuse.lowering.gpu.teams import WARP, team_reduce
+from mlirfuse.lowering.groups.group import Member
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import compute_type
 from mlirfuse.lowering.kernel.landing import store_landings
 from mlirfuse.lowering.kernel.point import Evaluator
-from mlirfuse.lowering.schedule.group import Member
 from mlirfuse.lowering.schedule.simt import TeamTiles
 from mlirfuse.mlir import ir, vector
 

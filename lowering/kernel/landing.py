@@ -10,11 +10,11 @@ from typing import Any
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.indexing import Condition, Expr, Var, as_expr
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.groups.forward import Guard, Landing, landings, same_place, uncovered
+from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.kernel.builder import Builder, compute_type
 from mlirfuse.lowering.kernel.point import Evaluator, NotInRegisters, Registers
 from mlirfuse.lowering.kernel.site import Site
-from mlirfuse.lowering.schedule.forward import Guard, Landing, landings, same_place, uncovered
-from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.mlir import arith, ir, scf, vector
 
 __all__ = ["border", "store_landings"]

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.indexing import Condition, Expr, Var, as_expr
+from mlirfuse.lowering.groups.forward import same_place
+from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.kernel import (
     pointwise_rules,  # noqa: F401  it registers its rules
     reduction_rules,  # noqa: F401
@@ -27,8 +29,6 @@ from mlirfuse.lowering.kernel import (
 )
 from mlirfuse.lowering.kernel.builder import Builder, compute_type, memory_type
 from mlirfuse.lowering.kernel.site import RULES, Site
-from mlirfuse.lowering.schedule.forward import same_place
-from mlirfuse.lowering.schedule.group import Group, Member
 from mlirfuse.mlir import affine, arith, ir, memref, vector
 
 __all__ = ["Buffer", "Evaluator", "Part", "Place", "Registers", "Scratch"]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlirfuse.dialect import Access
 from mlirfuse.dialect.indexing import Condition, Expr, Fetch, Var
+from mlirfuse.lowering.groups.group import Member
 from mlirfuse.lowering.kernel.builder import Builder, compute_type
-from mlirfuse.lowering.schedule.group import Member
 from mlirfuse.mlir import arith, ir
 
 if TYPE_CHECKING:

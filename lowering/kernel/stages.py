@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, Var
+from mlirfuse.lowering.groups.forward import downstream_indices
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import Builder
 from mlirfuse.lowering.kernel.point import Buffer, Evaluator, Part, Registers, Scratch
 from mlirfuse.lowering.schedule.deep import DeepPlan, TileStage
-from mlirfuse.lowering.schedule.forward import downstream_indices
 from mlirfuse.mlir import vector
 
 __all__ = ["Sink", "StagePlaces", "Sum", "kept_box"]

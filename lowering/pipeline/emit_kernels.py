@@ -11,13 +11,13 @@ from mlirfuse.device import device_for, host_device
 from mlirfuse.dialect import to_attribute
 from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.lowering.gpu.frame import Storage
+from mlirfuse.lowering.groups.group import Group, group_of
 from mlirfuse.lowering.kernel.builder import memory_type
 from mlirfuse.lowering.passes import PassFailure, register_pass
 from mlirfuse.lowering.pipeline.backends import BACKENDS, Backend
 from mlirfuse.lowering.pipeline.locations import Location, locate_values
 from mlirfuse.lowering.schedule.assign import read_schedule
 from mlirfuse.lowering.schedule.families import Family, family_of
-from mlirfuse.lowering.schedule.group import Group, group_of
 from mlirfuse.lowering.schedule.packing import Packing
 from mlirfuse.mlir import ir
 

@@ -11,11 +11,11 @@ from mlirfuse.device import Device, device_for, host_device
 from mlirfuse.dialect import attribute_value, from_attribute, to_attribute, type_from_mlir, type_to_mlir
 from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.dialect.node import TensorType
+from mlirfuse.lowering.groups.group import group_of
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.profile import ProfileDatabase, compiler_version, device_identity
 from mlirfuse.lowering.schedule import host_family, simt_program  # noqa: F401  they register their families
 from mlirfuse.lowering.schedule.families import Family, family_of
-from mlirfuse.lowering.schedule.group import group_of
 from mlirfuse.lowering.schedule.tuned import TunedSchedules
 from mlirfuse.mlir import ir
 

@@ -15,12 +15,12 @@ from typing import Any
 from mlirfuse.device import Device
 from mlirfuse.dialect.indexing import Var
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.forward import landings
-from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.groups.forward import landings
+from mlirfuse.lowering.groups.group import Group, Member
+from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles, product_problem
 from mlirfuse.lowering.schedule.host_map import cycles_per_second
 from mlirfuse.lowering.schedule.host_product import product_member, product_of, size_of
-from mlirfuse.lowering.schedule.reads import address_of
 
 __all__ = ["choose_contract", "contract_alternatives", "price_contract"]
 

@@ -18,6 +18,9 @@ from functools import cached_property
 from mlirfuse.dialect import Node, TensorType, semantics
 from mlirfuse.dialect.indexing import Expr, Var, minimum, var
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.groups.forward import downstream_indices
+from mlirfuse.lowering.groups.group import Group, Member
+from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.plan.chain import (
     Box,
     Chain,
@@ -30,9 +33,6 @@ from mlirfuse.lowering.plan.chain import (
     link_boxes,
     tile_box,
 )
-from mlirfuse.lowering.schedule.forward import downstream_indices
-from mlirfuse.lowering.schedule.group import Group, Member
-from mlirfuse.lowering.schedule.reads import address_of
 
 __all__ = [
     "DeepPlan",

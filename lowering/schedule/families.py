@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlirfuse.device import Device
-from mlirfuse.lowering.schedule.group import Group
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.schedule.packing import Packing
 from mlirfuse.lowering.schedule.program import TileProgram
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.schedule.choose_contract import choose_contract, contract_alternatives
-from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
 from mlirfuse.lowering.schedule.host_deep import DeepLoops, HostDeepPlan, StageLoops, choose_deep
 from mlirfuse.lowering.schedule.host_map import (

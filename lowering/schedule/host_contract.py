@@ -20,11 +20,11 @@ from functools import cached_property
 from mlirfuse.device import Device
 from mlirfuse.dialect.indexing import Expr
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.forward import landings
-from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.groups.forward import landings
+from mlirfuse.lowering.groups.group import Group, Member
+from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.schedule.host_product import Product, product_member, product_of, size_of
 from mlirfuse.lowering.schedule.packing import Packing, PackingSteps
-from mlirfuse.lowering.schedule.reads import address_of
 
 __all__ = ["ContractPlan", "ContractTiles", "KLoop", "operand_order"]
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.plan.chain import Chain, cut_axis, part_of
 from mlirfuse.lowering.schedule.choose_contract import TILE_CYCLES, price_contract
 from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes, part_problem
-from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles
 from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections
 from mlirfuse.lowering.schedule.host_rows import CYCLES_PER_ELEMENT, RowLoops, RowPlan, choose_rows

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType
 from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize, var
-from mlirfuse.lowering.schedule.group import Group
-from mlirfuse.lowering.schedule.reads import Read, address_of, element_reads
+from mlirfuse.lowering.groups.group import Group
+from mlirfuse.lowering.groups.reads import Read, address_of, element_reads
 
 __all__ = [
     "MapLoops",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mlirfuse.dialect import Node
 from mlirfuse.dialect.contraction import ContractOp
 from mlirfuse.dialect.indexing import Expr, Var, var
-from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.groups.group import Group, Member
 
 __all__ = ["Product", "product_member", "product_of", "size_of", "values_of"]
 

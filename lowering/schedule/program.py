@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from mlirfuse.lowering.schedule.group import Group
+from mlirfuse.lowering.groups.group import Group
 
 __all__ = ["Box", "Stage", "TileProgram"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.forward import landings
-from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.groups.forward import landings
+from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.sorting import SortTiles
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType, semantics
-from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.simt import (
     SHARED_ROW_LIMIT,

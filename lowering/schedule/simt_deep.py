@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass
 
 from mlirfuse.device import Device
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.plan.chain import Chain, carried_length, cut_axis, part_of
 from mlirfuse.lowering.plan.deep import STAGING_BYTES
 from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes, part_problem
-from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.simt import BUFFERS, GRID_LIMIT, WARP, ContractTiles, RowTiles, row_length
 

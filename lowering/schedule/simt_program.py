@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.schedule.families import Family, register_family
-from mlirfuse.lowering.schedule.group import Group
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.program import Box, Stage, TileProgram
 from mlirfuse.lowering.schedule.simt import (

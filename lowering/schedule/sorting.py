@@ -16,8 +16,8 @@ from mlirfuse.device import Device
 from mlirfuse.dialect import Node
 from mlirfuse.dialect.indexing import Expr, delinearize, minimum
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.forward import downstream_indices
-from mlirfuse.lowering.schedule.group import Group
+from mlirfuse.lowering.groups.forward import downstream_indices
+from mlirfuse.lowering.groups.group import Group
 
 __all__ = ["SortLoops", "SortPlan", "SortTiles", "key_bytes", "sort_threads"]
 

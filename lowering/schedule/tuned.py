@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlirfuse.device import Device
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.profile import Operation, Profile, structure_key, structure_of
 from mlirfuse.lowering.schedule.families import Family
-from mlirfuse.lowering.schedule.group import Group
 
 __all__ = ["TunedSchedules", "group_structure", "schedule_from_json", "schedule_to_json"]
 

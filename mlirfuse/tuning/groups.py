@@ -42,13 +42,13 @@ def find_groups(request: Request) -> FoundGroups:
     from mlirfuse.device import device_for, host_device
     from mlirfuse.dialect import WeightStore
     from mlirfuse.frontend import import_model, load_model
+    from mlirfuse.lowering.groups.group import group_of
     from mlirfuse.lowering.passes import run_pipeline
     from mlirfuse.lowering.pipeline.stages import pipeline_for
     from mlirfuse.lowering.plan.graph import main_function
     from mlirfuse.lowering.profile import ProfileDatabase, compiler_version, device_identity
     from mlirfuse.lowering.schedule import assign  # noqa: F401  it knows all families
     from mlirfuse.lowering.schedule.families import family_of
-    from mlirfuse.lowering.schedule.group import group_of
     from mlirfuse.lowering.schedule.tuned import group_structure, schedule_to_json
     from mlirfuse.mlir import context
     from mlirfuse.options import CompileOptions, parse_target

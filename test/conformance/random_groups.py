@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import Node
 from mlirfuse.dialect.scalar import COMPARISONS
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.kernel.scalar import supports_unary
-from mlirfuse.lowering.schedule.group import Group
 
 __all__ = ["RandomGroup", "random_groups"]
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mlirfuse.dialect import Node, TensorType, semantics
-from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.groups.group import Group, Member
 
 
 def tensor(*shape, dtype="float32", layout=None):

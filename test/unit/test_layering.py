@@ -38,6 +38,7 @@ LOWERING = [
     ["algebra"],
     ["classify"],
     ["profile"],
+    ["groups"],
     ["plan"],
     ["schedule"],
     ["kernel"],

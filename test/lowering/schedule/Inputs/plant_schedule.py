@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mlirfuse.device import host_device
+from mlirfuse.lowering.groups.group import group_of
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.graph import main_function
 from mlirfuse.lowering.profile import (
@@ -15,7 +16,6 @@ from mlirfuse.lowering.profile import (
     structure_key,
 )
 from mlirfuse.lowering.schedule.families import family_of
-from mlirfuse.lowering.schedule.group import group_of
 from mlirfuse.lowering.schedule.tuned import group_structure, schedule_to_json
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.indexing import Condition, Expr, Fetch, Var, delinearize, fetch, linearize, var
 from mlirfuse.dialect.node import out_variables
-from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.groups.group import Group, Member
 
 __all__ = ["Guard", "Landing", "downstream_indices", "landings", "same_place", "uncovered"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.indexing import Condition, Expr, Var
-from mlirfuse.lowering.schedule.group import Group, Member
+from mlirfuse.lowering.groups.group import Group, Member
 
 __all__ = ["Read", "address_of", "element_reads"]
 

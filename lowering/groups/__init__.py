@@ -1,0 +1,1 @@
+"""Fusion groups as frozen data, and what follows from their indexing: where elements go, what tiles need of them."""
