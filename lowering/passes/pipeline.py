@@ -75,6 +75,11 @@ class PassPipeline:
     def __str__(self) -> str:
         return f"{ROOT}({','.join(map(str, self.steps))})"
 
+    def split_at(self, kind: type) -> tuple["PassPipeline", "PassPipeline"]:
+        """The passes before the first one of class `kind`, which there must be, and the rest."""
+        at = next(i for i, step in enumerate(self.steps) if isinstance(step.work, kind))
+        return PassPipeline(self.steps[:at]), PassPipeline(self.steps[at:])
+
     def check(self) -> None:
         """PipelineError for names, options or nesting that upstream refuses; needs a current context."""
         for step in self.steps:

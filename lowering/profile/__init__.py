@@ -3,7 +3,7 @@
 Nothing here measures or knows how: `mlirfuse.tuning` fills a database, planning reads it.
 """
 
-from mlirfuse.lowering.profile.database import FoundSchedule, Measurement, Profile, ProfileDatabase
+from mlirfuse.lowering.profile.database import FoundSchedule, Measurement, Profile, ProfileDatabase, Row
 from mlirfuse.lowering.profile.structure import Operation, structure_key, structure_of
 from mlirfuse.lowering.profile.versions import compiler_version, device_identity
 
@@ -13,6 +13,7 @@ __all__ = [
     "Operation",
     "Profile",
     "ProfileDatabase",
+    "Row",
     "compiler_version",
     "device_identity",
     "structure_key",

@@ -15,87 +15,69 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, TypeVar
 
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.profile.structure import structure_key
 
-__all__ = ["FoundSchedule", "Measurement", "Profile", "ProfileDatabase"]
+__all__ = ["FoundSchedule", "Measurement", "Profile", "ProfileDatabase", "Row"]
 
 _APPLICATION_ID = 0x6D6C6670  # "mlfp", which `file` and every SQLite tool show
 _FORMAT = 2
 _MAGIC = b"SQLite format 3\0"
 _BUSY_SECONDS = 30.0
-_SCHEMA = """
-create table if not exists schedules (
-    key text not null,
-    device text not null,
-    compiler text not null,
-    schedule text not null,
-    seconds real not null check (seconds > 0),
-    chosen_seconds real not null check (chosen_seconds > 0),
-    trials integer not null check (trials > 0),
-    date text not null,
-    tool text not null,
-    structure text not null,
-    primary key (key, device, compiler)
-) without rowid;
-create table if not exists measurements (
-    key text not null,
-    device text not null,
-    compiler text not null,
-    seconds real not null check (seconds > 0),
-    p10 real not null check (p10 > 0),
-    p90 real not null check (p90 > 0),
-    runs integer not null check (runs > 0),
-    date text not null,
-    tool text not null,
-    structure text not null,
-    primary key (key, device, compiler)
-) without rowid;
-"""
+_SQL = {  # by the type of a field, whose name goes in
+    "str": "text not null",
+    "float": "real not null check ({0} > 0)",
+    "int": "integer not null check ({0} > 0)",
+}
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """How long one group takes.
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is known of one group.
 
     key        of the group's structure (`structure_key`); `structure` is its text.
     device     what it ran on (`device_identity`); `compiler` what made its kernel (`compiler_version`).
-    seconds    the median of `runs`; `p10` and `p90` the 10th and 90th percentile.
-    date       when, in UTC, as ISO 8601; `tool` is the release that measured.
+    seconds    the median of its runs.
+    date       when it was measured, in UTC, as ISO 8601; `tool` is the release that measured.
     """
+
+    table: ClassVar[str]
 
     key: str
     device: str
     compiler: str
     seconds: float
+    date: str
+    tool: str
+    structure: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Row):
+    """How long one group takes: over `runs`, with the 10th and 90th percentile."""
+
+    table: ClassVar[str] = "measurements"
+
     p10: float
     p90: float
     runs: int
-    date: str
-    tool: str
-    structure: str
 
 
-@dataclass(frozen=True)
-class FoundSchedule:
+@dataclass(frozen=True, kw_only=True)
+class FoundSchedule(Row):
     """The fastest of `trials` schedules (JSON) of a group; the one that is chosen without it took `chosen_seconds`."""
 
-    key: str
-    device: str
-    compiler: str
+    table: ClassVar[str] = "schedules"
+
     schedule: str
-    seconds: float
     chosen_seconds: float
     trials: int
-    date: str
-    tool: str
-    structure: str
 
 
-Row = Measurement | FoundSchedule
-_TABLES: Mapping[type[Row], str] = {Measurement: "measurements", FoundSchedule: "schedules"}
+R = TypeVar("R", bound=Row)
+_KINDS: tuple[type[Row], ...] = (Measurement, FoundSchedule)
 
 
 @dataclass(frozen=True)
@@ -152,8 +134,9 @@ class ProfileDatabase:
         with self._writing() as connection:
             for row in rows:
                 marks = ", ".join("?" for _ in fields(row))
-                table = f"{_TABLES[type(row)]} ({_columns(type(row))})"
-                connection.execute(f"insert or replace into {table} values ({marks})", astuple(row))
+                connection.execute(
+                    f"insert or replace into {row.table} ({_columns(type(row))}) values ({marks})", astuple(row)
+                )
 
     def merge(self, other: ProfileDatabase) -> int:
         """Take what `other` has and this lacks, and what `other` measured later; how many rows came."""
@@ -168,10 +151,8 @@ class ProfileDatabase:
         """All of both tables as of one moment."""
         with self._reading() as connection:
             connection.execute("begin")
-            measurements = tuple(Measurement(*row) for row in _select(connection, Measurement))
-            schedules = tuple(FoundSchedule(*row) for row in _select(connection, FoundSchedule))
-        rows: list[Row] = [*measurements, *schedules]
-        for row in rows:
+            measurements, schedules = _select(connection, Measurement), _select(connection, FoundSchedule)
+        for row in (*measurements, *schedules):
             if complaint := _complaint(row):
                 raise MlirfuseError(f"The profile database {self.path} is damaged: {complaint}. {_ANOTHER}")
         return measurements, schedules
@@ -202,8 +183,8 @@ class ProfileDatabase:
         with self._open("rwc") as connection:
             connection.execute("begin immediate")  # of two processes that make the file, one waits for the other
             if connection.execute("select count(*) from sqlite_master").fetchone()[0] == 0 and empty:
-                for statement in filter(str.strip, _SCHEMA.split(";")):
-                    connection.execute(statement)
+                for kind in _KINDS:
+                    connection.execute(_schema(kind))
                 connection.execute(f"pragma application_id = {_APPLICATION_ID}")
                 connection.execute(f"pragma user_version = {_FORMAT}")
             self._check(connection)
@@ -247,16 +228,24 @@ class ProfileDatabase:
 _ANOTHER = "Name another file, or delete this one and measure again."
 
 
+def _schema(kind: type[Row]) -> str:
+    """The table of one kind of row: a column for each field."""
+    columns = ",\n    ".join(f"{f.name} {_SQL[str(f.type)].format(f.name)}" for f in fields(kind))
+    return f"create table {kind.table} (\n    {columns},\n    primary key (key, device, compiler)\n) without rowid"
+
+
 def _columns(kind: type[Row]) -> str:
     return ", ".join(f.name for f in fields(kind))
 
 
-def _select(connection: sqlite3.Connection, kind: type[Row]) -> list[tuple[Any, ...]]:
-    return connection.execute(f"select {_columns(kind)} from {_TABLES[kind]} order by key, device, compiler").fetchall()
+def _select(connection: sqlite3.Connection, kind: type[R]) -> tuple[R, ...]:
+    names = [f.name for f in fields(kind)]
+    found = connection.execute(f"select {_columns(kind)} from {kind.table} order by key, device, compiler")
+    return tuple(kind(**dict(zip(names, values, strict=True))) for values in found.fetchall())
 
 
 def _identity(row: Row) -> tuple[str, str, str, str]:
-    return _TABLES[type(row)], row.key, row.device, row.compiler
+    return row.table, row.key, row.device, row.compiler
 
 
 def _digest(measurements: tuple[Measurement, ...], schedules: tuple[FoundSchedule, ...]) -> str:

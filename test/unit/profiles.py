@@ -6,7 +6,16 @@ from mlirfuse.lowering.profile import Measurement, ProfileDatabase, compiler_ver
 
 def measured(text, seconds, device="abacus", compiler="v1", date="2026-01-01T00:00:00+00:00"):
     return Measurement(
-        structure_key(text), device, compiler, seconds, seconds * 0.9, seconds * 1.2, 60, date, "mlirfuse test", text
+        key=structure_key(text),
+        device=device,
+        compiler=compiler,
+        seconds=seconds,
+        p10=seconds * 0.9,
+        p90=seconds * 1.2,
+        runs=60,
+        date=date,
+        tool="mlirfuse test",
+        structure=text,
     )
 
 

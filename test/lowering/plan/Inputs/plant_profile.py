@@ -32,7 +32,10 @@ class PlantProfile:
         device = host_device() if self.device == "host" else device_for(self.device)
         sets = [s for n in range(1, len(graph) + 1) for s in combinations(range(len(graph)), n)]
         texts = {block_structure(graph, s, "nhwc"): len(s) ** 2 * 1e-6 for s in sets}
-        where = (device_identity(device), compiler_version())
+        where = {"device": device_identity(device), "compiler": compiler_version(), "date": "", "tool": ""}
         ProfileDatabase(Path(self.file)).store(
-            *(Measurement(structure_key(t), *where, s, s, s, 1, "", "", t) for t, s in texts.items())
+            *(
+                Measurement(key=structure_key(t), structure=t, seconds=s, p10=s, p90=s, runs=1, **where)
+                for t, s in texts.items()
+            )
         )

@@ -30,12 +30,13 @@ class PlantSchedule:
     def __call__(self, module_op):
         device = host_device()
         family = family_of(device)
-        where = (device_identity(device), compiler_version())
+        where = {"device": device_identity(device), "compiler": compiler_version(), "date": "", "tool": ""}
         for op in main_function(module_op).regions[0].blocks[0].operations:
             if op.operation.name != "fusion.group":
                 continue
             group = group_of(op.operation)
             text = group_structure(group)
             last = schedule_to_json(family.alternatives(group, device)[-1], family)
-            row = FoundSchedule(structure_key(text), *where, last, 1e-6, 2e-6, 1, "", "", text)
+            found = {"schedule": last, "seconds": 1e-6, "chosen_seconds": 2e-6, "trials": 1}
+            row = FoundSchedule(key=structure_key(text), structure=text, **found, **where)
             ProfileDatabase(Path(self.file)).store(row)

@@ -1,4 +1,4 @@
-"""A whole tuning session on a small network: it measures what planning asks, once, and planning listens."""
+"""A whole run of the tuner on a small network: it measures what planning asks, once, and planning listens."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from mlirfuse.cli.main import main
 from mlirfuse.compiler import compile_artifact
 from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.profile import ProfileDatabase
-from mlirfuse.tuning import session, tune_profile
+from mlirfuse.tuning import ProfileSummary, run, tune_profile
 from mlirfuse.tuning.candidates import CANDIDATE
 from mlirfuse.tuning.measure import Measured
 
@@ -47,24 +47,24 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is compiled or run: each operation of a group takes twice as long as the one before it."""
 
-    class InProcess(session.WorkerPool):
+    class InProcess(run.WorkerPool):
         def run(self, function, jobs):  # type: ignore[no-untyped-def]
             return {name: function(job) for name, job in jobs.items()}
 
-    def measure(job: session.Job) -> Measured:
+    def measure(job: run.Job) -> Measured:
         operations = (Path(job.folder) / f"{job.key}.mlir").read_text().count(CANDIDATE)
         return Measured(1e-6 * (2**operations - 1), 1e-7, 1e-3, 60)
 
-    monkeypatch.setattr(session, "WorkerPool", InProcess)
-    monkeypatch.setattr(session, "compile_candidate", lambda job: None)
-    monkeypatch.setattr(session, "measure_candidate", measure)
+    monkeypatch.setattr(run, "WorkerPool", InProcess)
+    monkeypatch.setattr(run, "compile_candidate", lambda job: None)
+    monkeypatch.setattr(run, "measure_candidate", measure)
 
 
-def tuned(model: str, database: ProfileDatabase, **settings: object) -> session.Summary:
+def tuned(model: str, database: ProfileDatabase, **settings: object) -> ProfileSummary:
     return tune_profile(model, "cpu", CompileOptions(), database, **settings)  # type: ignore[arg-type]
 
 
-def test_a_session_answers_every_question(tmp_path: Path, model: str) -> None:
+def test_a_run_answers_every_question(tmp_path: Path, model: str) -> None:
     database = ProfileDatabase(tmp_path / "p.db")
     said: list[str] = []
     first = tuned(model, database, progress=said.append)
@@ -78,11 +78,11 @@ def test_a_session_answers_every_question(tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.usefixtures("pretended")
-def test_an_interrupted_session_goes_on(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_goes_on(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     database = ProfileDatabase(tmp_path / "p.db")
-    measure, calls = session.measure_candidate, 0
+    measure, calls = run.measure_candidate, 0
 
-    def interrupted(job: session.Job) -> Measured:
+    def interrupted(job: run.Job) -> Measured:
         nonlocal calls
         calls += 1
         if calls == 3:
@@ -90,7 +90,7 @@ def test_an_interrupted_session_goes_on(tmp_path: Path, model: str, monkeypatch:
         return measure(job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(session, "measure_candidate", interrupted)
+        patch.setattr(run, "measure_candidate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             tuned(model, database)
     kept = database.measurements()
@@ -110,10 +110,10 @@ def test_a_spent_budget_stops_and_says_so(tmp_path: Path, model: str) -> None:
 
 @pytest.mark.usefixtures("pretended")
 def test_a_group_that_cannot_be_measured_is_named(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(job: session.Job) -> None:
-        raise session.CandidateFailed("no schedule")
+    def refuse(job: run.Job) -> None:
+        raise run.CandidateFailed("no schedule")
 
-    monkeypatch.setattr(session, "compile_candidate", refuse)
+    monkeypatch.setattr(run, "compile_candidate", refuse)
     summary = tuned(model, ProfileDatabase(tmp_path / "p.db"))
     assert summary.measured == 0 and summary.complete
     assert "no schedule" in summary.failed["weigh"]
