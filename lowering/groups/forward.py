@@ -18,7 +18,7 @@ from mlirfuse.dialect.indexing import Condition, Expr, Fetch, Var, delinearize, 
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.groups.group import Group, Member
 
-__all__ = ["Guard", "Landing", "downstream_indices", "landings", "same_place", "uncovered"]
+__all__ = ["Guard", "Landing", "downstream_indices", "forward", "landings", "same_landing", "same_place", "uncovered"]
 
 _ELEMENTWISE = ("unary", "binary", "select", "cast")
 _SAMPLES = 32
@@ -99,11 +99,11 @@ def landings(group: Group, anchor: Member, index: tuple[Expr, ...]) -> dict[int,
             continue
         if member.is_anchor:
             return f"fusion.{member.node.op} combines elements of the {anchor.node.op}"
-        forwarded = [_forward(group, member, found[member.operands[p]], p) for p in sources]
+        forwarded = [forward(group, member, found[member.operands[p]], p) for p in sources]
         first = forwarded[0]
         if first is None or None in forwarded:
             return f"the places of fusion.{member.node.op} do not follow from those of the {anchor.node.op}"
-        if not all(_same_landing(first, other) for other in forwarded[1:] if other is not None):
+        if not all(same_landing(first, other) for other in forwarded[1:] if other is not None):
             return f"fusion.{member.node.op} combines elements of the {anchor.node.op} that different threads hold"
         found[member.result] = first
     for output in group.outputs:
@@ -161,11 +161,12 @@ def _has_fetch(e: Expr) -> bool:
     return bool(found)
 
 
-def _same_landing(a: Landing, b: Landing) -> bool:
+def same_landing(a: Landing, b: Landing) -> bool:
+    """Whether two landings are of the same places."""
     return a.repeats == b.repeats and a.guards == b.guards and same_place(a.index, b.index)
 
 
-def _forward(group: Group, member: Member, landing: Landing, position: int) -> Landing | None:
+def forward(group: Group, member: Member, landing: Landing, position: int) -> Landing | None:
     """Through one operation, from its operand at `position`."""
     node, index = member.node, landing.index
     have, want = group.types[member.operands[position]].dims, node.out.dims

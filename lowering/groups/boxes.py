@@ -1,0 +1,234 @@
+"""The reuse analysis: which box of every value the stages of a group need for one tile of its outputs.
+
+Tiles cut the *frame*, the dimensions of the last sink's result. From the tile's box the stages are walked backwards:
+what a stage reads for its box, halo included, is what the stages before it have to leave; a value with several readers
+keeps the hull of what they read. Boxes have the same size for every tile and lie inside their value: at a border they
+are moved inwards, so that nothing is computed that does not exist.
+
+The number of a tile along axis i is the variable `t<i>`; starts are expressions of these.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from mlirfuse.dialect import semantics
+from mlirfuse.dialect.indexing import Expr, Fetch, FloorDiv, Var, maximum, minimum, var
+from mlirfuse.lowering.groups.stages import Stage, Stages
+
+__all__ = ["Box", "TileBoxes", "frame_of"]
+
+_MOST_TILES = 1 << 14  # tile numbers that are walked through to join boxes whose starts differ by no constant
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a value: where it starts, and its size along each dimension."""
+
+    start: tuple[Expr, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.sizes)
+
+
+def frame_of(stages: Stages) -> tuple[int, ...] | str:
+    """The dimensions that tiles cut: those of the last sink's result. Sinks may differ in channels (dimension 1) alone.
+
+    Gives the reason where sinks have no dimensions in common.
+    """
+    frame = stages.sinks[-1].root.node.out.dims
+    for sink in stages.sinks:
+        dims = sink.root.node.out.dims
+        if len(dims) != len(frame) or any(a != b for i, (a, b) in enumerate(zip(dims, frame, strict=True)) if i != 1):
+            return f"outputs of {dims} and {frame} are not cut into tiles together"
+    return frame
+
+
+class TileBoxes:
+    """Everything that one tile touches. `tile` has the extent of a tile along each dimension of the frame.
+
+    Where sinks have different numbers of channels, `tile` must not cut these (it has the frame's own).
+    """
+
+    def __init__(self, stages: Stages, tile: Sequence[int]) -> None:
+        frame = frame_of(stages)
+        assert not isinstance(frame, str), frame
+        self.stages, self.frame = stages, frame
+        self.tile = tuple(min(size, dim) for size, dim in zip(tile, frame, strict=True))
+        self._roots: dict[int, Box] = {}
+        self._reads: dict[int, list[tuple[int, Box]]] = {}
+        required: dict[int, list[Box]] = {}
+        for stage in reversed(stages.stages):
+            self._walk(stage, required)
+        self.kept = {v: self._image(v) for v in stages.kept}
+
+    @cached_property
+    def tiles(self) -> tuple[int, ...]:
+        """Tiles along each dimension of the frame."""
+        return tuple(-(-dim // size) for dim, size in zip(self.frame, self.tile, strict=True))
+
+    @cached_property
+    def numbers(self) -> tuple[Expr, ...]:
+        """The variables that number a tile."""
+        return tuple(var(f"t{axis}", count) for axis, count in enumerate(self.tiles))
+
+    def root_box(self, stage: Stage) -> Box:
+        """The box of a stage's root's result that it computes."""
+        return self._roots[stage.number]
+
+    def reads(self, stage: Stage) -> Sequence[tuple[int, Box]]:
+        """The boxes of kept values and operands that a stage reads, its epilogue included; one for each use."""
+        return self._reads[stage.number]
+
+    def own(self, stage: Stage) -> list[tuple[int, Expr, int]]:
+        """(axis, first, size) of the part of a sink's result that this tile alone stores, where its box holds more."""
+        box, found = self._roots[stage.number], []
+        for axis, (dim, size, number) in enumerate(zip(self._dims(stage), self.tile, self.numbers, strict=True)):
+            whole = axis == 1 and self._dims(stage)[1] != self.frame[1]
+            if not whole and (dim % size or box.sizes[axis] != size):
+                found.append((axis, number * size, size))
+        return found
+
+    @cached_property
+    def kept_elements(self) -> dict[int, int]:
+        """Elements of the box of each kept value."""
+        return {v: box.elements for v, box in self.kept.items()}
+
+    def flops(self, stage: Stage) -> float:
+        """Operations that a stage does for one tile."""
+        node, box = stage.root.node, self._roots[stage.number]
+        members = [m for m in stage.group.members if m.result != stage.root.result]
+        beside = sum(semantics(m.node.op).flops(m.node) / max(1, m.node.out.size) for m in members)
+        return box.elements * (semantics(node.op).flops(node) / node.out.size + beside)
+
+    # -- the walk
+
+    def _dims(self, stage: Stage) -> tuple[int, ...]:
+        return stage.root.node.out.dims
+
+    def _walk(self, stage: Stage, required: dict[int, list[Box]]) -> None:
+        dims = self._dims(stage)
+        wanted = [self._tile_box(dims)] if stage in self.stages.sinks else []
+        for value in stage.group.outputs:
+            if value in required:
+                box = _hull(required[value], stage.group.types[value].dims)
+                wanted += [_box_of(index, box, dims) for index in stage.root_index(value)]
+        self._roots[stage.number] = root = _hull(wanted, dims)
+        reads = self._reads[stage.number] = []
+        for read in (*stage.root_reads, *stage.epilogue_reads):
+            box = _box_of(read.index, root, stage.group.types[read.value].dims)
+            reads.append((read.value, box))
+            if read.value not in self.stages.group.inputs:
+                required.setdefault(read.value, []).append(box)
+
+    def _tile_box(self, dims: tuple[int, ...]) -> Box:
+        starts, sizes = [], []
+        for axis, (dim, size, number) in enumerate(zip(dims, self.tile, self.numbers, strict=True)):
+            if axis == 1 and dim != self.frame[1]:
+                starts.append(Expr(0))
+                sizes.append(dim)
+                continue
+            starts.append(number * size if dim % size == 0 else minimum(number * size, dim - size))
+            sizes.append(size)
+        return Box(tuple(starts), tuple(sizes))
+
+    def _image(self, value: int) -> Box:
+        """The box of a kept value that its writers fill."""
+        dims = self.stages.group.types[value].dims
+        parts = [_box_of(s.landing[value], self._roots[s.number], dims) for s in self.stages.writers(value)]
+        return _hull(parts, dims)
+
+
+# -- intervals
+
+
+def _box_of(index: Sequence[Expr], box: Box, dims: Sequence[int]) -> Box:
+    """The box that an index in `out_variables` reaches as these run through a box, inside `dims`."""
+    local = [var(f"l{axis}", size) for axis, size in enumerate(box.sizes)]
+    by_name = {f"d{axis}": start + inner for axis, (start, inner) in enumerate(zip(box.start, local, strict=True))}
+    outside = {v for e in box.start for v in e.variables()}
+    starts, sizes = [], []
+    for e, dim in zip(index, dims, strict=True):
+        found = {v: by_name[v.name] for v in e.variables() if v.name in by_name}
+        first, reach = _interval(e.substitute(found), outside)
+        size = min(dim, reach + 1)
+        starts.append(_inside(first, dim - size))
+        sizes.append(size)
+    return Box(tuple(starts), tuple(sizes))
+
+
+def _inside(start: Expr, largest: int) -> Expr:
+    return minimum(maximum(start, 0), largest) if largest else Expr(0)
+
+
+def _interval(e: Expr, outside: Collection[Var]) -> tuple[Expr, int]:
+    """The least value of an expression, in the variables `outside`, and how far it reaches as all others run."""
+    first, reach = Expr(e.constant), 0
+    for atom, factor in e.terms:
+        low, far = _atom_interval(Expr(0, ((atom, 1),)), outside)
+        first = first + (low if factor > 0 else low + far) * factor
+        reach += far * abs(factor)
+    return first, reach
+
+
+def _atom_interval(e: Expr, outside: Collection[Var]) -> tuple[Expr, int]:
+    atom = e.terms[0][0]
+    variables = e.variables()
+    if isinstance(atom, Fetch) or not variables & set(outside):
+        lo, hi = atom.range
+        return Expr(lo), hi - lo
+    if variables <= set(outside):
+        return e, 0
+    if isinstance(atom, FloorDiv):
+        low, far = _interval(atom.value, outside)
+        return low // atom.divisor, -(-far // atom.divisor)
+    lo, hi = atom.range
+    return Expr(lo), hi - lo
+
+
+def _hull(boxes: Sequence[Box], dims: Sequence[int]) -> Box:
+    """The smallest box of one size that holds all of them, for every tile."""
+    if len(set(boxes)) == 1:
+        return boxes[0]
+    starts, sizes = [], []
+    for axis, dim in enumerate(dims):
+        start, size = _hull_along({(b.start[axis], b.sizes[axis]) for b in boxes}, dim)
+        starts.append(start)
+        sizes.append(size)
+    return Box(tuple(starts), tuple(sizes))
+
+
+def _hull_along(parts: set[tuple[Expr, int]], dim: int) -> tuple[Expr, int]:
+    ordered = sorted(parts, key=lambda p: (repr(p[0]), p[1]))
+    if len(ordered) == 1:
+        return ordered[0]
+    distances = [start - ordered[0][0] for start, _ in ordered]
+    if all(d.is_constant for d in distances):
+        low = min(d.constant for d in distances)
+        size = max(d.constant + s for d, (_, s) in zip(distances, ordered, strict=True)) - low
+        first = ordered[0][0] + low
+    else:
+        size = _widest(ordered, dim)
+        first = ordered[0][0]
+        for start, _ in ordered[1:]:
+            first = minimum(first, start)
+    size = min(size, dim)
+    return _inside(first, dim - size), size
+
+
+def _widest(parts: Sequence[tuple[Expr, int]], dim: int) -> int:
+    variables = sorted({v for start, _ in parts for v in start.variables()}, key=lambda v: v.name)
+    if math.prod(v.hi - v.lo + 1 for v in variables) > _MOST_TILES:
+        return dim
+    widest = 0
+    for point in itertools.product(*(range(v.lo, v.hi + 1) for v in variables)):
+        values: Mapping[Var, int] = dict(zip(variables, point, strict=True))
+        found = [(start.evaluate(values), size) for start, size in parts]
+        widest = max(widest, max(s + n for s, n in found) - min(s for s, _ in found))
+    return widest
