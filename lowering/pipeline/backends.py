@@ -19,13 +19,15 @@ __all__ = ["BACKENDS", "Backend"]
 class Backend:
     """`emit` makes a module with one kernel; `launch` is the text of its call, and the sizes n that it names %n.
 
-    `memory_space` is that of the buffers, as it stands in a memref type after a comma, or empty.
+    `memory_space` is that of the buffers, as it stands in a memref type after a comma, or empty; `attributes` are
+    names of unit attributes that the module of the program carries.
     """
 
     emit: Callable[[TileProgram, str, Mapping[int, Storage]], Any]
     launch: Callable[[str, TileProgram, list[tuple[str, str]], str], tuple[list[int], str]]
     memory_space: str
     wrap: Callable[[str], str]
+    attributes: tuple[str, ...] = ()
 
 
 def _gpu_launch(
@@ -67,6 +69,12 @@ def _emit_cpu(program: TileProgram, name: str, storages: Mapping[int, Storage]) 
 
 
 BACKENDS: dict[str, Backend] = {
-    "gpu": Backend(emit_gpu_kernel, _gpu_launch, GLOBAL, lambda kernels: f"gpu.module @kernels {{\n{kernels}\n}}"),
+    "gpu": Backend(
+        emit_gpu_kernel,
+        _gpu_launch,
+        GLOBAL,
+        lambda kernels: f"gpu.module @kernels {{\n{kernels}\n}}",
+        ("gpu.container_module",),
+    ),
     "cpu": Backend(_emit_cpu, _cpu_launch, "", lambda kernels: kernels),
 }

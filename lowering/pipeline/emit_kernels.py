@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlirfuse.device import device_for, host_device
+from mlirfuse.device import scheduling_device
 from mlirfuse.dialect import to_attribute
 from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.lowering.gpu.frame import Storage
@@ -40,15 +40,13 @@ class EmitKernels:
     device: str = "host"
 
     def __call__(self, op: ir.Operation, /) -> None:
-        device = host_device() if self.device == "host" else device_for(self.device)
+        device = scheduling_device(self.device)
         function = next((f for f in op.regions[0].blocks[0].operations if f.operation.name == "func.func"), None)
         if function is None:
             raise PassFailure("fusion-emit-kernels found no function to compile")
-        writer = _Writer(function, family_of(device), BACKENDS[device.kind])
-        text = writer.module()
-        _replace_body(
-            op, ir.Module.parse(text), {"gpu.container_module": ir.UnitAttr.get()} if device.kind == "gpu" else {}
-        )
+        backend = BACKENDS[device.kind]
+        text = _Writer(function, family_of(device), backend).module()
+        _replace_body(op, ir.Module.parse(text), {name: ir.UnitAttr.get() for name in backend.attributes})
 
 
 def _replace_body(module: ir.Operation, made: ir.Module, attributes: dict[str, ir.Attribute]) -> None:

@@ -65,13 +65,12 @@ class ResourceConstraints:
         device = self.device
         if device is None:
             return {}
-        if device.kind == "cpu":
-            return {"registers": device.registers_per_thread + device.l1_bytes // max(1, device.vector_bytes)}
-        return {
-            "registers": device.registers_per_thread,
+        limits = {
+            "registers": device.registers_per_thread + device.l1_bytes // max(1, device.vector_bytes),
             "shared_bytes": device.shared_bytes_per_block,
             "threads": device.max_threads_per_block,
         }
+        return {name: limit for name, limit in limits.items() if limit}
 
     def why_not(self, first: Collection[int], second: Collection[int]) -> Finding | None:
         """Why the device has not what one kernel of two blocks needs, though it has for each of them; or None."""
@@ -88,7 +87,7 @@ class ResourceConstraints:
 
     def why_not_chain(self, chain: Chain) -> Finding | None:
         """Why the device has no room for a kernel of several anchors, or None."""
-        if self.device is not None and self.device.kind == "gpu" and not self._has_tiles:
+        if self.device is not None and self.device.has_blocks and not self._has_tiles:
             limit = self.device.registers_per_thread
             reason = f"a register tile for each contraction takes {TILE_REGISTERS} registers, a thread has {limit}"
             return Finding(reason, {"registers": TILE_REGISTERS, "limit": limit})
@@ -105,7 +104,7 @@ class ResourceConstraints:
     def _has_tiles(self) -> bool:
         return (
             self.device is not None
-            and self.device.kind == "gpu"
+            and self.device.has_blocks
             and self.device.registers_per_thread >= TILE_REGISTERS
             and self.device.max_threads_per_block >= (TILE // THREAD_TILE) ** 2
             and self.device.shared_bytes_per_block >= _tile_bytes(False)

@@ -75,9 +75,8 @@ class Budget:
     @classmethod
     def of(cls, device: Device) -> Budget:
         """The budget of one device."""
-        if device.kind == "cpu":
-            return cls(device.l2_bytes // 2, device.multiprocessors, max(device.l2_bytes, device.l3_bytes))
-        return cls(device.shared_bytes_per_block, device.multiprocessors, device.l2_bytes)
+        kept = device.shared_bytes_per_block if device.has_blocks else device.l2_bytes // 2
+        return cls(kept, device.multiprocessors, max(device.l2_bytes, device.l3_bytes))
 
     @property
     def room(self) -> int:

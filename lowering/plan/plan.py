@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from mlirfuse.device import device_for, host_device, planning_device
+from mlirfuse.device import planning_device, scheduling_device
 from mlirfuse.dialect import to_attribute
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.graph import main_function, nodes_of, read_graph
@@ -67,7 +67,7 @@ class PlanFusion:
         """The chooser that reads the database; None where none is named."""
         if not self.database:
             return None
-        device = host_device() if self.device == "host" else device_for(self.device)
+        device = scheduling_device(self.device)
         database = ProfileDatabase(Path(self.database))
         profile = database.profile(device_identity(device, self.threads), compiler_version())
         return MeasuredModel(profile, ResourceModel.of(planning_device(self.device)), self.layout)

@@ -17,7 +17,7 @@ _KERNEL_SOURCES = ("codegen", "cpu", "gpu", "host", "kernel", "nvvm", "pipeline"
 
 def device_identity(device: Device, threads: int = 0) -> str:
     """A CPU by its model, vector width and threads (0: every core); a GPU by its chip."""
-    if device.kind != "cpu":
+    if device.has_blocks:
         return device.chip
     count = threads or device.multiprocessors
     return f"{device.name}, {8 * device.vector_bytes}-bit vectors, {count} thread{'s' if count > 1 else ''}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mlirfuse.device import Device, device_for, host_device
+from mlirfuse.device import Device, scheduling_device
 from mlirfuse.dialect import attribute_value, from_attribute, to_attribute, type_from_mlir, type_to_mlir
 from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.dialect.node import TensorType
@@ -38,7 +38,7 @@ class AssignSchedules:
     threads: int = 0
 
     def __call__(self, op: ir.Operation, /) -> None:
-        device = host_device() if self.device == "host" else device_for(self.device)
+        device = scheduling_device(self.device)
         family = family_of(device)
         tuned = self._tuned(device)
         if tuned is not None:

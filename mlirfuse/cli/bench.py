@@ -86,7 +86,7 @@ def _alone(display: Display, artifact: Artifact, args: argparse.Namespace) -> di
     executable = load(artifact, threads=args.threads, device=args.device)
     timing = executable.benchmark(args.runs or RUNS, random_inputs(executable.inputs, args.seed))
     batch = _batch(artifact)
-    threads = f", {count(executable.threads, 'thread')}" if executable.target == "cpu" else ""
+    threads = f", {count(executable.threads, 'thread')}" if executable.chooses_threads else ""
     display.line(
         f"{artifact.model}: {artifact.target}, {artifact.precision}{threads}, {count(timing.runs, 'run')}", style="bold"
     )

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["count_traffic", "counts_traffic"]
-
-
-def counts_traffic(artifact: Any) -> bool:
-    """Whether an artifact holds kernels that the simulator can count."""
-    return any(plan.kind == "simulator" for plan in artifact.plans.values())
+__all__ = ["count_traffic"]
 
 
 def count_traffic(artifact: Any) -> dict[str, Any]:
-    """The report of `artifact` with every launch's traffic as the simulator counts it: no arithmetic, all addresses.
+    """The report of `artifact`, and where it is for the simulator, every launch's traffic as that counts it.
 
+    There is no arithmetic, only addresses.
     `global_bytes` are all requests in sectors of 32 bytes, `dram_*_bytes` the distinct sectors of a launch.
     """
-    from mlirfuse.runtime.simulator import SimulatorExecutor
+    from mlirfuse.runtime.simulator import SimulatorExecutor, holds_kernels_to_count
 
+    if not holds_kernels_to_count(artifact):
+        return artifact.report
     counted = SimulatorExecutor(artifact, threads=None, device=None).count()
     rows = [
         {

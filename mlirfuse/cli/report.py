@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlirfuse.cli import arguments
-from mlirfuse.cli.counting import count_traffic, counts_traffic
+from mlirfuse.cli.counting import count_traffic
 from mlirfuse.cli.display import Display, amount, count, milliseconds, size
 from mlirfuse.cli.model import artifact_of, model_of
 from mlirfuse.cli.overrides import print_overrides
@@ -100,7 +100,7 @@ def _report(text: str, args: argparse.Namespace) -> Mapping[str, Any]:
     model = model_of(text)
     try:
         artifact = artifact_of(model, args)
-        return count_traffic(artifact) if counts_traffic(artifact) else artifact.report
+        return count_traffic(artifact)
     finally:
         model.discard()
 

@@ -145,7 +145,7 @@ def _output_row(name: str, array: Any, checked: Comparison | None) -> list[str]:
 
 def _time_text(outcome: Outcome) -> str:
     executable, timing = outcome.executable, outcome.timing
-    threads = f", {count(executable.threads, 'thread')}" if executable.target == "cpu" else ""
+    threads = f", {count(executable.threads, 'thread')}" if executable.chooses_threads else ""
     if timing is None:
         return f"{milliseconds(outcome.first)} (the first run{threads})"
     spread = f"10 % below {milliseconds(timing.p10)}, 90 % below {milliseconds(timing.p90)}"

@@ -3,7 +3,7 @@
 from mlirfuse.device.cpu import ANY_CPU, host_device, usable_cores
 from mlirfuse.device.facts import Device
 from mlirfuse.device.graphics import GRAPHICS, PORTABLE
-from mlirfuse.device.lookup import device_for, planning_device, product
+from mlirfuse.device.lookup import device_for, planning_device, product, scheduling_device
 from mlirfuse.device.nvidia import CHIPS, PRODUCTS, PTX_CHIPS
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "host_device",
     "planning_device",
     "product",
+    "scheduling_device",
     "usable_cores",
 ]

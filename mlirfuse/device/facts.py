@@ -50,6 +50,11 @@ class Device:
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
     @property
+    def has_blocks(self) -> bool:
+        """Whether threads run in blocks that share memory, as on every GPU."""
+        return self.max_threads_per_block > 0
+
+    @property
     def has_tensor_cores(self) -> bool:
         """Whether tf32 contractions have hardware of their own (compute capability 8.0 and later)."""
         return self.tf32_flops > 0

@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from mlirfuse.device.cpu import ANY_CPU
+from mlirfuse.device.cpu import ANY_CPU, host_device
 from mlirfuse.device.facts import Device
 from mlirfuse.device.graphics import GRAPHICS
 from mlirfuse.device.nvidia import CHIPS, PRODUCTS
@@ -39,3 +39,8 @@ def planning_device(chip: str) -> Device:
     What this machine's CPU is decides schedules, not groups: the same model and options give the same plan everywhere.
     """
     return ANY_CPU if chip == "host" else device_for(chip)
+
+
+def scheduling_device(chip: str) -> Device:
+    """The device that kernels are made for: `device_for(chip)`, and for "host" the CPU of this machine."""
+    return host_device() if chip == "host" else device_for(chip)

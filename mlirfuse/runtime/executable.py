@@ -48,6 +48,11 @@ class Executable:
             ) from None
 
     @property
+    def chooses_threads(self) -> bool:
+        """Whether the number of threads may be set."""
+        return getattr(type(self._executor).threads, "fset", None) is not None
+
+    @property
     def target(self) -> str:
         return self.artifact.target
 

@@ -119,6 +119,11 @@ def _kernel_class() -> Any:
     return Kernel
 
 
+def holds_kernels_to_count(artifact: Artifact) -> bool:
+    """Whether the artifact has a plan whose launches the simulator can count."""
+    return any(plan.kind == "simulator" for plan in artifact.plans.values())
+
+
 def _simulator_plan(artifact: Artifact) -> Plan:
     for plan in artifact.plans.values():
         if plan.kind == "simulator":

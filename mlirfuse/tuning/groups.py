@@ -17,7 +17,7 @@ def find_groups(request: Request) -> Found:
     Runs in a process of its own. What is asked is the fastest schedule of a distinct group; one that has no choice is
     answered.
     """
-    from mlirfuse.device import device_for, host_device
+    from mlirfuse.device import scheduling_device
     from mlirfuse.lowering.groups.group import group_of
     from mlirfuse.lowering.passes import run_pipeline
     from mlirfuse.lowering.pipeline.stages import pipeline_for
@@ -29,7 +29,7 @@ def find_groups(request: Request) -> Found:
     from mlirfuse.tuning.candidates import extract_group
 
     with imported(request) as (module, store, stage_options):
-        device = host_device() if stage_options.device == "host" else device_for(stage_options.device)
+        device = scheduling_device(stage_options.device)
         family, identity = family_of(device), device_identity(device, stage_options.threads)
         known = ProfileDatabase(Path(request.options["tuning"])).profile(identity, compiler_version()).schedules
         run_pipeline(module, pipeline_for("planned", stage_options))

@@ -8,11 +8,10 @@ from test_chains import attention
 from test_planned_networks import LAUNCHES, frozen
 
 from mlirfuse import device as device_module
-from mlirfuse.device import device_for, planning_device
+from mlirfuse.device import device_for, lookup, planning_device
 from mlirfuse.dialect import TensorType
 from mlirfuse.lowering.passes import PassPipeline
 from mlirfuse.lowering.plan import constraints
-from mlirfuse.lowering.plan import plan as plan_module
 from mlirfuse.lowering.plan.constraints import ResourceConstraints
 from mlirfuse.lowering.plan.planner import plan_graph
 from mlirfuse.lowering.schedule.simt import ContractTiles
@@ -58,7 +57,7 @@ def test_a_plan_for_the_host_asks_nothing_of_this_machine(monkeypatch):
     def refuse(*_):
         raise AssertionError("the plan asked for this machine's facts")
 
-    monkeypatch.setattr(plan_module, "host_device", refuse)
+    monkeypatch.setattr(lookup, "host_device", refuse)
     monkeypatch.setattr(device_module, "host_device", refuse)
     with context():
         module = ir.Module.parse(CHAIN)

@@ -5,7 +5,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import ClassVar
 
-from mlirfuse.device import device_for, host_device
+from mlirfuse.device import scheduling_device
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.graph import main_function, read_graph
 from mlirfuse.lowering.plan.measured import block_structure
@@ -29,7 +29,7 @@ class PlantProfile:
 
     def __call__(self, module_op):
         graph = read_graph(main_function(module_op))
-        device = host_device() if self.device == "host" else device_for(self.device)
+        device = scheduling_device(self.device)
         sets = [s for n in range(1, len(graph) + 1) for s in combinations(range(len(graph)), n)]
         texts = {block_structure(graph, s, "nhwc"): len(s) ** 2 * 1e-6 for s in sets}
         where = {"device": device_identity(device), "compiler": compiler_version(), "date": "", "tool": ""}
