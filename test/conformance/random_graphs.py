@@ -7,27 +7,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+from answers import RandomModel
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["RandomGraph", "random_graphs"]
+__all__ = ["random_graphs"]
 
 OPSET = 17
-
-
-@dataclass(repr=False)
-class RandomGraph:
-    """A model with the input `x`, and an array for it."""
-
-    model: onnx.ModelProto
-    x: Any
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """How hypothesis shows it."""
-        printer.text(repr(self))
-
-    def __repr__(self) -> str:
-        return onnx.printer.to_text(self.model.graph)
 
 
 @dataclass
@@ -164,7 +150,7 @@ def _head(d: _Drawing, v: str) -> str:
 
 
 @st.composite
-def random_graphs(draw: Any) -> RandomGraph:
+def random_graphs(draw: Any) -> RandomModel:
     """A network of up to nine steps, each from the last value or an earlier one; one or two outputs."""
     d = _Drawing(draw)
     shape = (d.one_of([1, 1, 2]), d.one_of([3, 4, 8, 12]), d.one_of([5, 8, 9]), d.one_of([6, 8, 11]))
@@ -188,4 +174,4 @@ def random_graphs(draw: Any) -> RandomGraph:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
-    return RandomGraph(model, np.random.default_rng(list(shape)).standard_normal(shape).astype(np.float32))
+    return RandomModel(model, {"x": np.random.default_rng(list(shape)).standard_normal(shape).astype(np.float32)})

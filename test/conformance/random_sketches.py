@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-import onnx
+from answers import RandomModel
 from hypothesis import strategies as st
 from table_operators import OPERATORS, SHAPES, Sketch
 
 from mlirfuse.dialect import MappingType
 
-__all__ = ["RandomSketch", "random_sketches"]
+__all__ = ["random_sketches"]
 
 ELEMENTS = 6000  # of the largest value
-
-
-@dataclass(repr=False)
-class RandomSketch:
-    """A model, and an array for each of its inputs."""
-
-    model: onnx.ModelProto
-    arrays: dict[str, Any]
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """How hypothesis shows it."""
-        printer.text(repr(self))
-
-    def __repr__(self) -> str:
-        return onnx.printer.to_text(self.model.graph)
 
 
 def _fits(sketch: Sketch, name: str) -> bool:
@@ -65,7 +49,7 @@ def _join(draw: Any, sketch: Sketch, value: str) -> str:
 
 
 @st.composite
-def random_sketches(draw: Any) -> RandomSketch:
+def random_sketches(draw: Any) -> RandomModel:
     """Up to eight operators, each of the last value or an earlier one; one to three outputs."""
     sketch = Sketch()
     value = sketch.input(*SHAPES[draw(st.sampled_from([2, 3, 4, 4, 4, 5]))])
@@ -79,4 +63,4 @@ def random_sketches(draw: Any) -> RandomSketch:
     ends = [v for v in sketch.shapes if v not in used and v not in sketch.inputs]
     made = [v for v in sketch.shapes if v not in sketch.inputs]
     outputs = dict.fromkeys((*ends, *([draw(st.sampled_from(made))] if draw(st.booleans()) else [])))
-    return RandomSketch(sketch.model(*outputs), sketch.arrays())
+    return RandomModel(sketch.model(*outputs), sketch.arrays())

@@ -2,9 +2,8 @@
 
 import pytest
 from group_runs import gpu_schedules, host_schedules, run_gpu, run_host
-from hypothesis import given, seed, settings
+from random_cases import each_of
 from random_groups import random_groups
-from random_settings import examples
 
 QUICK = 40
 SHARDS, SHARD = 20, 100
@@ -22,26 +21,16 @@ def check_host(random):
         assert wrong is None, f"{schedule}: {wrong}"
 
 
-@examples(QUICK)
-@given(random_groups())
-def test_simulated_kernels_agree_with_the_definitions(random):
-    check_gpu(random)
+def test_simulated_kernels_agree_with_the_definitions():
+    each_of(random_groups(), QUICK, check_gpu)
 
 
-@examples(QUICK)
-@given(random_groups())
-def test_native_kernels_agree_with_the_definitions(random):
-    check_host(random)
+def test_native_kernels_agree_with_the_definitions():
+    each_of(random_groups(), QUICK, check_host)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.parametrize("check", [check_gpu, check_host], ids=["simulator", "cpu"])
 def test_many_random_groups(check, shard):
-    @seed(shard)
-    @settings(examples(SHARD), derandomize=False)
-    @given(random_groups())
-    def run(random):
-        check(random)
-
-    run()
+    each_of(random_groups(), SHARD, check, shard)

@@ -2,9 +2,8 @@
 
 import itertools
 
-import numpy as np
-import onnxruntime
 import pytest
+from answers import compare, compiled, expected_of, outputs_of
 from shader_runs import needs_vulkan
 from table_operators import OPERATORS, SHAPES, Sketch, make_pair
 
@@ -17,12 +16,10 @@ from mlirfuse.lowering.plan.graph import main_function, read_graph
 from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
 from mlirfuse.mlir import context
 from mlirfuse.options import CompileOptions
-from mlirfuse.runtime import load
 
 VULKAN = pytest.param("vulkan", marks=[needs_vulkan, pytest.mark.slow])
 QUICK = 2  # pairs of each cell in `make test`
 SHARDS = 8
-LIMIT = 1e-4  # of the largest element, or of one
 ONE, MANY, SPREAD = MappingType.ONE_TO_ONE, MappingType.MANY_TO_MANY, MappingType.ONE_TO_MANY
 
 FUSED = [cell for cell, found in TABLE.items() if found.judgement != "refuse"]
@@ -51,12 +48,6 @@ def named(cell):
     return " into ".join(cell)
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    """A cache of kernels."""
-    return str(tmp_path_factory.mktemp("kernels"))
-
-
 def graph_of(model):
     """What planning sees of a model that nothing has rewritten."""
     store = WeightStore()
@@ -65,27 +56,14 @@ def graph_of(model):
         return read_graph(main_function(module.operation))
 
 
-def expected_of(pair):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(pair.model.SerializeToString(), options).run(None, pair.arrays)
-
-
 def check(pair, target, cache):
     """The pair is one kernel, and right; on the simulator also free of races and of accesses out of bounds.
 
     Nothing is rewritten before: two operators that undo each other would be gone.
     """
-    forced = [pair.first + pair.second]
-    options = CompileOptions(cache_dir=cache, workers=1, strict=True, rewrite="none", force_fuse=forced)
-    artifact = compile_here(pair.model, target, options)
+    artifact = compiled(pair, target, cache, rewrite="none", force_fuse=[pair.first + pair.second])
     assert artifact.report["totals"]["launches"] == 1
-    executable = load(artifact, threads=1) if target == "cpu" else load(artifact)
-    if target == "simulator":
-        executable._executor.mode = "check"
-    for got, wanted in zip(executable.run(pair.arrays).values(), expected_of(pair), strict=True):
-        assert got.shape == wanted.shape
-        assert float(np.abs(got - wanted).max()) <= LIMIT * max(1.0, float(np.abs(wanted).max()))
+    compare(outputs_of(artifact, pair), expected_of(pair))
 
 
 def test_the_operators_are_of_their_rows():
