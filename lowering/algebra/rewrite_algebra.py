@@ -13,7 +13,8 @@ from mlirfuse.lowering.algebra.expressions import Expression, Expressions, make
 from mlirfuse.lowering.algebra.functions import COMMUTATIVE, FUNCTIONS, NAMES
 from mlirfuse.lowering.algebra.generate import RULES
 from mlirfuse.lowering.algebra.properties import NumericClass
-from mlirfuse.lowering.algebra.rewriting import Decision, Rewriting, Step
+from mlirfuse.lowering.algebra.rewrite import Rewrite
+from mlirfuse.lowering.algebra.rewriting import Decision, Rewriting
 from mlirfuse.lowering.algebra.term import Apply, Variable
 from mlirfuse.lowering.graph.constants import splat_value
 from mlirfuse.lowering.passes import register_pass
@@ -43,22 +44,22 @@ class RewriteAlgebra:
     only: str = ""
 
     def __call__(self, module_op: ir.Operation) -> None:
-        steps: dict[str, None] = {}
+        decided: dict[str, None] = {}
         for function in module_op.regions[0].blocks[0]:
             if function.operation.name == "func.func":
                 graph = Expressions(commutative=COMMUTATIVE - (_OPEN if self.allow == "exact" else frozenset()))
-                for step in _Function(function.operation, graph).rewrite(_ALLOW[self.allow], self.only):
-                    steps[step.to_json()] = None
-        known = dict.fromkeys(s.to_json() for s in rewrites_of(module_op) if not s.reason)
-        if known or steps:
-            module_op.attributes[REWRITES] = to_attribute(tuple(known | steps))
+                for rewrite in _Function(function.operation, graph).rewrite(_ALLOW[self.allow], self.only):
+                    decided[rewrite.to_json()] = None
+        known = dict.fromkeys(r.to_json() for r in rewrites_of(module_op) if not r.reason)
+        if known or decided:
+            module_op.attributes[REWRITES] = to_attribute(tuple(known | decided))
 
 
-def rewrites_of(module_op: Any) -> tuple[Step, ...]:
+def rewrites_of(module_op: Any) -> tuple[Rewrite, ...]:
     """What passes rewrote in a module, and what they refused to."""
     attributes = module_op.operation.attributes
     lines = from_attribute(attributes[REWRITES]) if REWRITES in attributes else ()
-    return tuple(map(Step.from_json, lines))
+    return tuple(map(Rewrite.from_json, lines))
 
 
 @dataclass
@@ -72,7 +73,7 @@ class _Function:
     read: list[tuple[Any, int]] = field(default_factory=list)  # every result and the expression that it is
     commuted: list[Decision] = field(default_factory=list)
 
-    def rewrite(self, allow: NumericClass, only: str) -> list[Step]:
+    def rewrite(self, allow: NumericClass, only: str) -> list[Rewrite]:
         rewriting = Rewriting(self.graph, allow, only)
         self._read(rewriting)
         rewriting.run()
@@ -80,7 +81,7 @@ class _Function:
         if applied:
             self._write(rewriting)
         decisions = [*applied, *(d for _, d in sorted(rewriting.refused.items()))]
-        return [d.step(self._names(d.origins)) for d in decisions]
+        return [d.rewrite(self._names(d.origins)) for d in decisions]
 
     # --- from operations -------------------------------------------------------------------------------
 

@@ -8,10 +8,9 @@ the graph.
 from __future__ import annotations
 
 import heapq
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 
 from mlirfuse.lowering.algebra.conditions import CONDITIONS
@@ -20,36 +19,14 @@ from mlirfuse.lowering.algebra.functions import chain_of
 from mlirfuse.lowering.algebra.generate import RULES
 from mlirfuse.lowering.algebra.match import Chain, Match, Matcher, Member, Pattern, compile_pattern, required
 from mlirfuse.lowering.algebra.properties import NumericClass
+from mlirfuse.lowering.algebra.rewrite import Rewrite
 from mlirfuse.lowering.algebra.rule import Rule, kind_of
 from mlirfuse.lowering.algebra.term import Apply, Term
 from mlirfuse.lowering.algebra.trial import Trial
 
-__all__ = ["Decision", "Rewriting", "Step"]
+__all__ = ["Decision", "Rewriting"]
 
 REACH = 4  # how many levels of readers a rule may look down
-
-
-@dataclass(frozen=True)
-class Step:
-    """One application of a rule, or (with a `reason`) one that was refused; `nodes` are the ONNX nodes concerned."""
-
-    rule: str
-    family: str
-    numeric_class: str
-    nodes: tuple[str, ...]
-    flops_before: int
-    flops_after: int
-    bytes_before: int
-    bytes_after: int
-    reason: str = ""
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Step:
-        data = json.loads(text)
-        return cls(**(data | {"nodes": tuple(data["nodes"])}))
 
 
 @dataclass(frozen=True)
@@ -63,8 +40,8 @@ class Decision:
     origins: tuple[int, ...]
     reason: str = ""
 
-    def step(self, nodes: tuple[str, ...]) -> Step:
-        return Step(
+    def rewrite(self, nodes: tuple[str, ...]) -> Rewrite:
+        return Rewrite(
             str(self.rule), self.rule.family, self.numeric_class.text, nodes, self.before.flops, self.after.flops,
             self.before.bytes, self.after.bytes, self.reason,
         )  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mlirfuse.errors import MlirfuseError
+from mlirfuse.lowering.algebra.rewrite import Rewrite
 
 __all__ = [
     *("SCHEMA", "Edge", "Explanation", "GroupFacts", "JoinedEdge", "Operator", "Override", "Rewrite", "Totals"),
@@ -120,24 +121,6 @@ class Value:
     name: str
     shape: tuple[int | None, ...]
     operators: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """One rule applied before planning, or (with a `reason`) one that was refused; `nodes` are those concerned.
-
-    `numeric_class` says what it does to the numbers: exact, reassociating or domain-changing.
-    """
-
-    rule: str
-    family: str
-    numeric_class: str
-    nodes: tuple[str, ...]
-    flops_before: int
-    flops_after: int
-    bytes_before: int
-    bytes_after: int
-    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,7 @@ from mlirfuse.device import planning_device
 from mlirfuse.dialect import attribute_value, from_attribute, node_of, onnx_nodes, semantics, type_from_mlir
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.dialect.node import Node
-from mlirfuse.explain.facts import Edge, Explanation, GroupFacts, JoinedEdge, Operator, Rewrite, Totals, Value
+from mlirfuse.explain.facts import Edge, Explanation, GroupFacts, JoinedEdge, Operator, Totals, Value
 from mlirfuse.lowering.algebra.rewrite_algebra import rewrites_of
 from mlirfuse.lowering.plan.graph import Graph, GraphNode, main_function
 from mlirfuse.lowering.plan.recomputation import recomputed_flops
@@ -44,7 +44,7 @@ def explain_module(module: ir.Module, target: str = "") -> Explanation:
         joined=tuple(joined),
         inputs=program.inputs(),
         outputs=program.outputs(),
-        rewrites=tuple(Rewrite(**asdict(step)) for step in rewrites_of(module)),
+        rewrites=rewrites_of(module),
         totals=_totals(program, groups, edges, joined, sum(stored.values())),
     )
 
