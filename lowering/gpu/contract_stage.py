@@ -40,7 +40,9 @@ class _Tile:
         anchor = frame.group.anchor
         assert anchor is not None
         self.frame, self.schedule, self.anchor = frame, schedule, anchor
-        self.problem: ContractProblem = contract_problem(anchor.node, taps_first=anchor.node.op == "conv")
+        self.problem: ContractProblem = contract_problem(
+            anchor.node, taps_first=anchor.node.op == "conv", box=frame.group.box
+        )
         self.m0 = frame.block[0] * schedule.block_m
         self.n0 = frame.block[1] * schedule.block_n
         self.batch = frame.block[2]

@@ -13,28 +13,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.indexing import Expr, Fetch, FloorDiv, Var, maximum, minimum, var
+from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
 __all__ = ["Box", "TileBoxes", "frame_of"]
 
 _MOST_TILES = 1 << 14  # tile numbers that are walked through to join boxes whose starts differ by no constant
-
-
-@dataclass(frozen=True)
-class Box:
-    """A part of a value: where it starts, and its size along each dimension."""
-
-    start: tuple[Expr, ...]
-    sizes: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.sizes)
 
 
 def frame_of(stages: Stages) -> tuple[int, ...] | str:

@@ -17,6 +17,7 @@ from mlirfuse.dialect import (
     semantics,
     type_from_mlir,
 )
+from mlirfuse.lowering.groups.box import Box
 from mlirfuse.mlir import ir
 
 __all__ = ["Group", "Member", "group_of"]
@@ -42,7 +43,7 @@ class Group:
     """Values 0..len(inputs)-1 are the group's operands; each member makes one more value.
 
     `types` has the type of every value (operands and outputs with their layouts), `immediates` the number of
-    every value that is a splat.
+    every value that is a splat. With a `box`, that part of the anchor's (or root's) result alone is computed.
     """
 
     types: tuple[TensorType, ...]
@@ -50,6 +51,7 @@ class Group:
     members: tuple[Member, ...]
     outputs: tuple[int, ...]
     immediates: tuple[tuple[int, float | int], ...] = ()
+    box: Box | None = None
 
     @cached_property
     def producers(self) -> dict[int, Member]:
@@ -82,7 +84,7 @@ class Group:
             )
             for m in self.members
         )
-        return self.types, self.inputs, members, self.outputs, self.immediates
+        return self.types, self.inputs, members, self.outputs, self.immediates, self.box
 
     def upstream(self, value: int) -> frozenset[int]:
         """Every value that `value` is computed from, itself included."""

@@ -18,9 +18,9 @@ from typing import Protocol
 
 from mlirfuse.dialect import MappingType, Node, semantics
 from mlirfuse.dialect.indexing import Expr, Var, var
+from mlirfuse.lowering.groups.box import Box
 
 __all__ = [
-    "Box",
     "Chain",
     "Link",
     "Part",
@@ -49,14 +49,6 @@ class Step(Protocol):
     def operands(self) -> tuple[int, ...]: ...
     @property
     def result(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Box:
-    """A part of a value: where it starts, in the variables of the tile, and its size along each dimension."""
-
-    start: tuple[Expr, ...]
-    sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True)

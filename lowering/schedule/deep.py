@@ -18,11 +18,11 @@ from functools import cached_property
 from mlirfuse.dialect import Node, TensorType, semantics
 from mlirfuse.dialect.indexing import Expr, Var, minimum, var
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.forward import downstream_indices
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.plan.chain import (
-    Box,
     Chain,
     Link,
     Part,
@@ -195,7 +195,7 @@ class DeepPlan:
         else:
             lies.append((result, self._output_strides(stage)))
         member = Member(node, tuple(range(result)), result)
-        return StageGroup(tuple(types), tuple(range(result)), (member,), (result,), (), tuple(lies))
+        return StageGroup(tuple(types), tuple(range(result)), (member,), (result,), lies=tuple(lies))
 
     def _output_strides(self, stage: TileStage) -> tuple[int, ...]:
         """How the last anchor's elements lie in the first output, as far as its addresses are affine in their index."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlirfuse.dialect import Access, Node, semantics
 from mlirfuse.dialect.indexing import Expr, Var, delinearize, var
+from mlirfuse.lowering.groups.box import Box
 
 __all__ = ["ContractProblem", "contract_problem"]
 
@@ -56,16 +57,19 @@ class ContractProblem:
         return var("b", self.batch), var("m", self.m), var("n", self.n), var("k", self.k)
 
 
-def contract_problem(node: Node, *, taps_first: bool = False) -> ContractProblem:
-    """The normal form of a `conv` or `contract`.
+def contract_problem(node: Node, *, taps_first: bool = False, box: Box | None = None) -> ContractProblem:
+    """The normal form of a `conv` or `contract`, or of a `box` of its result.
 
     A convolution's k runs over (channel, taps); with `taps_first` over (taps, channel), so that a slice of
-    neighbouring k that divides the channels lies under one tap.
+    neighbouring k that divides the channels lies under one tap. The accesses are in terms of the whole result and of
+    the variables in which the box starts; a box of a grouped convolution has all channels.
     """
     indexing = semantics(node.op).indexing(node)
-    sizes = [e.range[1] + 1 for e in indexing.out]
+    sizes = list(node.out.dims if box is None else box.sizes)
+    start = (Expr(0),) * len(sizes) if box is None else box.start
     if node.op == "conv":
         groups = node.attrs["groups"]
+        assert groups == 1 or sizes[1] == node.out.dims[1], "a box of a grouped convolution has all channels"
         channels = sizes[1] // groups
         roles = ["m", "n", *["m"] * (len(sizes) - 2)]
         reduction = _rotated(indexing.reduction, taps_first)
@@ -90,13 +94,13 @@ def contract_problem(node: Node, *, taps_first: bool = False) -> ContractProblem
     parts = {role: list(delinearize(linear[role], tuple(pieces[role]))) for role in "bmnk"}
     values: dict[Var, Expr] = {}
     if node.op == "conv":
-        values |= _bind(indexing.out[1], parts["b"][0] * (sizes[1] // node.attrs["groups"]) + parts["n"][0])
-        for axis, part in zip([0, *range(2, len(sizes))], parts["m"], strict=True):
-            values |= _bind(indexing.out[axis], part)
+        local = {1: parts["b"][0] * channels + parts["n"][0]}
+        local |= dict(zip([0, *range(2, len(sizes))], parts["m"], strict=True))
     else:
         queues = {role: iter(parts[role]) for role in "bmn"}
-        for e, role in zip(indexing.out, roles, strict=True):
-            values |= _bind(e, next(queues[role]))
+        local = {axis: next(queues[role]) for axis, role in enumerate(roles)}
+    for axis, e in enumerate(indexing.out):
+        values |= _bind(e, start[axis] + local[axis])
     for e, part in zip(reduction, parts["k"], strict=True):
         values |= _bind(e, part)
 

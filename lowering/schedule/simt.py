@@ -135,7 +135,7 @@ class ContractTiles:
         before = group.upstream(anchor.result)
         others = {v for m in group.members if m.result not in before for v in m.operands if v in group.inputs}
         whole = any(group.types[v].size >= anchor.node.out.size for v in others)
-        return whole or contract_problem(anchor.node).m % VECTOR != 0
+        return whole or contract_problem(anchor.node, box=group.box).m % VECTOR != 0
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         if group.anchor is None or group.anchor.node.op not in ("conv", "contract"):
@@ -153,7 +153,7 @@ class ContractTiles:
             return f"a tile of {self.thread_m}x{self.thread_n} needs more than {self.registers} registers"
         if self.registers > device.registers_per_thread or self.registers * self.threads > device.registers_per_sm:
             return f"{self.threads} threads of {self.registers} registers; the device has {device.registers_per_sm}"
-        problem = contract_problem(group.anchor.node)
+        problem = contract_problem(group.anchor.node, box=group.box)
         if max(math.ceil(problem.n / self.block_n), problem.batch) > GRID_LIMIT:
             return f"{problem.batch} batches of {problem.n} columns are more blocks than a grid may have"
         return _epilogue_problem(group)
