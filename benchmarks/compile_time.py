@@ -9,9 +9,7 @@ compile` to its end, by the clock and by what the processors did for it and its 
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -21,20 +19,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measured import RESULTS, Measured, machine, versions
+from arguments import NAMES, parser_for
+from measured import Measured, machine, versions
 
-import mlirfuse
 from mlirfuse import zoo
+from mlirfuse.cli.race import environment
 
 NETWORKS = ("light/squeezenet", "light/densenet121", "mobilebert-s384", "gpt2-s384-fine", "yolov4", "maskrcnn")
 TARGETS = ("cuda:sm_90", "cpu")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=lambda text: tuple(text.split(",")), default=NETWORKS)
-    parser.add_argument("--targets", type=lambda text: tuple(text.split(",")), default=TARGETS)
-    parser.add_argument("--results", type=Path, default=RESULTS / "compile_time.json")
+    parser = parser_for(__doc__, "compile_time.json", NETWORKS, force=False)
+    parser.add_argument("--targets", default=TARGETS, **NAMES)
     args = parser.parse_args(argv)
     results = Measured(args.results, machine())
     titles = ("launches", "kernels", "cold s", "CPU s", "warm s", "CPU s", "planning")
@@ -74,13 +71,11 @@ def measure(network: str, target: str) -> dict[str, Any]:
 
 def _compile(model: Path, target: str, folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
     """Seconds of `mlirfuse compile` from its start to its end, and what it says of its work."""
-    home = str(Path(mlirfuse.__file__).parent.parent)
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, "PYTHONPATH": path, "MLIRFUSE_CACHE_DIR": str(folder / "cache")}
+    where = environment(MLIRFUSE_CACHE_DIR=str(folder / "cache"))
     made, facts = folder / "made.mlirfuse", folder / "facts.json"
     command = [sys.executable, "-m", "mlirfuse", "compile", str(model), "--target", target, "-o", str(made)]
     start, before = time.perf_counter(), _cpu_seconds()
-    subprocess.run([*command, "--json", str(facts)], check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, "--json", str(facts)], check=True, env=where, stdout=subprocess.DEVNULL)
     taken = {"seconds": time.perf_counter() - start, "cpu_seconds": _cpu_seconds() - before}
     return {name: round(seconds, 3) for name, seconds in taken.items()}, json.loads(facts.read_text())
 

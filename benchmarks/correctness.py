@@ -14,8 +14,6 @@ any did not pass.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import RESULTS, Measured, source_digest, versions
+from arguments import parser_for
+from measured import Measured, source_digest, versions
+from processes import entry_of, tell
 
 from mlirfuse import zoo
 from mlirfuse.cli.accuracy import relative_error, row_errors
 from mlirfuse.errors import MlirfuseError
 
 LIMIT = 1e-3
-RESULT_LINE = "result: "
 # What lists regions by score, and what makes lengths depend on data: nothing after the second needs to be native.
 RANKING = ("TopK", "NonMaxSuppression")
 DATA_DEPENDENT = ("NonMaxSuppression",)
@@ -40,7 +39,7 @@ DATA_DEPENDENT = ("NonMaxSuppression",)
 def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
     if args.one:
-        print(RESULT_LINE + json.dumps(check(args.one)))
+        tell(check(args.one))
         return 0
     results = Measured(args.results, {})
     code, deadline = source_digest(), time.monotonic() + 60 * args.minutes
@@ -60,14 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = {"type": lambda text: tuple(filter(None, text.split(",")))}
-    parser.add_argument("--networks", default=(), help="names of `mlirfuse zoo`, separated by commas", **names)
+    parser = parser_for(__doc__, "correctness.json", ())
     parser.add_argument("--minutes", type=float, default=1e6, help="start no network after so long")
     parser.add_argument("--timeout", type=float, default=900, help="seconds that one network may take")
     parser.add_argument("--unpassed", action="store_true", help="leave out what passed, whatever has changed since")
-    parser.add_argument("--force", action="store_true", help="do again what has not changed")
-    parser.add_argument("--results", type=Path, default=RESULTS / "correctness.json")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -80,16 +75,7 @@ def _is_known(results: Measured, network: str, code: str, args: argparse.Namespa
 
 def _in_process(network: str, timeout: float) -> dict[str, Any]:
     """The entry of one network; {"passed": False, "failed": reason} where it could not be compared."""
-    command = [sys.executable, __file__, "--one", network]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return {"passed": False, "failed": f"it took more than {timeout:.0f} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith(RESULT_LINE)]
-    if done.returncode != 0 or not lines:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-        return {"passed": False, "failed": f"exit status {done.returncode}: {' | '.join(said)}"}
-    return json.loads(lines[-1].removeprefix(RESULT_LINE))
+    return {"passed": False, **entry_of([sys.executable, __file__, "--one", network], timeout)}
 
 
 def summary(entry: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arguments import NAMES, parser_for
 from measured import LIGHT_NETWORKS, README, RESULTS, Measured, machine, markdown_row, versions, write_block
 
 from mlirfuse import zoo
@@ -50,16 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = {"type": lambda text: tuple(filter(None, text.split(",")))}
-    parser.add_argument("--networks", default=LIGHT_NETWORKS, help="some of the nine, separated by commas", **names)
+    parser = parser_for(__doc__, "cpu.json", LIGHT_NETWORKS, page="README.md")
     parser.add_argument("--threads", type=lambda text: tuple(map(int, text.split(","))), default=(1, 2))
-    parser.add_argument("--peers", default=PEERS, help="onnxruntime, openvino, torch, torch-compile", **names)
+    parser.add_argument("--peers", default=PEERS, help="onnxruntime, openvino, torch, torch-compile", **NAMES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="shortest time of one process's runs")
-    parser.add_argument("--force", action="store_true", help="measure again what has not changed")
-    parser.add_argument("--readme", action="store_true", help="measure nothing; write README.md's table")
-    parser.add_argument("--results", type=Path, default=RESULTS / "cpu.json")
     parser.add_argument("--launches", type=Path, default=RESULTS / "launches.json", help="what launches.py counted")
     return parser.parse_args(argv)
 

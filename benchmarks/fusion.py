@@ -1,6 +1,6 @@
 """What fusion makes of the networks of the DNNFusion paper: launches and intermediate bytes.
 
-    python benchmarks/fusion.py [--networks unet,tinybert-s384] [--target cuda] [--fresh]
+    python benchmarks/fusion.py [--networks unet,tinybert-s384] [--target cuda] [--force]
     python benchmarks/fusion.py --readme     # only write the table into docs/fusion.md from the results
 
 Launches are the groups of the plan and the nodes on the host, and again the launches in the emitted kernels' text; and
@@ -15,7 +15,6 @@ results/fusion.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -24,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from arguments import parser_for
 from launches import STEP
-from measured import PAPER_NETWORKS, RESULTS, Measured, markdown_row, source_digest, write_block
+from measured import PAPER_NETWORKS, Measured, markdown_row, source_digest, write_block
 
 from mlirfuse import zoo
 from mlirfuse.dialect import MappingType, WeightStore, semantics
@@ -47,12 +47,8 @@ SLACK = 1.05
 
 def main(argv: Sequence[str] | None = None) -> int:
     paper = json.loads(PAPER.read_text())["networks"]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=lambda text: tuple(text.split(",")), default=PAPER_NETWORKS)
+    parser = parser_for(__doc__, "fusion.json", PAPER_NETWORKS, page="docs/fusion.md")
     parser.add_argument("--target", default="cuda")
-    parser.add_argument("--results", type=Path, default=RESULTS / "fusion.json")
-    parser.add_argument("--fresh", action="store_true", help="count again what was counted with these sources")
-    parser.add_argument("--readme", action="store_true", help="count nothing; write the table of docs/fusion.md")
     args = parser.parse_args(argv)
     results = Measured(args.results, {})
     if args.readme:
@@ -62,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failures = 0
     print(f"{'network':26}{'nodes':>6}{'m2m':>6}{'launches':>9}{'counted':>9}{'ratio':>7}{'paper':>7}{'MB':>17}")
     for network in args.networks:
-        if args.fresh or not results.is_current(network, source=source, target=args.target):
+        if args.force or not results.is_current(network, source=source, target=args.target):
             results.put(network, {**count(network, args.target), "source": source})
         entry = results.entries[network]
         complaints = complaints_about(entry)

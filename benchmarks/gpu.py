@@ -23,7 +23,6 @@ import argparse
 import importlib.util
 import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -33,10 +32,11 @@ from typing import Any
 if importlib.util.find_spec("mlirfuse") is None:  # a machine with the checkout alone
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from arguments import NAMES
 from gpu_tasks import MANIFEST, TASKS, Skipped, device_facts
 from measured import LIGHT_NETWORKS, RESULTS, Measured
+from processes import entry_of, tell
 
-RESULT_LINE = "result: "
 DEFAULT_TASKS = tuple(task for task in TASKS if task != "once")  # what the tools look at
 
 
@@ -49,17 +49,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(required=True, metavar="STEP")
     folder = Path("build/gpu")
-    names = {"type": lambda text: tuple(filter(None, text.split(",")))}
 
     step = steps.add_parser("prepare", help="compile and pack, where the compiler is")
-    step.add_argument("--networks", default=tuple(f"light/{n}" for n in LIGHT_NETWORKS), **names)
+    step.add_argument("--networks", default=tuple(f"light/{n}" for n in LIGHT_NETWORKS), **NAMES)
     step.add_argument("--target", default="cuda:sm_90")
     step.add_argument("--folder", type=Path, default=folder)
     step.set_defaults(step=_prepare)
 
     step = steps.add_parser("run", help="measure, where the GPU is")
-    step.add_argument("--networks", default=None, help="some of those that were prepared", **names)
-    step.add_argument("--tasks", default=DEFAULT_TASKS, help=", ".join(DEFAULT_TASKS), **names)
+    step.add_argument("--networks", default=None, help="some of those that were prepared", **NAMES)
+    step.add_argument("--tasks", default=DEFAULT_TASKS, help=", ".join(DEFAULT_TASKS), **NAMES)
     step.add_argument("--minutes", type=float, default=9.0, help="start no task after so long")
     step.add_argument("--folder", type=Path, default=folder)
     step.add_argument("--results", type=Path, default=RESULTS / "gpu.json")
@@ -118,15 +117,7 @@ def _in_process(task: str, network: str, folder: Path, timeout: float) -> dict[s
         tool = {"sanitizer": "compute-sanitizer", "ncu": "ncu"}[task]
         if shutil.which(tool) is None:
             return {"skipped": f"{tool} is not on the PATH"}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"it took more than {timeout:.0f} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith(RESULT_LINE)]
-    if done.returncode != 0 or not lines:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-        return {"failed": f"exit status {done.returncode}: {' | '.join(said)}"}
-    return json.loads(lines[-1].removeprefix(RESULT_LINE))
+    return entry_of(command, timeout)
 
 
 def _task(args: argparse.Namespace) -> int:
@@ -134,7 +125,7 @@ def _task(args: argparse.Namespace) -> int:
         entry = TASKS[args.task](args.network, args.folder)
     except Skipped as reason:
         entry = {"skipped": str(reason)}
-    print(RESULT_LINE + json.dumps(entry))
+    tell(entry)
     return 0
 
 

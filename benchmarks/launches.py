@@ -9,7 +9,6 @@ Exit status 1 if the two ways of counting disagree. Results go to results/launch
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -18,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from measured import LIGHT_NETWORKS, README, RESULTS, Measured, markdown_row, write_block
+from arguments import NAMES, parser_for
+from measured import LIGHT_NETWORKS, README, Measured, markdown_row, write_block
 
 from mlirfuse import zoo
 from mlirfuse.cli.race import geometric_mean
@@ -31,11 +31,8 @@ STEP = re.compile(r"\bgpu\.launch_func\b|\bscf\.forall\b|\"fusion\.host_call\"")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=lambda text: tuple(text.split(",")), default=LIGHT_NETWORKS)
-    parser.add_argument("--targets", type=lambda text: tuple(text.split(",")), default=("cuda", "cpu"))
-    parser.add_argument("--results", type=Path, default=RESULTS / "launches.json")
-    parser.add_argument("--readme", action="store_true", help="count nothing; write README.md's table")
+    parser = parser_for(__doc__, "launches.json", LIGHT_NETWORKS, page="README.md", force=False)
+    parser.add_argument("--targets", default=("cuda", "cpu"), **NAMES)
     args = parser.parse_args(argv)
     others = json.loads(OTHERS.read_text())["networks"]
     results = Measured(args.results, {})

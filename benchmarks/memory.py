@@ -13,10 +13,8 @@ was measured with these very sources is not measured again. Exit status 1 if mli
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,11 +22,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arguments import parser_for
 from correctness import inputs_of
 from measured import (
     PAPER_NETWORKS,
     README,
-    RESULTS,
     Measured,
     machine,
     markdown_row,
@@ -37,9 +35,9 @@ from measured import (
     write_block,
 )
 
-import mlirfuse
 from mlirfuse import zoo
 from mlirfuse.cli.arrays import pack_arrays
+from mlirfuse.cli.race import environment
 from mlirfuse.compiler import compile_artifact
 
 RUNTIMES = ("mlirfuse", "onnxruntime")
@@ -47,14 +45,9 @@ MIB = 1 << 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = {"type": lambda text: tuple(filter(None, text.split(",")))}
-    parser.add_argument("--networks", default=PAPER_NETWORKS, help="names of `mlirfuse zoo`", **names)
+    parser = parser_for(__doc__, "memory.json", PAPER_NETWORKS, page="README.md")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3, help="processes of each runtime")
-    parser.add_argument("--force", action="store_true", help="measure again what has not changed")
-    parser.add_argument("--readme", action="store_true", help="measure nothing; write README.md's table")
-    parser.add_argument("--results", type=Path, default=RESULTS / "memory.json")
     args = parser.parse_args(argv)
     results = Measured(args.results, machine())
     if not args.readme:
@@ -112,11 +105,9 @@ def _by_peak(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _in_process(runtime: str, model: Path, inputs: Path, threads: int) -> dict[str, Any]:
-    home = str(Path(mlirfuse.__file__).parent.parent)
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))
     script = Path(__file__).with_name("memory_process.py")
     command = [sys.executable, str(script), runtime, str(model), str(inputs), str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
     if done.returncode != 0:
         raise RuntimeError(f"{runtime} could not run {model}: {done.stderr.strip()[-500:]}")
     entry = json.loads(done.stdout.splitlines()[-1])

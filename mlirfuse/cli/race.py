@@ -19,7 +19,7 @@ from typing import Any
 import mlirfuse
 from mlirfuse.errors import MlirfuseError
 
-__all__ = ["Contestant", "Lap", "Standing", "geometric_mean", "lap", "race"]
+__all__ = ["Contestant", "Lap", "Standing", "environment", "geometric_mean", "lap", "race"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def lap(contestant: Contestant, conditions: Lap, outputs: str | None = None) -> 
     command = [sys.executable, "-m", "mlirfuse.cli.race_process"]
     try:
         done = subprocess.run(
-            command, input=job, capture_output=True, text=True, timeout=conditions.timeout, env=_environment()
+            command, input=job, capture_output=True, text=True, timeout=conditions.timeout, env=environment()
         )
     except subprocess.TimeoutExpired:
         raise MlirfuseError(
@@ -104,7 +104,8 @@ def geometric_mean(ratios: Sequence[float]) -> float:
     return statistics.geometric_mean(ratios)
 
 
-def _environment() -> dict[str, str]:
-    """The child finds this very package, wherever the parent got it from."""
+def environment(**variables: str) -> dict[str, str]:
+    """With which a child finds this very package, wherever the parent got it from; and with more variables."""
     home = str(Path(mlirfuse.__file__).resolve().parent.parent)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))}
+    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, **variables}
