@@ -34,6 +34,9 @@ class Device:
     shared_bytes_reserved: int = 0  # taken by the driver for each resident block
     registers_per_sm: int = 0
     register_unit: int = 0  # registers are given to a warp in multiples of this
+    l2_bandwidth: float = 0.0  # bytes a second that all multiprocessors together read from it
+    l2_latency: float = 0.0  # seconds until it answers
+    dram_latency: float = 0.0
     tf32_flops: float = 0.0  # dense tensor cores, fp32 accumulation; 0 where there are none
     fp16_flops: float = 0.0
     bf16_flops: float = 0.0

@@ -7,6 +7,9 @@ from mlirfuse.device.facts import KIB, MIB, Device
 
 # An estimate: a dispatch with its memory barrier in a recorded command buffer.
 _DISPATCH_SECONDS = 5e-6
+# Estimates: what the last cache gives more than memory, and how soon. Graphics units run at half a big GPU's clock.
+_L2_SPEEDUP = 4.0
+_L2_LATENCY = 250e-9
 
 
 def _graphics(chip: str, name: str, *, workgroup_bytes: int, max_threads_per_block: int, **facts: Any) -> Device:
@@ -17,6 +20,9 @@ def _graphics(chip: str, name: str, *, workgroup_bytes: int, max_threads_per_blo
         kind="gpu",
         chip=chip,
         launch_seconds=_DISPATCH_SECONDS,
+        l2_bandwidth=_L2_SPEEDUP * facts["dram_bandwidth"],
+        l2_latency=_L2_LATENCY,
+        dram_latency=2 * _L2_LATENCY,
         register_unit=1,
         max_threads_per_block=max_threads_per_block,
         shared_bytes_per_block=workgroup_bytes - exchange,

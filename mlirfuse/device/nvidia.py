@@ -68,17 +68,30 @@ _LIMITS: Mapping[str, Mapping[str, int]] = {
 # Not in any data sheet: NVIDIA's "Getting Started with CUDA Graphs" (technical blog, 2019) measures 0.5 us
 # from kernel to kernel of a graph on a V100; the drain and refill of the grid come on top. An estimate.
 _GRAPH_LAUNCH_SECONDS = 1.5e-6
+# Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture via Microbenchmarking" (2024), measure some
+# 260 cycles to the second cache and 480 to memory, alike on Ampere, Ada and Hopper; here at 1.7 GHz.
+_L2_LATENCY = 150e-9
+_DRAM_LATENCY = 280e-9
 
 
 def _gpu(chip: str, name: str, **facts: Any) -> Device:
     limits: dict[str, Any] = {**_EVERY_CAPABILITY, **_LIMITS[chip]}
-    return Device(name=name, kind="gpu", chip=chip, launch_seconds=_GRAPH_LAUNCH_SECONDS, **limits, **facts)
+    times = {"launch_seconds": _GRAPH_LAUNCH_SECONDS, "l2_latency": _L2_LATENCY, "dram_latency": _DRAM_LATENCY}
+    return Device(name=name, kind="gpu", chip=chip, **times, **limits, **facts)
 
 
+# `l2_bandwidth` is in no data sheet. Measured for the H100 (Chips and Cheese, "Nvidia's H100: Funny L2, and Tons of
+# Bandwidth", 2023: some 5.5 TB/s); for the others estimates, between that and 2.5 times the memory's.
 PRODUCTS: Mapping[str, Device] = {
     # NVIDIA TITAN Xp product page: 3840 cores at 1582 MHz, 547.7 GB/s; GP102: 30 multiprocessors, 3 MiB L2
     "titan-xp": _gpu(
-        "sm_61", "NVIDIA TITAN Xp", multiprocessors=30, dram_bandwidth=547.7e9, l2_bytes=3 * MIB, fp32_flops=12.15e12
+        "sm_61",
+        "NVIDIA TITAN Xp",
+        multiprocessors=30,
+        dram_bandwidth=547.7e9,
+        l2_bandwidth=1.4e12,
+        l2_bytes=3 * MIB,
+        fp32_flops=12.15e12,
     ),
     # NVIDIA A100 80GB data sheet (SXM): 19.5 TFLOPS fp32, 156 tf32, 312 fp16/bf16, 2039 GB/s;
     # GA100 white paper: 108 multiprocessors, 40 MiB L2
@@ -87,6 +100,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA A100-SXM4-80GB",
         multiprocessors=108,
         dram_bandwidth=2039e9,
+        l2_bandwidth=5e12,
         l2_bytes=40 * MIB,
         fp32_flops=19.5e12,
         tf32_flops=156e12,
@@ -100,6 +114,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA GeForce RTX 3090",
         multiprocessors=82,
         dram_bandwidth=936e9,
+        l2_bandwidth=2.4e12,
         l2_bytes=6 * MIB,
         fp32_flops=35.6e12,
         tf32_flops=35.6e12,
@@ -113,6 +128,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA GeForce RTX 4090",
         multiprocessors=128,
         dram_bandwidth=1008e9,
+        l2_bandwidth=5e12,
         l2_bytes=72 * MIB,
         fp32_flops=82.6e12,
         tf32_flops=82.6e12,
@@ -126,6 +142,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA H100 80GB HBM3",
         multiprocessors=132,
         dram_bandwidth=3.35e12,
+        l2_bandwidth=5.5e12,
         l2_bytes=50 * MIB,
         fp32_flops=67e12,
         tf32_flops=494.5e12,
@@ -138,6 +155,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA H200",
         multiprocessors=132,
         dram_bandwidth=4.8e12,
+        l2_bandwidth=5.5e12,
         l2_bytes=50 * MIB,
         fp32_flops=67e12,
         tf32_flops=494.5e12,
@@ -151,6 +169,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA GeForce RTX 5090",
         multiprocessors=170,
         dram_bandwidth=1792e9,
+        l2_bandwidth=6e12,
         l2_bytes=96 * MIB,
         fp32_flops=104.8e12,
         tf32_flops=104.8e12,

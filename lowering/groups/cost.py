@@ -1,0 +1,429 @@
+"""What a kernel of stages takes on a device, predicted; and the tile that takes least.
+
+A GPU's kernel is a launch, the latency of its first and last bytes, and the longer of two times: that of its DRAM
+traffic, and that of the busiest multiprocessor, which works through its blocks:
+
+    compute of a stage   multiply-adds at the rate of the register tile, which loads operands from shared memory: a tile
+                         of m x n issues (m + n) / 4 vector loads for m n / 4 multiply-adds of a vector
+    latency of a stage   slices of the reduction follow each other no faster than the second cache answers
+    busiest              max(blocks x compute, rounds of resident blocks x latency)
+
+A CPU's is a hand-over, and rounds of tiles over cores, each at the rate of its vector units, or DRAM traffic.
+
+The same figures choose tiles for schedules and groups for kernels, so that both agree; one op alone is a kernel of one
+stage. Cross-Layer Data Reuse (section 4) weighs reuse against recomputation and parallelism in the same terms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from mlirfuse.device import Device
+from mlirfuse.dialect import Node, semantics
+from mlirfuse.lowering.groups.extents import Extents, TileExtents
+from mlirfuse.lowering.groups.stages import Stage, Stages
+
+__all__ = [
+    "KernelCost",
+    "RegisterTile",
+    "StageCost",
+    "cheapest_tile",
+    "kernel_cost",
+    "lone_cost",
+    "register_tile",
+]
+
+WARP = 32
+QUAD = 4  # elements of a thread's vectors
+BUFFERS = 2  # slices of the reduction in shared memory
+FRESH_LOADS = 16.0  # multiply-adds of one thread that take as long as bringing one element of a slice to it
+MAP_OPERATIONS = 6.0  # issued for each operation of an element computed by itself: its load, and addresses
+SWITCH = 30e-9  # a barrier and the turn of a slice. An estimate: some 50 cycles
+LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two warps for its four schedulers
+REGISTERS = 128  # of a thread of a register tile
+CPU_CONTRACT = 0.6  # of a core's peak that register tiles reach on a CPU, measured by benchmarks/kernels_cpu.py
+CPU_MAP = 0.08  # and element-wise loops over a window
+L3_SPEEDUP = 3.0  # of a CPU's last cache over DRAM
+
+
+@dataclass(frozen=True)
+class RegisterTile:
+    """C[m, n] in block_m x block_n, thread_m x thread_n for each thread; the reduction in slices of block_k."""
+
+    block_m: int
+    block_n: int
+    block_k: int
+    thread_m: int
+    thread_n: int
+
+    @property
+    def threads(self) -> int:
+        return (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
+
+    @property
+    def shared_elements(self) -> int:
+        return BUFFERS * self.block_k * (self.block_m + self.block_n)
+
+    @property
+    def efficiency(self) -> float:
+        return 1 / (1 + FRESH_LOADS * (self.block_m + self.block_n) / (self.block_m * self.block_n))
+
+
+_SHAPES = (
+    (128, 64, 8, 4), (64, 64, 8, 4), (64, 64, 4, 4), (64, 32, 4, 4), (32, 32, 4, 4),
+    (64, 128, 8, 4), (32, 128, 4, 4), (32, 64, 4, 4), (16, 128, 4, 4), (16, 64, 4, 4), (16, 256, 4, 4),
+    (64, 64, 8, 8), (32, 256, 8, 4), (128, 128, 8, 8), (64, 256, 8, 8),
+)  # fmt: skip
+TILES = tuple(RegisterTile(m, n, k, tm, tn) for m, n, tm, tn in _SHAPES for k in (8, 16, 32))
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One stage in one block: seconds at full rate, least seconds by latency, bytes from the second cache.
+
+    `how` is contract (with its register `tile`), team or map.
+    """
+
+    how: str
+    compute: float
+    latency: float
+    l2_bytes: float
+    flops: float
+    tile: RegisterTile | None = None
+    shared_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class KernelCost:
+    """A kernel's predicted time and what it follows from; bytes are of one launch.
+
+    `dram_bytes` counts operands and outputs once, `l2_bytes` what all tiles read together; `recomputed_flops` are
+    those that more than one tile does.
+    """
+
+    seconds: float
+    busiest: float
+    memory: float
+    tile: tuple[int, ...]
+    tiles: int
+    threads: int
+    resident: int
+    shared_bytes: int
+    dram_bytes: int
+    l2_bytes: float
+    flops: float
+    recomputed_flops: float
+    stages: tuple[StageCost, ...]
+
+    @property
+    def rounds(self) -> int:
+        return math.ceil(self.tiles / max(1, self.resident))
+
+
+class _Model(Protocol):
+    def cost(self, stages: Stages, extents: TileExtents) -> KernelCost | None: ...
+
+
+def kernel_cost(
+    stages: Stages, tile: Sequence[int], device: Device, extents: Extents | None = None
+) -> KernelCost | None:
+    """The cost of a kernel with this tile, or None where a block has no room for it."""
+    return _model(device).cost(stages, (extents or Extents(stages)).of(tile))
+
+
+def cheapest_tile(stages: Stages, device: Device) -> KernelCost | None:
+    """The cost of the tile that takes least, ties to the larger; None where none fits."""
+    extents = Extents(stages)
+    best: KernelCost | None = None
+    for tile in _tiles(stages, extents.frame):
+        found = _model(device).cost(stages, extents.of(tile))
+        if found is not None and (best is None or found.seconds < best.seconds):
+            best = found
+    return best
+
+
+def lone_cost(node: Node, dram_bytes: int, device: Device) -> KernelCost:
+    """The cost of a kernel around one anchor (or one op), whose tiles are those of its own schedule."""
+    return _model(device).lone(node, dram_bytes)
+
+
+@lru_cache
+def _model(device: Device):  # type: ignore[no-untyped-def]
+    return _Cpu(device) if device.kind == "cpu" else _Gpu(device)
+
+
+def _tiles(stages: Stages, frame: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Tiles to try, the largest first: channels whole or in parts, spatial dimensions from whole to one position."""
+    if len(frame) < 3:
+        yield frame
+        for part in _parts(frame[1] if len(frame) > 1 else 1):
+            yield (*frame[:1], part)[: len(frame)]
+        return
+    alike = all(s.root.node.out.dims[1] == frame[1] for s in stages.sinks)
+    channels = [frame[1], *(p for p in _parts(frame[1]) if alike and _own_channels(stages))]
+    for c in channels:
+        for spatial in _spatial(frame[2:]):
+            yield (1, c, *spatial)
+
+
+def _own_channels(stages: Stages) -> bool:
+    """Whether a part of the channels needs less than all of what comes before: else it is computed again for each."""
+    return all(s.root.node.op in ("window", "binary", "unary") or _is_depthwise(s.root.node) for s in stages.sinks)
+
+
+def _is_depthwise(node: Node) -> bool:
+    return node.op == "conv" and node.attrs["groups"] == node.inputs[0].dims[1] > 1
+
+
+def _parts(size: int) -> list[int]:
+    return [p for p in (size // 2, size // 4, size // 8, 32, 16) if 8 <= p < size and size % p == 0]
+
+
+def _spatial(dims: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    *outer, height, width = (1, *dims) if len(dims) == 1 else dims
+    outer = outer[len(outer) - (len(dims) - 2) :] if len(dims) > 2 else []
+    heights, widths = _cuts(height), _cuts(width)
+    for h in heights:
+        for w in widths:
+            if (h <= 2 * w and w <= 8 * h) or h == height or w == width:
+                tile = (*(1 for _ in outer), h, w)
+                yield tile[-len(dims) :]
+
+
+def _cuts(size: int) -> list[int]:
+    """Extents of tiles along one dimension: whole numbers of tiles without much overlap, the largest first."""
+    found = {-(-size // n) for n in range(1, size + 1)}
+    return sorted(
+        (t for t in found if t <= 32 and (t in (1, 2, 3, 4) or t % 2 == 0 or t * (size // t) == size)), reverse=True
+    )[:10] or [size]
+
+
+# -- GPUs
+
+
+class _Gpu:
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.rate = device.fp32_flops / device.multiprocessors
+        self.l2_rate = device.l2_bandwidth / device.multiprocessors
+
+    def cost(self, stages: Stages, extents: TileExtents) -> KernelCost | None:
+        best: KernelCost | None = None
+        kept = 4 * extents.shared_elements(stages)
+        for threads in (128, 256):
+            if threads > self.device.max_threads_per_block:
+                continue
+            costs = [self._stage(stage, extents, threads) for stage in stages]
+            shared = kept + max(c.shared_bytes for c in costs)
+            if shared > self.device.shared_bytes_per_block:
+                continue
+            found = self._kernel(costs, extents.tile, extents.tiles, threads, shared, _dram_bytes(stages), stages)
+            if best is None or found.seconds < best.seconds:
+                best = found
+        return best
+
+    def lone(self, node: Node, dram_bytes: int) -> KernelCost:
+        """The register tile, or what else computes it, that takes least."""
+        best: KernelCost | None = None
+        product = _product(node, node.out.dims)
+        if product is not None:
+            batch, m, n, k = product
+            for tile in TILES:
+                if tile.threads > self.device.max_threads_per_block or tile.threads < 2 * WARP:
+                    continue
+                cost = self._contract(1, tile.block_m, tile.block_n, k, tile, streamed=True)
+                blocks = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
+                found = self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes, None)
+                if best is None or found.seconds < best.seconds:
+                    best = found
+        if best is None:
+            threads = 256
+            length = _length(node)
+            team = WARP if length >= 64 and not _is_window(node) else 1
+            blocks = max(1, math.ceil(node.out.size * team / threads))
+            cost = self._team(threads // WARP, node, threads) if team > 1 else self._map(threads, node, threads)
+            best = self._kernel([cost], (), blocks, threads, 0, dram_bytes, None)
+        return best
+
+    def _kernel(
+        self, costs: Sequence[StageCost], tile: tuple[int, ...], blocks: int, threads: int, shared: int,
+        dram_bytes: int, stages: Stages | None,
+    ) -> KernelCost:  # fmt: skip
+        device = self.device
+        compute, alone = sum(c.compute for c in costs), sum(max(c.compute, c.latency) for c in costs)
+        resident = self._resident(threads, shared, any(c.how == "contract" for c in costs))
+        each = math.ceil(blocks / device.multiprocessors)
+        share = _share_of_rate(threads * min(each, resident))
+        busiest = max(each * compute / share, math.ceil(each / resident) * alone)
+        memory = dram_bytes / device.dram_bandwidth
+        seconds = device.launch_seconds + 2 * device.dram_latency + max(busiest, memory)
+        flops = blocks * sum(c.flops for c in costs)
+        again = max(0.0, flops - stages.group.flops) if stages is not None else 0.0
+        return KernelCost(
+            seconds, busiest, memory, tile, blocks, threads, resident * device.multiprocessors, shared, dram_bytes,
+            blocks * sum(c.l2_bytes for c in costs), flops, again, tuple(costs),
+        )  # fmt: skip
+
+    def _resident(self, threads: int, shared: int, tiled: bool) -> int:
+        """Blocks of a multiprocessor at one time."""
+        device = self.device
+        registers = threads * (REGISTERS if tiled else 40)
+        return max(
+            1,
+            min(
+                device.max_blocks_per_sm,
+                device.max_threads_per_sm // threads,
+                device.shared_bytes_per_sm // max(1, shared + device.shared_bytes_reserved),
+                device.registers_per_sm // registers,
+            ),
+        )
+
+    def _stage(self, stage: Stage, extents: TileExtents, threads: int) -> StageCost:
+        node, sizes = stage.root.node, extents.roots[stage.number]
+        product = _product(node, sizes)
+        if product is not None:
+            batch, m, n, k = product
+            streamed = stage.root.operands[0] not in extents.kept
+            best: StageCost | None = None
+            for tile in TILES:
+                if tile.threads == threads:
+                    found = self._contract(batch, m, n, k, tile, streamed)
+                    if best is None or max(found.compute, found.latency) < max(best.compute, best.latency):
+                        best = found
+            if best is not None:
+                return best
+        elements = math.prod(sizes)
+        if _length(node) >= 64 and not _is_window(node):
+            return self._team(elements, node, threads)
+        return self._map(elements, node, threads)
+
+    def _contract(self, batch: int, m: int, n: int, k: int, tile: RegisterTile, streamed: bool) -> StageCost:
+        parts = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
+        slices = parts * math.ceil(k / tile.block_k)
+        wanted = 4 * tile.block_k * (tile.block_n + (tile.block_m if streamed else 0))
+        flops = 2 * tile.block_m * tile.block_n * tile.block_k
+        compute = slices * max(flops / (self.rate * tile.efficiency), wanted / self.l2_rate)
+        latency = slices * (self.device.l2_latency + SWITCH)
+        return StageCost(
+            "contract", compute, latency, slices * wanted, 2.0 * batch * m * n * k, tile, 4 * tile.shared_elements
+        )
+
+    def _map(self, elements: int, node: Node, threads: int) -> StageCost:
+        """One element a thread at a time."""
+        flops = semantics(node.op).flops(node) / max(1, node.out.size)
+        padded = math.ceil(elements / threads) * threads
+        compute = padded * max(1.0, flops) * MAP_OPERATIONS / self.rate
+        latency = math.ceil(elements / threads) * self.device.l2_latency
+        return StageCost("map", compute, latency, 4 * elements * max(1.0, flops / 2), elements * flops)
+
+    def _team(self, elements: int, node: Node, threads: int) -> StageCost:
+        """A warp for each element."""
+        length, warps = _length(node), threads // WARP
+        turns = math.ceil(elements / warps)
+        steps = math.ceil(length / WARP)
+        compute = turns * steps * threads * 2 * MAP_OPERATIONS / self.rate
+        latency = turns * self.device.l2_latency * math.ceil(steps / QUAD)
+        return StageCost("team", compute, latency, 8.0 * elements * length, 2.0 * elements * length)
+
+
+# -- CPUs
+
+
+class _Cpu:
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.rate = device.fp32_flops / device.multiprocessors
+
+    def cost(self, stages: Stages, extents: TileExtents) -> KernelCost | None:
+        kept = 4 * extents.shared_elements(stages)
+        if kept > self.device.l2_bytes // 2:
+            return None
+        costs = [self._stage(stage.root.node, extents.roots[stage.number]) for stage in stages]
+        again = extents.tiles * sum(c.flops for c in costs) - stages.group.flops
+        return self._kernel(costs, extents.tile, extents.tiles, kept, _dram_bytes(stages), max(0.0, again))
+
+    def lone(self, node: Node, dram_bytes: int) -> KernelCost:
+        whole = self._stage(node, node.out.dims)
+        tiles = max(1, min(16 * self.device.multiprocessors, node.out.size // 1024))
+        part = StageCost(whole.how, whole.compute / tiles, 0.0, 0.0, whole.flops / tiles)
+        return self._kernel([part], (), tiles, 0, dram_bytes, 0.0)
+
+    def _stage(self, node: Node, sizes: tuple[int, ...]) -> StageCost:
+        product = _product(node, sizes)
+        flops = semantics(node.op).flops(node) / max(1, node.out.size) * math.prod(sizes)
+        how, part = ("contract", CPU_CONTRACT) if product is not None else ("map", CPU_MAP)
+        return StageCost(how, flops / (self.rate * part), 0.0, 0.0, flops)
+
+    def _kernel(
+        self, costs: Sequence[StageCost], tile: tuple[int, ...], tiles: int, kept: int, dram_bytes: int, again: float
+    ) -> KernelCost:
+        device = self.device
+        each = sum(c.compute for c in costs)
+        busiest = math.ceil(tiles / device.multiprocessors) * each
+        cached = dram_bytes <= device.l3_bytes
+        memory = dram_bytes / (device.dram_bandwidth * (L3_SPEEDUP if cached else 1.0))
+        flops = tiles * sum(c.flops for c in costs)
+        seconds = device.launch_seconds + max(busiest, memory)
+        return KernelCost(
+            seconds, busiest, memory, tile, tiles, 1, device.multiprocessors, kept, dram_bytes, 0.0, flops, again,
+            tuple(costs),
+        )  # fmt: skip
+
+
+# -- what both ask
+
+
+def _share_of_rate(threads: int) -> float:
+    """Of a multiprocessor's rate, what so many threads reach: with few warps, nothing runs while one waits."""
+    return threads / (threads + LONELY)
+
+
+def _dram_bytes(stages: Stages) -> int:
+    group = stages.group
+    return sum(group.types[v].bytes for v in (*group.inputs, *group.outputs))
+
+
+def _product(node: Node, sizes: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """Batch, m, n and k of a convolution's or contraction's box, where a register tile suits it."""
+    if node.op not in ("conv", "contract") or node.out.dtype != "float32":
+        return None
+    k = _length(node)
+    if node.op == "conv":
+        groups = node.attrs["groups"]
+        n, m = max(1, sizes[1] // groups), math.prod(sizes) // max(1, sizes[1])
+        batch = groups
+    else:
+        batch, n = 1, sizes[-1]
+        m = math.prod(sizes[:-1])
+    if n * k <= 64 or (n < QUAD and k < 64) or n < QUAD or m < QUAD:
+        return None
+    return batch, m, n, k
+
+
+def _length(node: Node) -> int:
+    """Elements that one element of the result combines."""
+    return math.prod(semantics(node.op).indexing(node).reduction_sizes)
+
+
+def _is_window(node: Node) -> bool:
+    return node.op == "window" or _is_depthwise(node)
+
+
+def register_tile(node: Node, sizes: tuple[int, ...], threads: int, device: Device) -> RegisterTile | None:
+    """The register tile with which `threads` compute a box of a convolution or contraction in the least time."""
+    product = _product(node, sizes)
+    model = _model(device)
+    if product is None:
+        return None
+    batch, m, n, k = product
+    tiles = [t for t in TILES if t.threads == threads]
+
+    def seconds(tile: RegisterTile) -> float:
+        cost = model._contract(batch, m, n, k, tile, streamed=True)
+        return max(cost.compute, cost.latency)
+
+    return min(tiles, key=seconds, default=None)
