@@ -13,15 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize
-from mlirfuse.lowering.gpu.contract_stage import emit_contract
 from mlirfuse.lowering.gpu.frame import Frame, SharedPart
+from mlirfuse.lowering.gpu.parts import contract_parts, each_part
 from mlirfuse.lowering.gpu.row_stage import Carried, emit_row
 from mlirfuse.lowering.gpu.team_stage import _in_range
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.kernel.stages import StagePlaces, Sum, kept_box
 from mlirfuse.lowering.schedule.deep import StageGroup
-from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.simt import WARP, RowTiles, row_length
 from mlirfuse.lowering.schedule.simt_deep import DeepTiles, SimtDeepPlan, StageTiles, stage_arrays
 from mlirfuse.mlir import ir
@@ -139,32 +138,6 @@ def _emit_stage(frame: Frame, group: StageGroup, tiles: StageTiles, carried: Car
     if isinstance(tiles, RowTiles):
         rows = group.members[0].node.out.size // row_length(group.members[0])
         parts = (math.ceil(rows * WARP / tiles.threads), 1, 1)
-        _loop(frame, parts, lambda part: emit_row(part, tiles, carried))
+        each_part(frame, parts, lambda part: emit_row(part, tiles, carried))
         return
-    problem = contract_problem(group.members[0].node)
-    parts = (math.ceil(problem.m / tiles.block_m), math.ceil(problem.n / tiles.block_n), problem.batch)
-    alone = math.prod(parts) == 1
-    # with one slice of the reduction nothing stands between its last reader and the next part's first slice
-    guarded = not alone and problem.k <= tiles.block_k and not tiles.result_in_shared(group)
-
-    def part(at: Frame) -> None:
-        emit_contract(at, tiles)
-        if guarded:
-            at.barrier()
-
-    _loop(frame, parts, part)
-
-
-def _loop(frame: Frame, parts: tuple[int, int, int], body: Callable[[Frame], None]) -> None:
-    """body(frame with the part's number as its block) for all parts."""
-    count = math.prod(parts)
-
-    def one(i: Expr, _: list[Any]) -> list[Any]:
-        z, y, x = delinearize(i, (parts[2], parts[1], parts[0]))
-        body(replace(frame, block=(x, y, z)))
-        return []
-
-    if count == 1:
-        one(Expr(0), [])
-    else:
-        frame.builder.loop(count, "part", [], one)
+    contract_parts(frame, tiles)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mlirfuse.lowering.gpu.border_stage import emit_borders
 from mlirfuse.lowering.gpu.contract_stage import emit_contract
+from mlirfuse.lowering.gpu.cross_layer_stage import emit_cross_layer
 from mlirfuse.lowering.gpu.deep_stage import emit_deep
 from mlirfuse.lowering.gpu.frame import SharedShape, Storage, kernel_frame
 from mlirfuse.lowering.gpu.map_stage import emit_map
@@ -14,6 +15,7 @@ from mlirfuse.lowering.gpu.sort_stage import emit_sort
 from mlirfuse.lowering.gpu.team_stage import emit_team
 from mlirfuse.lowering.schedule.program import TileProgram
 from mlirfuse.lowering.schedule.simt import BUFFERS, WARP, ContractTiles, MapTiles, RowTiles, TeamTiles, row_length
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, SimtCrossLayerPlan
 from mlirfuse.lowering.schedule.simt_deep import DeepTiles, SimtDeepPlan
 from mlirfuse.lowering.schedule.simt_forms import SimtSchedule
 from mlirfuse.lowering.schedule.sorting import SortPlan, SortTiles, key_bytes
@@ -50,6 +52,8 @@ def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage]
                 emit_contract(frame, schedule)
             case DeepTiles():
                 emit_deep(frame, schedule)
+            case CrossLayerTiles():
+                emit_cross_layer(frame, schedule)
         if isinstance(schedule, TeamTiles | RowTiles | ContractTiles):
             emit_borders(frame)
     passmanager.PassManager.parse(_CLEAN_UP).run(module.operation)
@@ -58,7 +62,7 @@ def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage]
 
 def _registers(schedule: SimtSchedule) -> int | None:
     """How many registers a thread may have, if its schedule says."""
-    if isinstance(schedule, DeepTiles):
+    if isinstance(schedule, DeepTiles | CrossLayerTiles):
         return max((r for r in map(_registers, schedule.stages) if r), default=None)
     return schedule.registers if isinstance(schedule, ContractTiles) else None
 
@@ -82,4 +86,7 @@ def _shared_shapes(program: TileProgram) -> tuple[SharedShape, ...]:
             return ((1, s.threads // WARP),) if s.team > WARP else ()
         case DeepTiles() as s:
             return ((SimtDeepPlan(program.group, s).shared_elements,),)
+        case CrossLayerTiles() as s:
+            elements = SimtCrossLayerPlan(program.group, s).shared_elements
+            return ((elements,),) if elements else ()
     return ()

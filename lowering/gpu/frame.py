@@ -59,7 +59,7 @@ class Frame:
 
     def evaluator(self, places: Mapping[int, Any] | None = None, lane: Expr | None = None, width: int = 1) -> Evaluator:
         """An evaluator that finds the group's operands in their buffers, and further values where `places` says."""
-        operands = {v: self.buffers[v] for v in self.group.inputs}
+        operands = {v: self.buffers[v] for v in self.group.inputs if v in self.buffers}
         return Evaluator(self.builder, self.group, {**operands, **(places or {})}, lane, width)
 
     def store_outputs(

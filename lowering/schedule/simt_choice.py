@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType, semantics
 from mlirfuse.lowering.groups.group import Group, Member
+from mlirfuse.lowering.schedule.cross_layer import cross_layer_stages
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.simt import (
     SHARED_ROW_LIMIT,
@@ -20,6 +21,7 @@ from mlirfuse.lowering.schedule.simt import (
     reduction_length,
     row_length,
 )
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, choose_cross_layer
 from mlirfuse.lowering.schedule.simt_deep import DeepTiles, choose_deep
 from mlirfuse.lowering.schedule.sorting import SortTiles, sort_threads
 
@@ -37,12 +39,14 @@ def _is_wide(out: TensorType) -> bool:
     return out.dtype == "float32" and out.size >= 1 << 16 and innermost % 4 == 0
 
 
-def candidates(group: Group, device: Device) -> list[Schedule | DeepTiles]:
+def candidates(group: Group, device: Device) -> list[Schedule | DeepTiles | CrossLayerTiles]:
     """Schedules worth considering, the preferred first."""
     anchor = group.anchor
-    found: list[Schedule | DeepTiles] = []
+    found: list[Schedule | DeepTiles | CrossLayerTiles] = []
     if len(group.anchors) > 1 and (deep := choose_deep(group, device)) is not None:
         found.append(deep)
+    elif len(group.anchors) > 1 and (tiles := choose_cross_layer(group, device)) is not None:
+        found.append(tiles)
     if anchor is not None:
         op, out = anchor.node.op, anchor.node.out
         if op == "sort":
@@ -113,13 +117,20 @@ def _reads_in_fours(anchor: Member) -> bool:
     return True
 
 
-def choose_schedule(group: Group, device: Device) -> Schedule | DeepTiles:
+def choose_schedule(group: Group, device: Device) -> Schedule | DeepTiles | CrossLayerTiles:
     """The first legal candidate; every group has one, since any value can be computed point by point."""
     return next(s for s in candidates(group, device) if s.why_illegal(group, device) is None)
 
 
-def weight_layouts(group: Group, schedule: Schedule | DeepTiles) -> dict[int, tuple[int, ...]]:
+def weight_layouts(group: Group, schedule: Schedule | DeepTiles | CrossLayerTiles) -> dict[int, tuple[int, ...]]:
     """Layouts that constant operands should have: a register tile reads neighbouring output channels together."""
+    if isinstance(schedule, CrossLayerTiles):
+        stages = cross_layer_stages(group)
+        assert not isinstance(stages, str), stages
+        found: dict[int, tuple[int, ...]] = {}
+        for stage, tiles in zip(stages, schedule.stages, strict=True):
+            found |= {v: order for v, order in weight_layouts(stage.group, tiles).items() if v in group.inputs}
+        return found
     anchor = group.anchor
     if not isinstance(schedule, ContractTiles) or anchor is None or anchor.node.constant[1:2] != (True,):
         return {}

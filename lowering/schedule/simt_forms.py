@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, RowTiles, TeamTiles
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_deep import DeepTiles
 from mlirfuse.lowering.schedule.sorting import SortTiles
 
 __all__ = ["SimtSchedule", "schedule_from_dict", "schedule_to_dict"]
 
-SimtSchedule = MapTiles | TeamTiles | RowTiles | ContractTiles | SortTiles | DeepTiles
+SimtSchedule = MapTiles | TeamTiles | RowTiles | ContractTiles | SortTiles | DeepTiles | CrossLayerTiles
 _KINDS: dict[str, type[SimtSchedule]] = {
     "map": MapTiles,
     "team": TeamTiles,
@@ -20,13 +21,14 @@ _KINDS: dict[str, type[SimtSchedule]] = {
     "contract": ContractTiles,
     "sort": SortTiles,
     "deep": DeepTiles,
+    "cross-layer": CrossLayerTiles,
 }
 
 
 def schedule_to_dict(schedule: SimtSchedule) -> dict[str, Any]:
-    """The schedule as plain data, with its kind; the stages of a deep one are JSON texts."""
+    """The schedule as plain data, with its kind; stages of one of several are JSON texts."""
     kind = next(name for name, cls in _KINDS.items() if isinstance(schedule, cls))
-    if isinstance(schedule, DeepTiles):
+    if isinstance(schedule, DeepTiles | CrossLayerTiles):
         stages = [json.dumps(schedule_to_dict(stage)) for stage in schedule.stages]
         return {**{k: v for k, v in asdict(schedule).items() if k != "stages"}, "kind": kind, "stages": stages}
     return {"kind": kind, **asdict(schedule)}
@@ -34,6 +36,8 @@ def schedule_to_dict(schedule: SimtSchedule) -> dict[str, Any]:
 
 def schedule_from_dict(data: dict[str, Any]) -> SimtSchedule:
     fields = {k: v for k, v in data.items() if k != "kind"}
-    if data["kind"] == "deep":
+    if "stages" in fields:
         fields["stages"] = tuple(schedule_from_dict(json.loads(text)) for text in data["stages"])
+    if "tile" in fields:
+        fields["tile"] = tuple(fields["tile"])
     return _KINDS[data["kind"]](**fields)

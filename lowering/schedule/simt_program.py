@@ -17,11 +17,14 @@ from mlirfuse.lowering.schedule.simt import (
     row_length,
 )
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, SimtCrossLayerPlan
 from mlirfuse.lowering.schedule.simt_deep import DeepTiles, SimtDeepPlan
 from mlirfuse.lowering.schedule.simt_forms import SimtSchedule, schedule_from_dict, schedule_to_dict
 from mlirfuse.lowering.schedule.sorting import SortPlan, SortTiles
 
 __all__ = ["SIMT", "tile_program"]
+
+_HOW = {ContractTiles: ("contract", "register-tile"), TeamTiles: ("reduce", "team"), MapTiles: ("map", "scalar")}
 
 
 def tile_program(group: Group, schedule: SimtSchedule) -> TileProgram:
@@ -127,6 +130,8 @@ def tile_program(group: Group, schedule: SimtSchedule) -> TileProgram:
             )
         case DeepTiles():
             return _deep_program(group, schedule)
+        case CrossLayerTiles():
+            return _cross_layer_program(group, schedule)
 
 
 def _deep_program(group: Group, schedule: DeepTiles) -> TileProgram:
@@ -138,6 +143,22 @@ def _deep_program(group: Group, schedule: DeepTiles) -> TileProgram:
         group,
         schedule,
         plan.grid,
+        schedule.threads,
+        (*kept, *_global_boxes(group)),
+        (*stages, *_copy_out(group)),
+        plan.shared_bytes,
+    )
+
+
+def _cross_layer_program(group: Group, schedule: CrossLayerTiles) -> TileProgram:
+    plan = SimtCrossLayerPlan(group, schedule)
+    kept = [Box(v, box.sizes, "shared", 4 * plan.kept_span(v)) for v, box in plan.kept.items()]
+    hows = [_HOW[type(how)] for how in schedule.stages]
+    stages = [Stage(kind, s.root.result, how) for s, (kind, how) in zip(plan.stages, hows, strict=True)]
+    return TileProgram(
+        group,
+        schedule,
+        (plan.tile_count, 1, 1),
         schedule.threads,
         (*kept, *_global_boxes(group)),
         (*stages, *_copy_out(group)),

@@ -1,0 +1,75 @@
+"""Groups computed in stages, a tile of their outputs after the other: what follows from a group and a tile.
+
+for each tile of the frame:
+    for each stage:  the box of its root's result, epilogue applied;  what later stages read stays beside the tile
+
+Each stage is a group of its own with a box; the schedules and emitters of single groups serve it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mlirfuse.lowering.groups.box import Box
+from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
+from mlirfuse.lowering.groups.group import Group
+from mlirfuse.lowering.groups.stages import Stages, stages_of
+from mlirfuse.lowering.plan.chain import chain_of
+
+__all__ = ["CrossLayerPlan", "cross_layer_stages", "tile_problem"]
+
+
+def cross_layer_stages(group: Group) -> Stages | str:
+    """The stages of a group of several anchors that is no chain of rows, or why it is not computed in stages."""
+    if len(group.anchors) < 2:
+        return "there are no two anchors"
+    if not isinstance(chain_of(group.members, group.outputs), str):
+        return "its anchors form a chain of rows"
+    stages = stages_of(group)
+    if isinstance(stages, str):
+        return stages
+    frame = frame_of(stages)
+    return frame if isinstance(frame, str) else stages
+
+
+def tile_problem(stages: Stages, tile: Sequence[int]) -> str | None:
+    """Why tiles of these sizes do not cut a group's outputs, or None."""
+    frame = frame_of(stages)
+    if isinstance(frame, str):
+        return frame
+    if len(tile) != len(frame) or any(size < 1 for size in tile):
+        return f"a tile of {tuple(tile)} does not cut {frame}"
+    channels = {sink.root.node.out.dims[1] for sink in stages.sinks if len(frame) > 1}
+    if len(channels) > 1 and tile[1] < frame[1]:
+        return f"outputs of {sorted(channels)} channels are not cut along these together"
+    return None
+
+
+class CrossLayerPlan:
+    """What follows from a group and the `tile` of its frame. No MLIR here.
+
+    `groups` has a group for every stage, with the box that a tile computes.
+    """
+
+    def __init__(self, group: Group, tile: Sequence[int]) -> None:
+        stages = cross_layer_stages(group)
+        assert isinstance(stages, Stages), stages
+        self.group, self.stages = group, stages
+        self.boxes = TileBoxes(stages, tile)
+        self.groups = [replace(stage.group, box=self.boxes.root_box(stage)) for stage in stages]
+
+    @property
+    def kept(self) -> dict[int, Box]:
+        """The box of every value between stages."""
+        return self.boxes.kept
+
+    @property
+    def tiles(self) -> tuple[int, ...]:
+        """Tiles along each dimension of the frame."""
+        return self.boxes.tiles
+
+    @property
+    def tile_count(self) -> int:
+        return math.prod(self.tiles)
