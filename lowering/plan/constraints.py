@@ -29,8 +29,11 @@ TILE = 32
 THREAD_TILE = 4
 SLICE = 8
 BUFFERS = 2
-TILE_REGISTERS = 128  # what the kernel of a register tile may use; a device with fewer has none
-TILE_ADDRESSES = 40  # of these, addresses and counters
+TILE_ADDRESSES = 24  # registers for addresses and counters
+TILE_RESULTS = THREAD_TILE * THREAD_TILE
+TILE_FETCHED = SLICE * 2 * TILE * TILE_RESULTS // (TILE * TILE)  # a thread's share of the next slice
+TILE_OPERANDS = BUFFERS * 2 * THREAD_TILE  # what is multiplied now and next
+TILE_REGISTERS = TILE_ADDRESSES + TILE_RESULTS + TILE_FETCHED + TILE_OPERANDS
 ADDRESSES = 8  # of a thread that computes one element: its index, and where it reads and writes
 
 
@@ -117,11 +120,14 @@ class ResourceConstraints:
         anchor = self.graph[anchors[-1]]
         before = self._before(anchor, block)
         after = block - before - {anchor.index}
-        alive = max([self._alive(after), *(self._alive(self._before(anchor, block, p)) for p in anchor.inputs)])
+        alive_before = max((self._alive(self._before(anchor, block, p)) for p in anchor.inputs), default=0)
+        alive_after = self._alive(after)
         if self._has_tiles and _is_tiled(anchor):
-            tile = THREAD_TILE * THREAD_TILE + BUFFERS * 2 * THREAD_TILE + TILE_ADDRESSES
-            return Needs(tile + alive, _tile_bytes(self._reads_as_large(anchor, after)), (TILE // THREAD_TILE) ** 2)
-        return Needs(ADDRESSES + _words(anchor) + alive, _own_shared_bytes(anchor))
+            # a slice is fetched, then multiplied; what follows finds the registers of both free
+            at_once = max(TILE_FETCHED + max(TILE_OPERANDS, alive_before), alive_after)
+            registers = TILE_ADDRESSES + TILE_RESULTS + at_once
+            return Needs(registers, _tile_bytes(self._reads_as_large(anchor, after)), (TILE // THREAD_TILE) ** 2)
+        return Needs(ADDRESSES + _words(anchor) + max(alive_before, alive_after), _own_shared_bytes(anchor))
 
     def _before(self, anchor: GraphNode, block: frozenset[int], through: int | None = None) -> set[int]:
         """The members that the anchor reads, directly or not; those `through` one of its operands only."""

@@ -31,6 +31,7 @@ VECTOR = 4  # elements of a thread's vectors
 BUFFERS = 2  # slices of the reduction in shared memory: one is multiplied while the next arrives
 GRID_LIMIT = 65535  # blocks along the second and third dimension of a grid
 SINGLE = ("float32", "float16", "bfloat16")  # element types that are computed in single precision
+TILE_ADDRESSES = 24  # registers of a register tile's thread for addresses and counters
 SHARED_ROW_LIMIT = 40 * 1024  # bytes of a softmax row kept in shared memory, below the 48 KiB every device has
 
 
@@ -105,7 +106,7 @@ class ContractTiles:
     """C[m, n] in tiles of block_m x block_n, the reduction in slices of block_k through two buffers of shared memory.
 
     Each thread accumulates thread_m x thread_n elements in registers: four neighbouring m (a vector), `thread_m / 4`
-    times, for `thread_n` n in groups of four. A thread may use `registers`.
+    times, for `thread_n` n in groups of four. A thread may use `registers`, or what the device has if that is less.
     """
 
     block_m: int = 64
@@ -118,6 +119,13 @@ class ContractTiles:
     @property
     def threads(self) -> int:
         return (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
+
+    @property
+    def least_registers(self) -> int:
+        """Of a thread: its results, what it multiplies now and next, its share of the next slice, addresses."""
+        fetched = -(-self.block_k * (self.block_m + self.block_n) // self.threads)
+        multiplied = BUFFERS * (self.thread_m + self.thread_n)
+        return self.thread_m * self.thread_n + multiplied + fetched + TILE_ADDRESSES
 
     def shared_bytes(self, group: Group) -> int:
         """Both buffers of both operands, and the result where it goes through shared memory."""
@@ -149,10 +157,12 @@ class ContractTiles:
             return f"{self.threads} threads are no whole number of warps up to {device.max_threads_per_block}"
         if self.shared_bytes(group) > device.shared_bytes_per_block:
             return f"{self.shared_bytes(group)} bytes of shared memory; the device has {device.shared_bytes_per_block}"
-        if self.thread_m * self.thread_n + 2 * (self.thread_m + self.thread_n) + 40 > self.registers:
-            return f"a tile of {self.thread_m}x{self.thread_n} needs more than {self.registers} registers"
-        if self.registers > device.registers_per_thread or self.registers * self.threads > device.registers_per_sm:
-            return f"{self.threads} threads of {self.registers} registers; the device has {device.registers_per_sm}"
+        registers = min(self.registers, device.registers_per_thread)
+        if self.least_registers > registers:
+            tile = f"{self.thread_m}x{self.thread_n}"
+            return f"a tile of {tile} needs {self.least_registers} registers; a thread has {registers}"
+        if registers * self.threads > device.registers_per_sm:
+            return f"{self.threads} threads of {registers} registers; the device has {device.registers_per_sm}"
         problem = contract_problem(group.anchor.node, box=group.box)
         if max(math.ceil(problem.n / self.block_n), problem.batch) > GRID_LIMIT:
             return f"{problem.batch} batches of {problem.n} columns are more blocks than a grid may have"

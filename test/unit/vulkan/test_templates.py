@@ -7,7 +7,9 @@ from attention_groups import CASES, attention, grouped_queries, prologue_and_mov
 from group_builder import GroupBuilder, random_operands, reference
 from shader_runs import needs_vulkan, run_group
 
+from mlirfuse.device import GRAPHICS, device_for
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, RowTiles, TeamTiles
+from mlirfuse.lowering.schedule.simt_choice import choose_schedule
 from mlirfuse.lowering.schedule.simt_deep import TILES, DeepTiles
 from mlirfuse.lowering.schedule.sorting import SortTiles
 
@@ -69,6 +71,15 @@ TILED = [ContractTiles(32, 32, 8, 4, 4), ContractTiles(64, 32, 4, 8, 4)]
 @pytest.mark.parametrize("schedule", TILED, ids=str)
 def test_register_tiles(schedule):
     assert error(convolution(), schedule) < 1e-5
+
+
+@pytest.mark.parametrize("name", GRAPHICS)
+def test_every_device_holds_a_register_tile(name):
+    device, group = device_for(name), convolution()
+    schedule = choose_schedule(group, device)
+    assert isinstance(schedule, ContractTiles)
+    assert schedule.least_registers <= device.registers_per_thread
+    assert error(group, schedule) < 1e-5
 
 
 @pytest.mark.slow
