@@ -153,7 +153,7 @@ def lone_cost(node: Node, dram_bytes: int, device: Device) -> KernelCost:
 
 @lru_cache
 def _model(device: Device):  # type: ignore[no-untyped-def]
-    return _Cpu(device) if device.kind == "cpu" else _Gpu(device)
+    return _Gpu(device) if device.has_blocks else _Cpu(device)
 
 
 def _tiles(stages: Stages, frame: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
