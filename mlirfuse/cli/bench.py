@@ -99,6 +99,8 @@ def _alone(display: Display, artifact: Artifact, args: argparse.Namespace) -> di
         total = sum(spread.median for _, spread in timing.kernels) or 1.0
         launches = [(name, milliseconds(s.median), f"{s.median / total:.1%}") for name, s in timing.kernels]
         display.table(["launch", "median", "share"], launches)
+        if not launches:
+            display.line("no launch was timed by itself: the device tells no times", style="yellow")
     return {
         "threads": executable.threads,
         "batch": batch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,10 +15,13 @@ from mlirfuse.errors import ArtifactError, UnsupportedTarget
 from mlirfuse.runtime.buffers import HostNodes
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
+from mlirfuse.runtime.vulkan.clock import Clock
 from mlirfuse.runtime.vulkan.device import explained, make_pipeline, open_device
 from mlirfuse.runtime.vulkan.memory import Memory
 
 __all__ = ["VulkanExecutor"]
+
+Array = np.ndarray[Any, Any]
 
 
 class VulkanExecutor:
@@ -60,10 +64,19 @@ class VulkanExecutor:
         return call
 
     def measure(self, values: Sequence[Any], runs: int, warmup: int) -> Timing:
-        """Times of whole runs, and of the launches by the GPU's clock where it has one."""
+        """Times of whole runs, and of the launches by the GPU's clock: together and one by one.
+
+        Where the GPU has no clock, the launches together are timed by this machine's, and not one by one.
+        """
         whole = Spread.of(sample_calls(lambda: self.run(values), runs, warmup))
-        launches = Spread.of(sample_calls(self._replay, runs, warmup))
-        return Timing(launches, whole, runs)
+        names = [step.kernel for step in self._plan.program.steps if isinstance(step, Launch)]
+        clock = Clock.of(self.device, len(names))
+        if clock is None:
+            return Timing(Spread.of(sample_calls(self._replay, runs, warmup)), whole, runs)
+        times = np.stack([self._timed(clock) for _ in range(warmup + runs)][warmup:])
+        together = times[:, :, 1].max(axis=1) - times[:, :, 0].min(axis=1)
+        each = times[:, :, 1] - times[:, :, 0]
+        return Timing(Spread.of(together), whole, runs, [(n, Spread.of(each[:, i])) for i, n in enumerate(names)])
 
     # --- inside -------------------------------------------------------------------------------------
 
@@ -80,7 +93,14 @@ class VulkanExecutor:
             self._submit()
             self._memory.wait()
 
-    def _submit(self) -> None:
+    def _timed(self, clock: Clock) -> Array:
+        """When each launch of one replay began and ended, in seconds."""
+        with self._lock, explained("timing the network"):
+            self._submit(clock)
+            return clock.read()
+
+    def _submit(self, clock: Clock | None = None) -> None:
+        launches = itertools.count()
         for stretch in self._stretches:
             if isinstance(stretch, HostCall):
                 self._host.run(stretch, self._memory)
@@ -92,7 +112,7 @@ class VulkanExecutor:
                     target, to, _ = self._memory.place(step.destination)
                     encoder.copy_buffer_to_buffer(source, at, target, to, size)
                     continue
-                compute = encoder.begin_compute_pass()
+                compute = encoder.begin_compute_pass(timestamp_writes=clock and clock.around(next(launches)))
                 compute.set_pipeline(self._pipelines[step.kernel])
                 compute.set_bind_group(0, self._groups[id(step)])
                 compute.dispatch_workgroups(*step.grid)

@@ -11,6 +11,8 @@ import mlirfuse
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 
 device = pytest.importorskip("mlirfuse.runtime.vulkan.device", reason="wgpu is not installed")
+clock = pytest.importorskip("mlirfuse.runtime.vulkan.clock", reason="wgpu is not installed")
+Clock = clock.Clock
 pytestmark = pytest.mark.skipif(
     not device.adapters(), reason="there is no Vulkan driver: apt-get install mesa-vulkan-drivers"
 )
@@ -111,7 +113,35 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
         mlirfuse.load(artifact).threads = 2
 
 
-def test_times_are_of_whole_runs_and_of_the_launches_alone() -> None:
-    made = mlirfuse.compile(NETWORKS["softmax"], target="vulkan")
-    timing = made.benchmark(runs=2, warmup=1)
-    assert timing.runs == 2 and min(timing.device.median, timing.copies.median) > 0
+CHAIN = model(
+    [node("MatMul", "x", "w", out="a"), node("Softmax", "a", out="b"), node("MatMul", "b", "w")],
+    {"x": (8, 64)},
+    w=real(64, 64),
+)
+
+
+def test_times_are_of_whole_runs_and_of_every_launch_by_the_gpu_s_clock() -> None:
+    made = mlirfuse.compile(CHAIN, target="vulkan", fusion="none")
+    timing = made.benchmark(runs=3, warmup=1)
+    launches = [row["kernel"] for row in made.report().to_dict()["kernels"]]
+    assert [name for name, _ in timing.kernels] == launches and len(launches) == 3
+    each = [spread.median for _, spread in timing.kernels]
+    assert timing.runs == 3 and min(each) > 0
+    assert max(each) < timing.device.p90 and timing.device.p10 < timing.copies.p90
+
+
+def test_without_a_clock_of_its_own_a_gpu_is_timed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clock, "of", lambda *_: None)
+    timing = mlirfuse.compile(CHAIN, target="vulkan").benchmark(runs=2, warmup=1)
+    assert timing.runs == 2 and min(timing.device.median, timing.copies.median) > 0 and not timing.kernels
+
+
+def test_a_clock_has_as_many_timestamps_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One set of them may hold fewer than a program launches; sets are then read one after the other."""
+    monkeypatch.setattr(clock, "_MOST", 32)
+    launches = 40
+    nodes = [node("Softmax" if i % 2 else "Tanh", f"v{i}", out=f"v{i + 1}") for i in range(launches - 1)]
+    network = model([*nodes, node("Softmax", f"v{launches - 1}")], {"v0": (4, 8)})
+    timing = mlirfuse.compile(network, target="vulkan", fusion="none").benchmark(runs=1, warmup=0)
+    assert len(timing.kernels) == launches
+    assert all(0 < spread.median < timing.device.median for _, spread in timing.kernels)
