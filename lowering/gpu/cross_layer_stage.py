@@ -7,17 +7,18 @@ for each stage:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize
 from mlirfuse.lowering.gpu.frame import Frame, SharedPart
 from mlirfuse.lowering.gpu.parts import contract_parts
-from mlirfuse.lowering.gpu.team_stage import store_from_registers
+from mlirfuse.lowering.gpu.team_stage import in_range, reduce_element, store_from_registers
 from mlirfuse.lowering.groups.group import Member
 from mlirfuse.lowering.kernel.cross_layer import TilePlaces, boxed
 from mlirfuse.lowering.kernel.point import Buffer
-from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles
+from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, SimtCrossLayerPlan, stage_arrays
 
 __all__ = ["emit_cross_layer"]
@@ -54,36 +55,51 @@ def _emit_stage(
             contract_parts(here, tiles)
         case MapTiles():
             _emit_map(here, tiles, stage.root)
+        case TeamTiles():
+            _emit_team(here, tiles, stage.root)
 
 
 def _emit_map(frame: Frame, schedule: MapTiles, root: Member) -> None:
     """for each vector of the box, shared among the threads:  epilogue(root(operands))"""
-    box, width, builder = frame.group.box, schedule.vector, frame.builder
-    assert box is not None
-    vectors = box.elements // width
+    width = schedule.vector
     lane = Expr(0, ((Var("lane", 0, width - 1), 1),)) if width > 1 else None
 
     def compute(e: Expr) -> None:
-        first = e * width
-        local = delinearize(first if lane is None else first + lane, box.sizes)
-        index = tuple(start + inner for start, inner in zip(box.start, local, strict=True))
+        index = _at(frame, e * width if lane is None else e * width + lane)
         value = frame.evaluator(lane=lane, width=width).value(root.result, index)
         store_from_registers(frame, root, index, value, lane, width)
 
+    _each(frame, frame.thread, frame.threads, _elements(frame) // width, compute)
+
+
+def _emit_team(frame: Frame, schedule: TeamTiles, root: Member) -> None:
+    """for each element of the box, shared among the warps:  epilogue(reduction by the lanes of a warp)"""
+
+    def reduce(e: Expr) -> None:
+        reduce_element(frame, schedule, root, _at(frame, e))
+
+    _each(frame, frame.thread // schedule.team, schedule.threads // schedule.team, _elements(frame), reduce)
+
+
+def _each(frame: Frame, worker: Expr, workers: int, count: int, body: Callable[[Expr], None]) -> None:
+    """body(element) for every element below `count`, shared among the workers."""
+
     def one(i: Expr, _: list[Any]) -> list[Any]:
-        e = i * frame.threads + frame.thread
-        builder.when([Condition(e, 0, vectors - 1)], lambda: compute(_below(frame, e, vectors)))
+        e = i * workers + worker
+        frame.builder.when([Condition(e, 0, count - 1)], lambda: body(in_range(frame, e, count)))
         return []
 
-    builder.loop(-(-vectors // frame.threads), "element", [], one)
+    frame.builder.loop(-(-count // workers), "element", [], one)
 
 
-def _below(frame: Frame, e: Expr, count: int) -> Expr:
-    """`e` under a name whose range is what the guard leaves of it."""
-    if e.range[1] < count:
-        return e
-    if count == 1:
-        return Expr(0)
-    narrowed = Expr(0, ((Var(frame.builder.fresh_name("element"), 0, count - 1), 1),))
-    frame.builder.bind(narrowed, frame.builder.index(e), affine=False)
-    return narrowed
+def _elements(frame: Frame) -> int:
+    assert frame.group.box is not None
+    return frame.group.box.elements
+
+
+def _at(frame: Frame, position: Expr) -> tuple[Expr, ...]:
+    """The index of the root's element at a position of its box."""
+    box = frame.group.box
+    assert box is not None
+    local = delinearize(position, box.sizes)
+    return tuple(start + inner for start, inner in zip(box.start, local, strict=True))

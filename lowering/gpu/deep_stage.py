@@ -16,7 +16,7 @@ from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize
 from mlirfuse.lowering.gpu.frame import Frame, SharedPart
 from mlirfuse.lowering.gpu.parts import contract_parts, each_part
 from mlirfuse.lowering.gpu.row_stage import Carried, emit_row
-from mlirfuse.lowering.gpu.team_stage import _in_range
+from mlirfuse.lowering.gpu.team_stage import in_range
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.kernel.stages import StagePlaces, Sum, kept_box
@@ -106,7 +106,7 @@ def _each(frame: Frame, count: int, body: Callable[[Expr], None]) -> None:
 
     def one(i: Expr, _: list[Any]) -> list[Any]:
         e = i * frame.threads + frame.thread
-        frame.builder.when([Condition(e, 0, count - 1)], lambda: body(_in_range(frame, e, count)))
+        frame.builder.when([Condition(e, 0, count - 1)], lambda: body(in_range(frame, e, count)))
         return []
 
     frame.builder.loop(-(-count // frame.threads), "element", [], one)

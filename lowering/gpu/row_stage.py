@@ -16,7 +16,7 @@ from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, delinearize
 from mlirfuse.lowering.gpu.frame import Frame
-from mlirfuse.lowering.gpu.team_stage import _in_range, store_from_registers
+from mlirfuse.lowering.gpu.team_stage import in_range, store_from_registers
 from mlirfuse.lowering.gpu.teams import WARP, team_reduce
 from mlirfuse.lowering.groups.group import Member
 from mlirfuse.lowering.kernel import scalar
@@ -94,7 +94,7 @@ class _Row:
         return builder.loop(steps, "step", inits, step)
 
     def _narrow(self, position: Expr) -> Expr:
-        return _in_range(self.frame, position, self.length)
+        return in_range(self.frame, position, self.length)
 
     def reduce(self, kind: str, body: Callable[[Expr], Any]) -> Any:
         """Reduce body(position) over the row; every thread of the team gets the result."""
@@ -131,7 +131,7 @@ def emit_row(frame: Frame, schedule: RowTiles, carried: Carried | None = None) -
         emit = partial(_part_of_softmax, carried)
 
     def one_row() -> None:
-        emit(_Row(frame, anchor, schedule, _in_range(frame, number, rows)))
+        emit(_Row(frame, anchor, schedule, in_range(frame, number, rows)))
 
     if schedule.team > WARP:
         one_row()

@@ -22,30 +22,20 @@ from mlirfuse.lowering.kernel.point import Evaluator
 from mlirfuse.lowering.schedule.simt import TeamTiles
 from mlirfuse.mlir import ir, vector
 
-__all__ = ["emit_team", "store_from_registers"]
+__all__ = ["emit_team", "in_range", "reduce_element", "store_from_registers"]
 
 
 def emit_team(frame: Frame, schedule: TeamTiles) -> None:
     """Emit the body of a team-reduction kernel."""
     anchor = frame.group.anchor
     assert anchor is not None
-    node = anchor.node
+    dims = anchor.node.out.dims
     team, teams = schedule.team, schedule.threads // schedule.team
     element = frame.block[0] * teams + frame.thread // team
-    outputs = node.out.size
+    outputs = math.prod(dims)
 
     def reduce_one() -> None:
-        narrowed = _in_range(frame, element, outputs)
-        index = delinearize(narrowed, node.out.dims)
-        total = _partial(frame, anchor, index, schedule)
-        kind = node.attrs.get("kind", "sum") if node.op == "reduce" else "sum"
-        total = team_reduce(frame, kind, total, team, 0)
-        if kind == "mean":
-            count = math.prod(semantics(node.op).indexing(node).reduction_sizes)
-            total = scalar.mul(total, frame.builder.constant(1.0 / count, total.type))
-        frame.builder.when(
-            [Condition(frame.thread % team, 0, 0)], lambda: store_from_registers(frame, anchor, index, total)
-        )
+        reduce_element(frame, schedule, anchor, delinearize(in_range(frame, element, outputs), dims))
 
     if team > WARP:  # one team a block: all threads are active, barriers are uniform
         reduce_one()
@@ -53,7 +43,21 @@ def emit_team(frame: Frame, schedule: TeamTiles) -> None:
         frame.builder.when([Condition(element, 0, outputs - 1)], reduce_one)
 
 
-def _in_range(frame: Frame, element: Expr, count: int) -> Expr:
+def reduce_element(frame: Frame, schedule: TeamTiles, anchor: Member, index: tuple[Expr, ...]) -> None:
+    """The anchor's element at `index`, reduced by this thread's team, and the epilogue."""
+    node = anchor.node
+    total = _partial(frame, anchor, index, schedule)
+    kind = node.attrs.get("kind", "sum") if node.op == "reduce" else "sum"
+    total = team_reduce(frame, kind, total, schedule.team, 0)
+    if kind == "mean":
+        count = math.prod(semantics(node.op).indexing(node).reduction_sizes)
+        total = scalar.mul(total, frame.builder.constant(1.0 / count, total.type))
+    frame.builder.when(
+        [Condition(frame.thread % schedule.team, 0, 0)], lambda: store_from_registers(frame, anchor, index, total)
+    )
+
+
+def in_range(frame: Frame, element: Expr, count: int) -> Expr:
     """`element` under a name whose range is what the guard leaves of it."""
     if element.range[1] < count:
         return element

@@ -16,7 +16,7 @@ from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.stages import Stages, stages_of
-from mlirfuse.lowering.plan.chain import chain_of
+from mlirfuse.lowering.schedule.deep import group_chain
 
 __all__ = ["CrossLayerPlan", "cross_layer_stages", "tile_problem"]
 
@@ -25,7 +25,7 @@ def cross_layer_stages(group: Group) -> Stages | str:
     """The stages of a group of several anchors that is no chain of rows, or why it is not computed in stages."""
     if len(group.anchors) < 2:
         return "there are no two anchors"
-    if not isinstance(chain_of(group.members, group.outputs), str):
+    if not isinstance(group_chain(group), str):
         return "its anchors form a chain of rows"
     stages = stages_of(group)
     if isinstance(stages, str):

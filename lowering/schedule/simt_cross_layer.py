@@ -67,22 +67,12 @@ class CrossLayerTiles:
 def _stage_problem(group: Group, schedule: StageTiles, threads: int, device: Device) -> str | None:
     if schedule.threads != threads:
         return f"it keeps {schedule.threads} of {threads} threads busy"
-    if isinstance(schedule, ContractTiles) and not _is_whole(group):
-        return "a register tile computes all channels of a grouped convolution"
     if isinstance(schedule, TeamTiles) and schedule.team != WARP:
         return f"it shares an element among {schedule.team} threads; a warp takes one"
     if isinstance(schedule, MapTiles):
         width = group.box.sizes[-1] if group.box is not None and group.box.sizes else 1
         return f"vectors of {schedule.vector} do not divide rows of {width}" if width % schedule.vector else None
     return schedule.why_illegal(group, device)
-
-
-def _is_whole(group: Group) -> bool:
-    """Whether a group's box has all the channels that a register tile of it needs."""
-    anchor = group.anchor
-    if anchor is None or group.box is None or anchor.node.op != "conv" or anchor.node.attrs["groups"] == 1:
-        return True
-    return group.box.sizes[1] == anchor.node.out.dims[1]
 
 
 class SimtCrossLayerPlan(CrossLayerPlan):
@@ -194,7 +184,7 @@ def _stage(group: Group, threads: int) -> StageTiles:
     length = reduction_length(anchor)
     if length >= 4 * WARP and group.box.elements < threads:
         return TeamTiles(threads, WARP, 1)
-    if anchor.node.op == "reduce" or not _is_whole(group):
+    if anchor.node.op == "reduce" or not ContractTiles.holds_groups(group):
         return MapTiles(threads, 1)
     problem = contract_problem(anchor.node, box=group.box)
     if problem.n < 4 or problem.n * problem.k <= 64 or problem.m < 4:

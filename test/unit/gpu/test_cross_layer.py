@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from block_groups import BLOCKS
 from group_builder import GroupBuilder, random_operands, reference, to_memory
 
 from mlirfuse.device import device_for
 from mlirfuse.lowering.gpu.emit import emit_kernel
-from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles
+from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
+from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_forms import schedule_from_dict, schedule_to_dict
@@ -19,6 +21,7 @@ from mlirfuse.simulator import Kernel
 DEVICE = device_for("sm_90")
 SMALL = ContractTiles(64, 32, 8, 4, 4)
 POINT = MapTiles(128)
+TEAM = TeamTiles(128)
 
 
 def launch(group, schedule=None):
@@ -69,6 +72,32 @@ def test_tiles_of_any_size_give_the_same(tile, stages):
     error, counts = launch(fire(), CrossLayerTiles(128, tile, stages))
     assert error < 1e-6
     assert counts.dram_write_bytes == 4 * 24 * 10 * 12
+
+
+def scheduled(group, tile, like):
+    """Every stage as `like`, where that suits it; else one thread an element."""
+    schedules = []
+    for stage in CrossLayerPlan(group, tile).groups:
+        suits = like is POINT or like.why_illegal(stage, DEVICE) is None
+        schedules.append(like if suits else POINT)
+    return CrossLayerTiles(128, tile, tuple(schedules))
+
+
+def _cases():
+    for name, block in BLOCKS.items():
+        group, tiles = block()
+        if not isinstance(cross_layer_stages(group), str):
+            yield from ((name, tile, SMALL) for tile in tiles)
+            yield name, tiles[0], POINT
+            yield name, tiles[-1], TEAM
+
+
+@pytest.mark.parametrize(("name", "tile", "like"), _cases(), ids=lambda v: v if isinstance(v, str) else str(v))
+def test_blocks_of_networks_are_one_kernel(name, tile, like):
+    group, _ = BLOCKS[name]()
+    error, counts = launch(group, scheduled(group, tile, like))
+    assert error < 3e-6
+    assert counts.dram_write_bytes == sum(-(-group.types[v].bytes // 32) * 32 for v in group.outputs)
 
 
 def test_schedules_survive_attributes():
