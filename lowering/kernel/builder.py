@@ -100,6 +100,19 @@ class Builder:
         self._fresh += 1
         return f"{stem}.{self._fresh}"
 
+    def below(self, size: int, e: Expr, stem: str) -> Expr:
+        """`e`, which is known to be in [0, size): under a name of that range, unless its own range says so."""
+        lo, hi = e.range
+        if lo >= 0 and hi < size:
+            return e
+        return self.name(self.index(e), stem, size)
+
+    def name(self, value: Any, stem: str, size: int) -> Expr:
+        """An `index` value in [0, size) as a variable."""
+        variable = Expr(0, ((Var(self.fresh_name(stem), 0, size - 1), 1),)) if size > 1 else Expr(0)
+        self.bind(variable, value, affine=False)
+        return variable
+
     def index_constant(self, value: int) -> Any:
         return self.remember(("index", value), lambda: arith.ConstantOp(ir.IndexType.get(), value).result)
 

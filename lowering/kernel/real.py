@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mlirfuse.dialect.indexing import Expr, Var
+from mlirfuse.dialect.indexing import Expr
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import Builder
 from mlirfuse.mlir import arith, ir
@@ -82,9 +82,7 @@ class Real:
         if size == 1:
             return Expr(0)
         integer = arith.FPToSIOp(ir.IntegerType.get_signless(32), inside.value).result
-        named = Expr(0, ((Var(self.builder.fresh_name(stem), 0, size - 1), 1),))
-        self.builder.bind(named, arith.IndexCastOp(ir.IndexType.get(), integer).result, affine=False)
-        return named
+        return self.builder.name(arith.IndexCastOp(ir.IndexType.get(), integer).result, stem, size)
 
     @classmethod
     def of_index(cls, builder: Builder, e: Expr, kind: ir.Type) -> Real:

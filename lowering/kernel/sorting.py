@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlirfuse.dialect.indexing import Condition, Expr, Var
+from mlirfuse.dialect.indexing import Condition, Expr
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.builder import Builder
 from mlirfuse.lowering.kernel.site import Site, lane_by_lane, rule
@@ -187,11 +187,7 @@ class _Merge:
         """An index value as an expression in [0, size)."""
         last = self.builder.index_constant(size - 1)
         inside = arith.MinSIOp(arith.MaxSIOp(value, self.builder.index_constant(0)).result, last).result
-        if size == 1:
-            return Expr(0)
-        named = Expr(0, ((Var(self.builder.fresh_name(stem), 0, size - 1), 1),))
-        self.builder.bind(named, inside, affine=False)
-        return named
+        return self.builder.name(inside, stem, size)
 
     def _value(self, operand: int, place: Expr) -> Value:
         index = (*self.out[: self.axis], place, *self.out[self.axis + 1 :])
