@@ -68,15 +68,19 @@ _LIMITS: Mapping[str, Mapping[str, int]] = {
 # Not in any data sheet: NVIDIA's "Getting Started with CUDA Graphs" (technical blog, 2019) measures 0.5 us
 # from kernel to kernel of a graph on a V100; the drain and refill of the grid come on top. An estimate.
 _GRAPH_LAUNCH_SECONDS = 1.5e-6
-# Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture via Microbenchmarking" (2024), measure some
-# 260 cycles to the second cache and 480 to memory, alike on Ampere, Ada and Hopper; here at 1.7 GHz.
+# Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture via Microbenchmarking" (2024), measure
+# some 260 cycles to the second cache and 480 to memory, alike on Ampere, Ada and Hopper; here at 1.7 GHz.
 _L2_LATENCY = 150e-9
 _DRAM_LATENCY = 280e-9
 
 
 def _gpu(chip: str, name: str, **facts: Any) -> Device:
     limits: dict[str, Any] = {**_EVERY_CAPABILITY, **_LIMITS[chip]}
-    times = {"launch_seconds": _GRAPH_LAUNCH_SECONDS, "l2_latency": _L2_LATENCY, "dram_latency": _DRAM_LATENCY}
+    times: dict[str, Any] = {
+        "launch_seconds": _GRAPH_LAUNCH_SECONDS,
+        "l2_latency": _L2_LATENCY,
+        "dram_latency": _DRAM_LATENCY,
+    }
     return Device(name=name, kind="gpu", chip=chip, **times, **limits, **facts)
 
 
