@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Program, host_plan
-from mlirfuse.device import usable_cores
 from mlirfuse.lowering.host.compile import compile_host
 from mlirfuse.lowering.host.object_code import HostCpu, llvm_ir_to_object
 from mlirfuse.lowering.host.pipeline import lower_host_kernel, split_host_kernels
 from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, Target, environment
-from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
-from mlirfuse.targets.finish import kernel_cache, precision_of, recorded_options, weights_of
+from mlirfuse.targets.finish import artifact_of, kernel_cache, stage_options_for, workers_of
 
 __all__ = ["BACKEND"]
 
@@ -24,41 +21,20 @@ ARCHITECTURE = "x86_64"
 
 def _stage_options(target: Target, options: CompileOptions) -> StageOptions:
     """Kernels vectorise over channels: spatial tensors are channels-last unless asked otherwise."""
-    layout = "nhwc" if options.layout == "auto" else options.layout
-    return StageOptions(
-        "host",
-        layout,
-        options.fusion,
-        options.rewrite,
-        tuple(options.no_fuse),
-        tuple(map(tuple, options.force_fuse)),
-        os.fspath(options.tuning or ""),
-        environment().threads or 0,
-    )
+    return stage_options_for("host", options, layout="nhwc", threads=environment().threads or 0)
 
 
 def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
     options: CompileOptions = compilation.options
     data = host_program(module)
-    workers = options.workers or environment().workers or usable_cores()
+    workers = workers_of(options)
     with compilation.stage("object"):
         # One worker gains nothing from a process of its own: `compile` already runs all of this in one.
         code = compile_host(
             split_host_kernels(module), data, workers=workers, cache=kernel_cache(options), isolated=workers > 1
         )
-    program = Program.from_json(data)
-    report = build_report(compilation, module, imported, precision_of(options))
-    return Artifact(
-        imported.name,
-        str(compilation.target),
-        precision_of(options),
-        program.inputs,
-        program.outputs,
-        {ARCHITECTURE: host_plan(program, code)},
-        weights_of(module, store, packed=options.weights != "recipes"),
-        report,
-        recorded_options(options, module),
-    )
+    plan = host_plan(Program.from_json(data), code)
+    return artifact_of(compilation, module, store, imported, {ARCHITECTURE: plan}, pack=True)
 
 
 def _llvm(compilation: Any, module: Any) -> str:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
-from mlirfuse.device import usable_cores
 from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.nvvm.compile import compile_kernels
 from mlirfuse.lowering.nvvm.pipeline import lower_kernel
 from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.lowering.pipeline.stages import StageOptions
-from mlirfuse.options import CompileOptions, Target, environment
-from mlirfuse.report import build_report
+from mlirfuse.options import CompileOptions, Target
 from mlirfuse.targets import Backend
-from mlirfuse.targets.finish import gpu_stage_options, kernel_cache, precision_of, recorded_options, weights_of
+from mlirfuse.targets.finish import artifact_of, kernel_cache, stage_options_for, workers_of
 
 __all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "stage_options"]
 
@@ -24,13 +22,13 @@ FALLBACK_CHIP = "sm_80"
 
 def stage_options(target: Target, options: CompileOptions) -> StageOptions:
     """Of the kernels that `cuda` and `simulator` share."""
-    return gpu_stage_options(target.chip or DEFAULT_CHIP, options)
+    return stage_options_for(target.chip or DEFAULT_CHIP, options)
 
 
 def _compile(compilation: Any, module: Any, chip: str, assemble: bool | None) -> Any:
     options: CompileOptions = compilation.options
-    workers = options.workers or environment().workers or usable_cores()
-    return compile_kernels(split_kernels(module), chip, workers=workers, cache=kernel_cache(options), assemble=assemble)
+    workers, cache = workers_of(options), kernel_cache(options)
+    return compile_kernels(split_kernels(module), chip, workers=workers, cache=cache, assemble=assemble)
 
 
 def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
@@ -46,19 +44,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         images = {k.entry: Image("ptx", k.ptx.encode()) for k in kernels.values()}
         names = {name: Kernel(k.entry, (k.entry,)) for name, k in kernels.items()}
         plans[architecture] = Plan("cuda", Program.from_json(data), names, images)
-    program = Program.from_json(data)
-    report = build_report(compilation, module, imported, precision_of(compilation.options), compiled[chip])
-    return Artifact(
-        imported.name,
-        str(compilation.target),
-        precision_of(compilation.options),
-        program.inputs,
-        program.outputs,
-        plans,
-        weights_of(module, store, packed=compilation.options.weights == "packed"),
-        report,
-        recorded_options(compilation.options, module),
-    )
+    return artifact_of(compilation, module, store, imported, plans, assembled=compiled[chip])
 
 
 def _capability(chip: str) -> int:

@@ -1,35 +1,44 @@
-"""What every target needs at the end: weights stored once with a recipe for each memory order, and the kernel cache."""
+"""What every target needs: the options of its stages, workers and a cache for its kernels, and the artifact."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlirfuse.artifact import Recipe, apply_steps
+from mlirfuse.artifact import Artifact, Plan, Recipe, apply_steps
+from mlirfuse.device import usable_cores
 from mlirfuse.dialect import attribute_value
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.pipeline.host_program import packed_weights
 from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, environment
+from mlirfuse.report import build_report
 
-__all__ = ["gpu_stage_options", "kernel_cache", "precision_of", "recorded_options", "weights_of"]
+__all__ = ["artifact_of", "kernel_cache", "precision_of", "stage_options_for", "workers_of"]
 
 
-def gpu_stage_options(chip: str, options: CompileOptions) -> StageOptions:
-    """SIMT kernels for `chip` read rows of pixels: row-major tensors unless asked otherwise."""
+def stage_options_for(device: str, options: CompileOptions, *, layout: str = "nchw", threads: int = 0) -> StageOptions:
+    """Tensors are in the memory order `layout` unless asked otherwise; SIMT kernels read rows of pixels ("nchw")."""
     return StageOptions(
-        chip,
-        "nchw" if options.layout == "auto" else options.layout,
+        device,
+        layout if options.layout == "auto" else options.layout,
         options.fusion,
         options.rewrite,
         tuple(options.no_fuse),
         tuple(map(tuple, options.force_fuse)),
         os.fspath(options.tuning or ""),
+        threads,
     )
+
+
+def workers_of(options: CompileOptions) -> int:
+    """How many processes compile kernels: as the options say, else as the environment does, else all cores."""
+    return options.workers or environment().workers or usable_cores()
 
 
 def kernel_cache(options: CompileOptions) -> KernelCache | None:
@@ -47,7 +56,39 @@ def precision_of(options: CompileOptions) -> str:
     return "fp32"
 
 
-def recorded_options(options: CompileOptions, module: Any) -> dict[str, Any]:
+def artifact_of(
+    compilation: Any,
+    module: Any,
+    store: Any,
+    imported: Any,
+    plans: Mapping[str, Plan],
+    *,
+    pack: bool = False,
+    assembled: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """The artifact of a module at the kernels stage, whose kernels and programs `plans` has for each architecture.
+
+    `pack` says whether weights are stored as kernels read them where the options leave it open; `assembled` is what the
+    report adds to each kernel.
+    """
+    options: CompileOptions = compilation.options
+    precision = precision_of(options)
+    program = next(iter(plans.values())).program
+    packed = pack if options.weights == "auto" else options.weights == "packed"
+    return Artifact(
+        imported.name,
+        str(compilation.target),
+        precision,
+        program.inputs,
+        program.outputs,
+        plans,
+        _weights(module, store, packed=packed),
+        build_report(compilation, module, imported, precision, assembled),
+        _recorded(options, module),
+    )
+
+
+def _recorded(options: CompileOptions, module: Any) -> dict[str, Any]:
     """The options that an artifact tells of: those that change what was compiled.
 
     A tuning database is told by the digest of what planning read (`fusion.profile` of the module), not by its path.
@@ -56,7 +97,7 @@ def recorded_options(options: CompileOptions, module: Any) -> dict[str, Any]:
     return {**kept, "tuning": attribute_value(module.operation, "fusion.profile")}
 
 
-def weights_of(module: Any, store: Any, *, packed: bool) -> dict[str, Any]:
+def _weights(module: Any, store: Any, *, packed: bool) -> dict[str, Any]:
     """What the artifact holds for every weight that the program in `module` reads.
 
     Several plans share weights as recipes over the tensors they come from. With `packed` a weight is stored as its

@@ -7,10 +7,9 @@ from typing import Any
 from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
 from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.pipeline.host_program import host_program
-from mlirfuse.report import build_report
 from mlirfuse.targets import Backend
 from mlirfuse.targets.cuda import DEFAULT_CHIP, stage_options
-from mlirfuse.targets.finish import precision_of, recorded_options, weights_of
+from mlirfuse.targets.finish import artifact_of
 
 __all__ = ["BACKEND"]
 
@@ -22,18 +21,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
     names = {name: Kernel(name, (name,)) for name in texts}
     chip = compilation.target.chip or DEFAULT_CHIP
     plan = Plan("simulator", program, names, images)
-    report = build_report(compilation, module, imported, precision_of(compilation.options))
-    return Artifact(
-        imported.name,
-        str(compilation.target),
-        precision_of(compilation.options),
-        program.inputs,
-        program.outputs,
-        {chip: plan},
-        weights_of(module, store, packed=compilation.options.weights == "packed"),
-        report,
-        recorded_options(compilation.options, module),
-    )
+    return artifact_of(compilation, module, store, imported, {chip: plan})
 
 
 BACKEND = Backend(stage_options, _finish, {})

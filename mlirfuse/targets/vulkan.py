@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
-from mlirfuse.device import PORTABLE, Device, device_for, usable_cores
+from mlirfuse.device import PORTABLE, Device, device_for
 from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.pipeline.host_program import host_program
@@ -14,23 +14,21 @@ from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.lowering.spirv.compile import compile_shaders
 from mlirfuse.lowering.spirv.shader import Shader
 from mlirfuse.lowering.spirv.starts import place_kernels
-from mlirfuse.options import CompileOptions, Target, environment
-from mlirfuse.report import build_report
+from mlirfuse.options import CompileOptions, Target
 from mlirfuse.targets import Backend
-from mlirfuse.targets.finish import gpu_stage_options, kernel_cache, precision_of, recorded_options, weights_of
+from mlirfuse.targets.finish import artifact_of, kernel_cache, stage_options_for, workers_of
 
 __all__ = ["BACKEND"]
 
 
 def _stage_options(target: Target, options: CompileOptions) -> StageOptions:
-    return gpu_stage_options(target.chip or PORTABLE, options)
+    return stage_options_for(target.chip or PORTABLE, options)
 
 
 def _shaders(compilation: Any, module: Any, steps: Any) -> Any:
     options: CompileOptions = compilation.options
-    workers = options.workers or environment().workers or usable_cores()
     kernels = place_kernels(split_kernels(module), steps)
-    shaders = compile_shaders(kernels, workers=workers, cache=kernel_cache(options))
+    shaders = compile_shaders(kernels, workers=workers_of(options), cache=kernel_cache(options))
     _check_memory(shaders, device_for(compilation.target.chip or PORTABLE))
     return shaders
 
@@ -54,10 +52,9 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
     for step in data["steps"]:
         if step["op"] == "launch":
             step["grid"] = list(shaders[step["kernel"]].grid)
-    program = Program.from_json(data)
     plan = Plan(
         "vulkan",
-        program,
+        Program.from_json(data),
         {name: Kernel(shader.entry, (shader.entry,)) for name, shader in shaders.items()},
         {shader.entry: Image("spirv", shader.spirv) for shader in shaders.values()},
         metadata={
@@ -65,17 +62,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
             "workgroup_bytes": max((shader.workgroup_bytes for shader in shaders.values()), default=0),
         },
     )
-    return Artifact(
-        imported.name,
-        str(compilation.target),
-        precision_of(compilation.options),
-        program.inputs,
-        program.outputs,
-        {compilation.target.chip or PORTABLE: plan},
-        weights_of(module, store, packed=compilation.options.weights == "packed"),
-        build_report(compilation, module, imported, precision_of(compilation.options)),
-        recorded_options(compilation.options, module),
-    )
+    return artifact_of(compilation, module, store, imported, {compilation.target.chip or PORTABLE: plan})
 
 
 def _spirv(compilation: Any, module: Any) -> str:
