@@ -189,10 +189,10 @@ class Builder:
         """lo <= value <= hi as an i1 (one unsigned comparison where both ends matter)."""
         lo, hi = c.value.range
         if hi <= c.hi:
-            return self._compare(5, c.value, c.lo)
+            return self._compare(arith.CmpIPredicate.sge, c.value, c.lo)
         if lo >= c.lo:
-            return self._compare(3, c.value, c.hi)
-        return self._compare(7, c.value - c.lo, c.hi - c.lo)
+            return self._compare(arith.CmpIPredicate.sle, c.value, c.hi)
+        return self._compare(arith.CmpIPredicate.ule, c.value - c.lo, c.hi - c.lo)
 
     def all_of(self, conditions: Sequence[Condition]) -> Any:
         """The conjunction of conditions, as an i1."""
@@ -202,7 +202,7 @@ class Builder:
             result = holds if result is None else arith.AndIOp(result, holds).result
         return result
 
-    def _compare(self, predicate: int, value: Expr, bound: int) -> Any:
+    def _compare(self, predicate: Any, value: Expr, bound: int) -> Any:
         return arith.CmpIOp(predicate, self.index(value), self.index_constant(bound)).result
 
     # -- numbers

@@ -275,7 +275,7 @@ class Evaluator:
     def from_memory(self, raw: Value, dtype: str) -> Value:
         """From the element type of buffers to that of arithmetic."""
         if dtype == "bool":
-            return arith.CmpIOp(1, raw, self.builder.constant(0, raw.type)).result
+            return arith.CmpIOp(arith.CmpIPredicate.ne, raw, self.builder.constant(0, raw.type)).result
         if dtype in ("float16", "bfloat16"):
             return arith.ExtFOp(scalar.like(raw, ir.F32Type.get()), raw).result
         return raw

@@ -13,7 +13,7 @@ from mlirfuse.mlir import math as mmath
 
 __all__ = ["Real"]
 
-_OEQ, _OGT, _OGE, _OLT, _OLE = 1, 2, 3, 4, 5
+CmpF = arith.CmpFPredicate
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class Real:
         return self - (self / divisor).floor() * divisor
 
     def __lt__(self, other: Real | float) -> Test:
-        return self._test(_OLT, other)
+        return self._test(CmpF.OLT, other)
 
     def __le__(self, other: Real | float) -> Test:
-        return self._test(_OLE, other)
+        return self._test(CmpF.OLE, other)
 
     def __gt__(self, other: Real | float) -> Test:
-        return self._test(_OGT, other)
+        return self._test(CmpF.OGT, other)
 
     def __ge__(self, other: Real | float) -> Test:
-        return self._test(_OGE, other)
+        return self._test(CmpF.OGE, other)
 
     def index(self, stem: str, size: int) -> Expr:
         """As an index in [0, size), whatever the value is (a NaN is 0)."""
@@ -96,7 +96,7 @@ class Real:
     def _other(self, other: Real | float) -> Any:
         return other.value if isinstance(other, Real) else self.builder.constant(float(other), self.value.type)
 
-    def _test(self, predicate: int, other: Real | float) -> Test:
+    def _test(self, predicate: Any, other: Real | float) -> Test:
         return Test(arith.CmpFOp(predicate, self.value, self._other(other)).result)
 
 

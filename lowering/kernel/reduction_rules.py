@@ -12,7 +12,6 @@ from mlirfuse.lowering.kernel.site import Site, lane_by_lane, rule
 from mlirfuse.mlir import arith, ir
 
 Value = Any
-_SIGNED_LESS = 2
 
 
 @rule("conv")
@@ -123,7 +122,7 @@ def _first_maximum(site: Site) -> Value:
         place = linearize([at.resolve(access.index[axis]) for axis in axes], [x.dims[axis] for axis in axes])
         position = arith.IndexCastOp(i64, builder.index(place)).result
         value = at.operand(0)
-        none = arith.CmpIOp(_SIGNED_LESS, carried[1], builder.constant(0, i64)).result
+        none = arith.CmpIOp(arith.CmpIPredicate.slt, carried[1], builder.constant(0, i64)).result
         wins = arith.OrIOp(scalar.binary(builder, "greater", value, carried[0], x.dtype), none).result
         inside = builder.all_of([c for c in (Condition(at.resolve(c.value), c.lo, c.hi) for c in access.conditions)
                                  if not c.always])  # fmt: skip

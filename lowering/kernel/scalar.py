@@ -17,10 +17,15 @@ __all__ = ["binary", "cast", "combine", "fused_multiply_add", "identity_of", "se
 
 Value = Any
 _CONTRACT = "#arith.fastmath<contract>"
-_OEQ, _OGT, _OGE, _OLT, _OLE, _UNO = 1, 2, 3, 4, 5, 14
-_FLOAT_PREDICATES = {"equal": _OEQ, "greater": _OGT, "greater_equal": _OGE, "less": _OLT, "less_equal": _OLE}
-_SIGNED_PREDICATES = {"equal": 0, "greater": 4, "greater_equal": 5, "less": 2, "less_equal": 3}
-_UNSIGNED_PREDICATES = {"equal": 0, "greater": 8, "greater_equal": 9, "less": 6, "less_equal": 7}
+CmpF, CmpI = arith.CmpFPredicate, arith.CmpIPredicate
+# Of each comparison: the predicate for floats, for signed and for unsigned integers.
+_PREDICATES = {
+    "equal": (CmpF.OEQ, CmpI.eq, CmpI.eq),
+    "greater": (CmpF.OGT, CmpI.sgt, CmpI.ugt),
+    "greater_equal": (CmpF.OGE, CmpI.sge, CmpI.uge),
+    "less": (CmpF.OLT, CmpI.slt, CmpI.ult),
+    "less_equal": (CmpF.OLE, CmpI.sle, CmpI.ule),
+}
 
 
 def _fm() -> ir.Attribute:
@@ -56,7 +61,7 @@ def select(condition: Value, a: Value, b: Value) -> Value:
     return arith.SelectOp(condition, a, b).result
 
 
-def _compare(predicate: int, a: Value, b: Value) -> Value:
+def _compare(predicate: Any, a: Value, b: Value) -> Value:
     return arith.CmpFOp(predicate, a, b).result
 
 
@@ -71,7 +76,7 @@ class _Unary:
 
     def zero_or(self, value: Value) -> Value:
         """x > 0 ? x : value"""
-        return select(_compare(_OGT, self.x, self.c(0.0)), self.x, value)
+        return select(_compare(CmpF.OGT, self.x, self.c(0.0)), self.x, value)
 
     def expm1_of_negative(self, x: Value) -> Value:
         return mmath.ExpM1Op(arith.MinimumFOp(x, self.c(0.0)).result).result
@@ -99,15 +104,14 @@ class _Unary:
         return mul(mul(self.x, self.c(0.5)), add(mmath.TanhOp(inner).result, self.c(1.0)))
 
     def sign(self) -> Value:
-        negative = select(_compare(_OLT, self.x, self.c(0.0)), self.c(-1.0), self.x)  # zero and NaN stay
-        return select(_compare(_OGT, self.x, self.c(0.0)), self.c(1.0), negative)
+        negative = select(_compare(CmpF.OLT, self.x, self.c(0.0)), self.c(-1.0), self.x)  # zero and NaN stay
+        return select(_compare(CmpF.OGT, self.x, self.c(0.0)), self.c(1.0), negative)
 
     def is_infinite(self) -> Value:
-        hits = [
-            _compare(_OEQ, self.x, self.c(s * math.inf)) for s, wanted in ((-1, self.alpha), (1, self.beta)) if wanted
-        ]
+        wanted = [s for s, asked in ((-1, self.alpha), (1, self.beta)) if asked]
+        hits = [_compare(CmpF.OEQ, self.x, self.c(s * math.inf)) for s in wanted]
         if not hits:
-            return _compare(0, self.x, self.x)  # always false
+            return _compare(CmpF.AlwaysFalse, self.x, self.x)
         return hits[0] if len(hits) == 1 else arith.OrIOp(*hits).result
 
 
@@ -133,8 +137,8 @@ _FLOAT_UNARY: dict[str, Callable[[_Unary], Value]] = {
     "hardsigmoid": lambda f: f.hardsigmoid(),
     "hardswish": lambda f: mul(f.x, f.clamp(add(mul(f.x, f.c(1 / 6)), f.c(0.5)), 0.0, 1.0)),
     "isinf": lambda f: f.is_infinite(),
-    "isnan": lambda f: _compare(_UNO, f.x, f.x),
-    "leaky_relu": lambda f: select(_compare(_OGE, f.x, f.c(0.0)), f.x, mul(f.x, f.c(f.alpha))),
+    "isnan": lambda f: _compare(CmpF.UNO, f.x, f.x),
+    "leaky_relu": lambda f: select(_compare(CmpF.OGE, f.x, f.c(0.0)), f.x, mul(f.x, f.c(f.alpha))),
     "log": lambda f: mmath.LogOp(f.x).result,
     "mish": lambda f: mul(f.x, mmath.TanhOp(f.softplus(f.x)).result),
     "neg": lambda f: arith.NegFOp(f.x).result,
@@ -153,7 +157,7 @@ _FLOAT_UNARY: dict[str, Callable[[_Unary], Value]] = {
     "square": lambda f: mul(f.x, f.x),
     "tan": lambda f: mmath.TanOp(f.x).result,
     "tanh": lambda f: mmath.TanhOp(f.x).result,
-    "thresholded_relu": lambda f: select(_compare(_OGT, f.x, f.c(f.alpha)), f.x, f.c(0.0)),
+    "thresholded_relu": lambda f: select(_compare(CmpF.OGT, f.x, f.c(f.alpha)), f.x, f.c(0.0)),
 }
 
 _INTEGER_UNARY: dict[str, Callable[[_Unary], Value]] = {
@@ -195,15 +199,15 @@ def _floored_remainder(builder: Builder, x: Value, y: Value) -> Value:
     """Python's %: the sign of the divisor."""
     r = arith.RemSIOp(x, y).result
     zero = builder.constant(0, x.type)
-    wrong_sign = arith.CmpIOp(2, arith.XOrIOp(r, y).result, zero).result
-    off = arith.AndIOp(wrong_sign, arith.CmpIOp(1, r, zero).result).result
+    wrong_sign = arith.CmpIOp(CmpI.slt, arith.XOrIOp(r, y).result, zero).result
+    off = arith.AndIOp(wrong_sign, arith.CmpIOp(CmpI.ne, r, zero).result).result
     return select(off, arith.AddIOp(r, y).result, r)
 
 
 def _float_mod(builder: Builder, x: Value, y: Value) -> Value:
     r = arith.RemFOp(x, y).result
     zero = builder.constant(0.0, x.type)
-    opposite = _compare(_OLT, mul(r, y), zero)
+    opposite = _compare(CmpF.OLT, mul(r, y), zero)
     return select(opposite, add(r, y), r)
 
 
@@ -221,8 +225,8 @@ def binary(builder: Builder, kind: str, x: Value, y: Value, dtype: str) -> Value
     if dtype.startswith(("float", "bfloat")):
         return _float_binary(builder, kind, x, y)
     unsigned = dtype.startswith("uint") or dtype == "bool"
-    if kind in _SIGNED_PREDICATES:
-        return arith.CmpIOp((_UNSIGNED_PREDICATES if unsigned else _SIGNED_PREDICATES)[kind], x, y).result
+    if kind in _PREDICATES:
+        return arith.CmpIOp(_PREDICATES[kind][2 if unsigned else 1], x, y).result
     zero = builder.constant(0, x.type)
     match kind:
         case "mod":
@@ -231,16 +235,16 @@ def binary(builder: Builder, kind: str, x: Value, y: Value, dtype: str) -> Value
             return _integer_power(builder, x, y, dtype)
         case "shift_left" | "shift_right":
             width = builder.constant(_bits(x.type), x.type)
-            inside = arith.CmpIOp(6, y, width).result  # unsigned: negative distances are outside too
+            inside = arith.CmpIOp(CmpI.ult, y, width).result  # unsigned: negative distances are outside too
             if kind == "shift_right" and not unsigned:  # the sign is what is left
                 return arith.ShRSIOp(x, select(inside, y, builder.constant(_bits(x.type) - 1, x.type))).result
             shift = arith.ShLIOp if kind == "shift_left" else arith.ShRUIOp
             return select(inside, shift(x, select(inside, y, zero)).result, zero)
         case "prelu":
-            return select(arith.CmpIOp(2, x, zero).result, arith.MulIOp(x, y).result, x)
+            return select(arith.CmpIOp(CmpI.slt, x, zero).result, arith.MulIOp(x, y).result, x)
         case "div" | "fmod":  # ONNX leaves division by zero undefined; keep it from trapping
             one = builder.constant(1, x.type)
-            safe = select(arith.CmpIOp(0, y, zero).result, one, y)
+            safe = select(arith.CmpIOp(CmpI.eq, y, zero).result, one, y)
             divide = {"div": (arith.DivSIOp, arith.DivUIOp), "fmod": (arith.RemSIOp, arith.RemUIOp)}[kind][unsigned]
             return divide(x, safe).result
     simple = {
@@ -260,8 +264,8 @@ def binary(builder: Builder, kind: str, x: Value, y: Value, dtype: str) -> Value
 
 
 def _float_binary(builder: Builder, kind: str, x: Value, y: Value) -> Value:
-    if kind in _FLOAT_PREDICATES:
-        return _compare(_FLOAT_PREDICATES[kind], x, y)
+    if kind in _PREDICATES:
+        return _compare(_PREDICATES[kind][0], x, y)
     match kind:
         case "add":
             return add(x, y)
@@ -282,7 +286,7 @@ def _float_binary(builder: Builder, kind: str, x: Value, y: Value) -> Value:
         case "mod":
             return _float_mod(builder, x, y)
         case "prelu":
-            return select(_compare(_OLT, x, builder.constant(0.0, x.type)), mul(x, y), x)
+            return select(_compare(CmpF.OLT, x, builder.constant(0.0, x.type)), mul(x, y), x)
     raise KeyError(kind)
 
 
@@ -317,8 +321,8 @@ def cast(builder: Builder, x: Value, source: str, target: str) -> Value:
     unsigned = source.startswith("uint") or source == "bool"
     if target == "bool":
         if from_float:
-            return _compare(13, x, builder.constant(0.0, have))  # une: NaN is true
-        return arith.CmpIOp(1, x, builder.constant(0, have)).result
+            return _compare(CmpF.UNE, x, builder.constant(0.0, have))  # NaN is true
+        return arith.CmpIOp(CmpI.ne, x, builder.constant(0, have)).result
     if have == want and not (from_float and target in ("float16", "bfloat16") and source != target):
         return x
     if from_float and to_float:

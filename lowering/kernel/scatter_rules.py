@@ -9,7 +9,6 @@ from mlirfuse.lowering.kernel.site import Site, lane_by_lane, rule
 from mlirfuse.mlir import arith, ir
 
 Value = Any
-_EQUAL = 0
 
 
 @rule("scatter")
@@ -27,7 +26,7 @@ def _scatter(site: Site) -> Value:
     def step(at: Site, carried: list[Value]) -> list[Value]:
         so_far, new, chosen = at.evaluator.unify(carried[0], at.operand(2), at.operand(1))
         target = at.builder.spread(here, chosen.type.shape[0]) if isinstance(chosen.type, ir.VectorType) else here
-        hit = arith.CmpIOp(_EQUAL, chosen, target).result
+        hit = arith.CmpIOp(arith.CmpIPredicate.eq, chosen, target).result
         combined = new if kind == "replace" else scalar.combine(at.builder, kind, so_far, new, dtype)
         return [scalar.select(hit, combined, so_far)]
 

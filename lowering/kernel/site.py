@@ -73,7 +73,7 @@ class Site:
             size = fetch.size
             plain = Expr(0, ((Var(name, -size, size - 1), 1),))
             builder.bind(plain, loaded, affine=False)
-            negative = arith.CmpIOp(2, loaded, builder.index_constant(0)).result
+            negative = arith.CmpIOp(arith.CmpIPredicate.slt, loaded, builder.index_constant(0)).result
             wrapped = arith.SelectOp(negative, arith.AddIOp(loaded, builder.index_constant(size)).result, loaded).result
             low = arith.MaxSIOp(wrapped, builder.index_constant(0)).result
             inside = arith.MinSIOp(low, builder.index_constant(size - 1)).result

@@ -18,7 +18,7 @@ from mlirfuse.mlir import arith, ir, scf
 __all__ = ["emit_comparator", "key_dtype", "network_phases", "next_phase", "sort_key"]
 
 Value = Any
-_LESS, _EQUAL, _LESS_EQUAL, _UNORDERED = 2, 0, 3, 14
+_EQUAL, _LESS, _LESS_EQUAL = arith.CmpIPredicate.eq, arith.CmpIPredicate.slt, arith.CmpIPredicate.sle
 
 
 def key_dtype(dtype: str) -> str:
@@ -34,7 +34,7 @@ def sort_key(builder: Builder, x: Value, dtype: str, largest: bool) -> Value:
         bits = arith.BitcastOp(kind, scalar.add(x, builder.constant(0.0, x.type))).result  # -0 + 0 = 0
         sign = arith.ShRSIOp(bits, builder.constant(kind.width - 1, kind)).result
         ordered = arith.XOrIOp(bits, arith.AndIOp(sign, builder.constant(top, kind)).result).result
-        key = scalar.select(arith.CmpFOp(_UNORDERED, x, x).result, builder.constant(top, kind), ordered)
+        key = scalar.select(arith.CmpFOp(arith.CmpFPredicate.UNO, x, x).result, builder.constant(top, kind), ordered)
     else:
         unsigned = dtype.startswith("uint") or dtype == "bool"
         key = x

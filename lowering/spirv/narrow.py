@@ -20,7 +20,7 @@ _SIGNED = frozenset(
     ("arith.divsi", "arith.remsi", "arith.floordivsi", "arith.ceildivsi", "arith.maxsi", "arith.minsi", "math.absi")
 )
 _SIGN_READ = frozenset(("arith.sitofp", "arith.index_cast"))
-_SIGNED_PREDICATES = range(2, 6)  # slt, sle, sgt, sge
+_SIGNED_PREDICATES = tuple(getattr(arith.CmpIPredicate, name) for name in ("slt", "sle", "sgt", "sge"))
 
 
 def widen_integers(kernel: Any) -> None:

@@ -65,8 +65,6 @@ _CONVERSION: dict[str, Callable[..., Any]] = {
     "sitofp": arith.SIToFPOp,
     "zext": arith.ExtUIOp,
 }
-_ORDERED = {"olt": 4, "ogt": 2, "oeq": 1, "uno": 14}  # arith's predicates, by number
-_INTEGER = {"eq": 0, "slt": 2, "sgt": 4}
 
 
 def expand_shader_math(scope: ir.Operation) -> None:
@@ -149,8 +147,8 @@ class _Ops(Function):
         if found := re.fullmatch(r"(fcmp|icmp) (\w+) (float|i32) (\S+), (\S+)", instruction):
             a, b = (self._operand(_KIND[found[3]], text) for text in (found[4], found[5]))
             if found[1] == "fcmp":
-                return arith.CmpFOp(_ORDERED[found[2]], a, b).result
-            return arith.CmpIOp(_INTEGER[found[2]], a, b).result
+                return arith.CmpFOp(getattr(arith.CmpFPredicate, found[2].upper()), a, b).result
+            return arith.CmpIOp(getattr(arith.CmpIPredicate, found[2]), a, b).result
         if found := re.fullmatch(r"fneg float (\S+)", instruction):
             return arith.NegFOp(self._operand("f", found[1])).result
         found = re.fullmatch(r"(\w+) (float|i32|i1) (\S+), (\S+)", instruction)
