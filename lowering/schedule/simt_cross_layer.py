@@ -8,18 +8,15 @@ Shared memory is assigned by liveness: boxes that live at different times lie in
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.groups.boxes import TileBoxes
+from mlirfuse.lowering.groups.cost import KernelCost, StageCost, cheapest_tile, kernel_cost
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.stages import Stages
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages, tile_problem
 from mlirfuse.lowering.schedule.deep import allocate
-from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.simt import (
     BUFFERS,
     VECTOR,
@@ -27,14 +24,11 @@ from mlirfuse.lowering.schedule.simt import (
     ContractTiles,
     MapTiles,
     TeamTiles,
-    reduction_length,
 )
 
 __all__ = ["CrossLayerTiles", "SimtCrossLayerPlan", "StageTiles", "choose_cross_layer", "stage_arrays"]
 
 StageTiles = ContractTiles | TeamTiles | MapTiles
-THREADS = (128, 256)
-SIDES = (4, 7, 8, 14, 16, 28, 32)  # of a tile, along each spatial dimension
 
 
 @dataclass(frozen=True)
@@ -132,76 +126,42 @@ def stage_arrays(group: Group, schedule: StageTiles) -> list[tuple[int, int]]:
 
 
 def choose_cross_layer(group: Group, device: Device) -> CrossLayerTiles | None:
-    """The tiles with the least estimated work of the busiest multiprocessor, or None where there are none."""
+    """The tile that the cost model finds cheapest, with a schedule for each stage; None where there is none.
+
+    A schedule may need more shared memory than the model counts: then tiles with fewer positions are tried.
+    """
     stages = cross_layer_stages(group)
     if isinstance(stages, str):
         return None
-    best: tuple[float, CrossLayerTiles] | None = None
-    for tile in _tiles(stages):
-        boxes = TileBoxes(stages, tile)
-        groups = [replace(stage.group, box=boxes.root_box(stage)) for stage in stages]
-        for threads in THREADS:
-            found = CrossLayerTiles(threads, boxes.tile, tuple(_stage(g, threads) for g in groups))
-            work = sum(_work(g, s) for g, s in zip(groups, found.stages, strict=True))
-            waves = math.prod(boxes.tiles) / device.multiprocessors
-            cost = (0.5 * math.ceil(waves) + 0.5 * waves) * work
-            if (best is None or cost < best[0]) and found.why_illegal(group, device) is None:
-                best = cost, found
-    return None if best is None else best[1]
+    cost = cheapest_tile(stages, device)
+    while cost is not None:
+        found = _scheduled(stages, cost)
+        if found.why_illegal(group, device) is None:
+            return found
+        cost = _smaller(stages, cost, device)
+    return None
 
 
-def _tiles(stages: Stages) -> Iterator[tuple[int, ...]]:
-    """Tiles to try: one element of the batch, all channels, rectangles of the spatial dimensions."""
-    frame = stages.sinks[-1].root.node.out.dims
-    if len(frame) != 4:
-        yield (1, *frame[1:])
-        return
-    heights = sorted({min(side, frame[2]) for side in SIDES})
-    widths = sorted({min(side, frame[3]) for side in (*SIDES, 56)})
-    for height in heights:
-        for width in widths:
-            yield 1, frame[1], height, width
+def _smaller(stages: Stages, cost: KernelCost, device: Device) -> KernelCost | None:
+    """The cost of a tile of half the size along its longest spatial dimension."""
+    tile = list(cost.tile)
+    axis = max(range(len(tile)), key=lambda a: tile[a] if a >= 2 or len(tile) < 3 else 0)
+    if tile[axis] == 1:
+        return None
+    tile[axis] = -(-tile[axis] // 2)
+    return kernel_cost(stages, tile, device)
 
 
-@cache
-def _register_tiles(threads: int) -> Sequence[ContractTiles]:
-    """Register tiles that keep so many threads busy."""
-    return tuple(
-        ContractTiles(block_m, threads * m * n // block_m, 8, m, n)
-        for m in (4, 8)
-        for n in (4, 8)
-        for block_m in (16, 32, 64, 128, 256)
-        if 16 <= threads * m * n // block_m <= 256 and block_m % m == 0 and (threads * m * n // block_m) % n == 0
-    )
+def _scheduled(stages: Stages, cost: KernelCost) -> CrossLayerTiles:
+    boxes = TileBoxes(stages, cost.tile)
+    groups = [replace(stage.group, box=boxes.root_box(stage)) for stage in stages]
+    schedules = (_stage(g, c, cost.threads) for g, c in zip(groups, cost.stages, strict=True))
+    return CrossLayerTiles(cost.threads, boxes.tile, tuple(schedules))
 
 
-def _stage(group: Group, threads: int) -> StageTiles:
-    """The schedule of one stage that costs least."""
-    anchor = group.anchor
-    assert group.box is not None
-    if anchor is None or anchor.node.op not in ("conv", "contract", "reduce"):
-        return MapTiles(threads, 1)
-    length = reduction_length(anchor)
-    if length >= 4 * WARP and group.box.elements < threads:
-        return TeamTiles(threads, WARP, 1)
-    if anchor.node.op == "reduce" or not ContractTiles.holds_groups(group):
-        return MapTiles(threads, 1)
-    problem = contract_problem(anchor.node, box=group.box)
-    if problem.n < 4 or problem.n * problem.k <= 64 or problem.m < 4:
-        return MapTiles(threads, 1)
-    return min(_register_tiles(threads), key=lambda tile: (_work(group, tile), -tile.block_m * tile.block_n))
-
-
-def _work(group: Group, schedule: StageTiles) -> float:
-    """Multiply-adds that a block issues, dearer the less a tile reuses."""
-    anchor, box = group.anchor, group.box
-    assert box is not None
-    length = reduction_length(anchor) if anchor is not None else 1
-    if isinstance(schedule, TeamTiles):
-        return 4.0 * box.elements * WARP * math.ceil(length / WARP)
-    if anchor is None or isinstance(schedule, MapTiles):
-        return 4.0 * schedule.threads * math.ceil(box.elements / schedule.threads) * length
-    s, problem = schedule, contract_problem(anchor.node, box=box)
-    covered = math.ceil(problem.m / s.block_m) * math.ceil(problem.n / s.block_n) * s.block_m * s.block_n
-    loads = (s.block_m + s.block_n) / (s.block_m * s.block_n)
-    return problem.batch * covered * s.block_k * math.ceil(problem.k / s.block_k) * (1 + 16 * loads)
+def _stage(group: Group, cost: StageCost, threads: int) -> StageTiles:
+    """The schedule that the cost of a stage is of, where its box allows it."""
+    if cost.tile is not None and ContractTiles.holds_groups(group):
+        t = cost.tile
+        return ContractTiles(t.block_m, t.block_n, t.block_k, t.thread_m, t.thread_n)
+    return TeamTiles(threads, WARP) if cost.how == "team" else MapTiles(threads)

@@ -9,8 +9,8 @@ from group_builder import GroupBuilder, random_operands, reference, to_memory
 
 from mlirfuse.device import device_for
 from mlirfuse.lowering.gpu.emit import emit_kernel
-from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages
+from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_forms import schedule_from_dict, schedule_to_dict
@@ -92,7 +92,7 @@ def _cases():
             yield name, tiles[-1], TEAM
 
 
-@pytest.mark.parametrize(("name", "tile", "like"), _cases(), ids=lambda v: v if isinstance(v, str) else str(v))
+@pytest.mark.parametrize(("name", "tile", "like"), list(_cases()), ids=str)
 def test_blocks_of_networks_are_one_kernel(name, tile, like):
     group, _ = BLOCKS[name]()
     error, counts = launch(group, scheduled(group, tile, like))
