@@ -158,12 +158,13 @@ class _Stage:
             values |= self.b_values | m_values
             start = address_of([e.substitute(values) for e in product.a_at], plan.strides(plan.a_value))
             return start + self.frame.operands[plan.a_value].offset
-        values |= values_of(product.b, tuple(Expr(0) for _ in product.b))
+        corner = values | values_of((*product.b, *product.m), tuple(Expr(0) for _ in (*product.b, *product.m)))
         cut, *inner = delinearize(q, (self.schedule.block, *plan.m_shape[plan.split + 1 :]))
         local = (*(Expr(0) for _ in self.origin[:-1]), cut, *inner)
         values |= self._m_values(local)
-        # relative to the box: a position's constant part is the same for all rows
-        return address_of([e.substitute(values) - e.constant for e in product.a_at], plan.box_strides)
+        # relative to the box: where it starts is the same for all rows
+        at = [e.substitute(corner | values) - e.substitute(corner) for e in product.a_at]
+        return address_of(at, plan.box_strides)
 
     def _accumulate(self, addresses: list[Expr]) -> list[Any]:
         """The loops over k with every accumulator in a register."""

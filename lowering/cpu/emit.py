@@ -7,6 +7,7 @@ from typing import Any
 
 from mlirfuse.lowering.cpu.border_stage import emit_borders
 from mlirfuse.lowering.cpu.contract_stage import emit_contract
+from mlirfuse.lowering.cpu.cross_layer_stage import emit_cross_layer
 from mlirfuse.lowering.cpu.deep_stage import emit_deep
 from mlirfuse.lowering.cpu.frame import Strides, kernel_frame
 from mlirfuse.lowering.cpu.map_stage import emit_map
@@ -46,4 +47,5 @@ def emit_kernel(
 
 
 _STAGES: dict[str, Any] = {"MapLoops": emit_map, "ContractTiles": emit_contract, "RowLoops": emit_rows,
-                           "SortLoops": emit_sort, "DeepLoops": emit_deep}  # fmt: skip
+                           "SortLoops": emit_sort, "DeepLoops": emit_deep,
+                           "CrossLayerLoops": emit_cross_layer}  # fmt: skip

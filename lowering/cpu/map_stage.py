@@ -14,6 +14,8 @@ from functools import partial
 
 from mlirfuse.dialect.indexing import Condition, Expr, delinearize, minimum
 from mlirfuse.lowering.cpu.frame import Frame
+from mlirfuse.lowering.kernel.landing import store_landings
+from mlirfuse.lowering.kernel.point import Evaluator
 from mlirfuse.lowering.schedule.host_map import MapLoops, MapSection, interior, map_sections, may_overlap
 
 __all__ = ["emit_map"]
@@ -52,7 +54,7 @@ class _Loops:
 
     def position(self, outer: Expr) -> None:
         """One outer position."""
-        self._guarded(delinearize(outer, self.section.outer_sizes), 1)
+        self._guarded(self.section.placed(delinearize(outer, self.section.outer_sizes)), 1)
 
     def line(self, outer: Expr) -> None:
         """All of the last outer dimension, several positions at a time; the last ones may overlap those before."""
@@ -64,7 +66,7 @@ class _Loops:
             first = number * rows
             if length % rows:
                 first = self.frame.named(minimum(first, length - rows), "first")
-            self._guarded((*parts, first), rows)
+            self._guarded(self.section.placed((*parts, first)), rows)
 
         self.frame.span(Expr(0), Expr(-(-length // rows)), "block", block)
 
@@ -116,4 +118,14 @@ class _Loops:
             here = (*outer[:-1], outer[-1] + row) if row else outer
             index = self.section.index(here, inner)
             evaluator = self.frame.evaluator(lane=lane, width=width)
-            self.frame.store_outputs(evaluator, dict.fromkeys(outputs, index), outputs)
+            if self.frame.group.box is None:
+                self.frame.store_outputs(evaluator, dict.fromkeys(outputs, index), outputs)
+            else:
+                self._land(evaluator, index, lane, width)
+
+    def _land(self, evaluator: Evaluator, index: Position, lane: Expr | None, width: int) -> None:
+        """Compute the root's elements, and store them where its epilogue takes them."""
+        group, frame = self.frame.group, self.frame
+        root = group.producers[group.root]
+        value = evaluator.vectorized(evaluator.value(root.result, index))
+        store_landings(group, root, frame.evaluator, frame.store_outputs, index, value, lane, width)

@@ -43,7 +43,8 @@ class Group:
     """Values 0..len(inputs)-1 are the group's operands; each member makes one more value.
 
     `types` has the type of every value (operands and outputs with their layouts), `immediates` the number of
-    every value that is a splat. With a `box`, that part of the anchor's (or root's) result alone is computed.
+    every value that is a splat. With a `box`, that part of the result of `root` alone
+    is computed, and what follows from it; indices stay those of whole values.
     """
 
     types: tuple[TensorType, ...]
@@ -52,6 +53,7 @@ class Group:
     outputs: tuple[int, ...]
     immediates: tuple[tuple[int, float | int], ...] = ()
     box: Box | None = None
+    root: int = -1
 
     @cached_property
     def producers(self) -> dict[int, Member]:
@@ -84,7 +86,7 @@ class Group:
             )
             for m in self.members
         )
-        return self.types, self.inputs, members, self.outputs, self.immediates, self.box
+        return self.types, self.inputs, members, self.outputs, self.immediates, self.box, self.root
 
     def upstream(self, value: int) -> frozenset[int]:
         """Every value that `value` is computed from, itself included."""

@@ -70,14 +70,14 @@ def _base(group: Group, device: Device) -> ContractTiles | None:
     axis = _lane_axis(group, member)
     if axis is None:
         return None
-    product = product_of(member.node, axis)
+    product = product_of(member.node, axis, group.box)
     assert product is not None
     lanes = device.vector_bytes // 4
     while lanes > size_of(product.n):
         lanes //= 2
     base = ContractTiles(axis, lanes, 1, 1, -1, 1, 1)
     plan = ContractPlan(group, base)
-    weights = "packed" if plan.weight_is_constant else "direct" if plan.weight_is_direct else "gathered"
+    weights = "packed" if plan.weight_is_packable else "direct" if plan.weight_is_direct else "gathered"
     return replace(base, weights=weights, staged=plan.why_not_direct() is not None)
 
 
@@ -89,7 +89,7 @@ def _lane_axis(group: Group, member: Member) -> int | None:
     addresses = [address_of(where[v].index, group.strides(v)) for v in group.outputs]
 
     def possible(axis: int) -> bool:
-        product = product_of(member.node, axis) if index[axis].terms else None
+        product = product_of(member.node, axis, group.box) if index[axis].terms else None
         return product is not None and size_of(product.n) >= LEAST_LANES
 
     def apart(axis: int) -> int:

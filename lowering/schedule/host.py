@@ -13,6 +13,7 @@ from mlirfuse.dialect import semantics
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.schedule.choose_contract import choose_contract, contract_alternatives
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
+from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, HostCrossLayerPlan, choose_cross_layer
 from mlirfuse.lowering.schedule.host_deep import DeepLoops, HostDeepPlan, StageLoops, choose_deep
 from mlirfuse.lowering.schedule.host_map import (
     MapLoops,
@@ -41,9 +42,9 @@ __all__ = [
 ]
 
 CYCLES_PER_COMPARATOR = 8.0
-HostSchedule = StageLoops | SortLoops | DeepLoops
+HostSchedule = StageLoops | SortLoops | DeepLoops | CrossLayerLoops
 _KINDS: dict[str, type[HostSchedule]] = {"map": MapLoops, "contract": ContractTiles, "row": RowLoops,
-                                        "sort": SortLoops, "deep": DeepLoops}  # fmt: skip
+                                        "sort": SortLoops, "deep": DeepLoops, "cross_layer": CrossLayerLoops}  # fmt: skip
 
 
 def host_schedule_to_dict(schedule: HostSchedule) -> dict[str, Any]:
@@ -53,12 +54,16 @@ def host_schedule_to_dict(schedule: HostSchedule) -> dict[str, Any]:
         orders = [",".join(map(str, order)) for order in schedule.orders]
         stages = [json.dumps(host_schedule_to_dict(stage)) for stage in schedule.stages]
         return {"kind": kind, "rows": schedule.rows, "part": schedule.part, "orders": orders, "stages": stages}
+    if isinstance(schedule, CrossLayerLoops):
+        orders = [",".join(map(str, order)) for order in schedule.orders]
+        stages = [json.dumps(host_schedule_to_dict(stage)) for stage in schedule.stages]
+        return {"kind": kind, "tile": schedule.tile, "orders": orders, "stages": stages}
     return {"kind": kind, **asdict(schedule)}
 
 
 def host_schedule_from_dict(data: dict[str, Any]) -> HostSchedule:
     fields = {k: v for k, v in data.items() if k != "kind"}
-    if data["kind"] == "deep":
+    if "stages" in data:
         fields["orders"] = tuple(tuple(int(axis) for axis in order.split(",")) for order in data["orders"])
         fields["stages"] = tuple(_stage_from_json(text) for text in data["stages"])
     return _KINDS[data["kind"]](**fields)
@@ -74,8 +79,8 @@ def choose_host_schedule(group: Group, device: Device) -> HostSchedule:
     """The schedule of a group on a CPU; every group has one, since any value can be computed point by point."""
     if group.anchor is not None and group.anchor.node.op == "sort":
         return choose_sort(group, device)
-    deep = choose_deep(group, device) if len(group.anchors) > 1 else None
-    return deep or choose_contract(group, device) or choose_rows(group, device) or choose_map(group, device)
+    staged = (choose_deep(group, device) or choose_cross_layer(group, device)) if len(group.anchors) > 1 else None
+    return staged or choose_contract(group, device) or choose_rows(group, device) or choose_map(group, device)
 
 
 def choose_sort(group: Group, device: Device) -> SortLoops:
@@ -96,11 +101,17 @@ def host_alternatives(group: Group, device: Device) -> list[HostSchedule]:
 
 def host_weight_layouts(group: Group, schedule: HostSchedule) -> Mapping[int, tuple[int, ...]]:
     """Memory orders that constant operands should have; those that are packed keep theirs."""
+    if isinstance(schedule, CrossLayerLoops):
+        return HostCrossLayerPlan(group, schedule).weight_layouts
     return map_weight_layouts(group, schedule) if isinstance(schedule, MapLoops) else {}
 
 
 def weight_packings(group: Group, schedule: HostSchedule) -> Mapping[int, Packing]:
     """How constant operands must be rearranged for the schedule; the kernel reads the result as a flat buffer."""
+    if isinstance(schedule, CrossLayerLoops):
+        packings = HostCrossLayerPlan(group, schedule).packings
+        assert not isinstance(packings, str), packings
+        return packings
     if not isinstance(schedule, ContractTiles):
         return {}
     plan = ContractPlan(group, schedule)
@@ -118,6 +129,8 @@ def host_program(group: Group, schedule: HostSchedule) -> TileProgram:
         return _sort_program(group, schedule, boxes)
     if isinstance(schedule, DeepLoops):
         return _deep_program(group, schedule, boxes)
+    if isinstance(schedule, CrossLayerLoops):
+        return _cross_layer_program(group, schedule, boxes)
     tiles = sum(section.tiles for section in map_sections(group, schedule))
     stages = tuple(Stage("map", v, "vector") for v in group.outputs)
     return TileProgram(group, schedule, (max(1, tiles),), 1, boxes, stages)
@@ -162,3 +175,18 @@ def _deep_program(group: Group, schedule: DeepLoops, boxes: tuple[Box, ...]) -> 
     stages += [Stage("copy_out", v, "vector") for v in group.outputs]
     kept = [Box(s.link.kept, s.box.sizes, "shared", 4 * math.prod(s.box.sizes)) for s in plan.stages[:-1]]
     return TileProgram(group, schedule, plan.tiles, 1, (*boxes, *kept), tuple(stages), plan.scratch_bytes)
+
+
+def _cross_layer_program(group: Group, schedule: CrossLayerLoops, boxes: tuple[Box, ...]) -> TileProgram:
+    plan = HostCrossLayerPlan(group, schedule)
+    stages = [
+        Stage("contract" if isinstance(how, ContractTiles) else "map", stage.root.result, _how(how))
+        for stage, how in zip(plan.stages.stages, schedule.stages, strict=True)
+    ]
+    stages += [Stage("copy_out", v, "vector") for v in group.outputs]
+    kept = [Box(v, box.sizes, "shared", 4 * box.elements) for v, box in plan.boxes.kept.items()]
+    return TileProgram(group, schedule, plan.boxes.tiles, 1, (*boxes, *kept), tuple(stages), plan.scratch_bytes)
+
+
+def _how(schedule: StageLoops) -> str:
+    return "register-tile" if isinstance(schedule, ContractTiles) else "vector"

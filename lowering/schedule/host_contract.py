@@ -73,8 +73,8 @@ class ContractTiles:
             return f"A cannot be read where it lies: {why}"
         if plan.scratch_bytes > STAGED_LIMIT:
             return f"{plan.scratch_bytes} bytes of scratch; the limit is {STAGED_LIMIT}"
-        if self.weights == "packed" and not plan.weight_is_constant:
-            return "only a constant operand can be packed ahead"
+        if self.weights == "packed" and not plan.weight_is_packable:
+            return "only a constant operand of which every tile reads all columns can be packed ahead"
         if self.weights == "direct" and not plan.weight_is_direct:
             return "neighbouring columns of W are not neighbours in memory"
         return None
@@ -110,7 +110,7 @@ class ContractPlan:
         self.group, self.schedule, self._strides = group, schedule, strides or {}
         member = product_member(group)
         assert member is not None
-        product = product_of(member.node, schedule.lane_axis)
+        product = product_of(member.node, schedule.lane_axis, group.box)
         assert product is not None
         self.member: Member = member
         self.product: Product = product
@@ -276,9 +276,13 @@ class ContractPlan:
     # -- W
 
     @cached_property
-    def weight_is_constant(self) -> bool:
-        constant = self.member.node.constant
-        return self.w_value in self.group.inputs and bool(constant) and constant[self.product.w]
+    def weight_is_packable(self) -> bool:
+        """Whether W is a constant, and a box of the result reads all of it."""
+        node = self.member.node
+        whole = product_of(node, self.schedule.lane_axis)
+        assert whole is not None
+        uncut = (self.product.b, self.product.n) == (whole.b, whole.n)
+        return self.w_value in self.group.inputs and bool(node.constant) and node.constant[self.product.w] and uncut
 
     @cached_property
     def weight_is_direct(self) -> bool:

@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType
 from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize, var
+from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.groups.box import Box
+from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.reads import Read, address_of, element_reads
 
@@ -29,6 +32,7 @@ __all__ = [
     "map_weight_layouts",
     "may_overlap",
     "memory_seconds",
+    "price_map",
     "tile_target",
 ]
 
@@ -56,17 +60,17 @@ class MapLoops:
     rows: tuple[int, ...]
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
-        sections = _classes(group)
+        shapes = _shapes(group)
         fields = (self.collapse, self.widths, self.outer, self.inner, self.rows)
-        if any(len(field) != len(sections) for field in fields):
-            return f"describes {len(self.collapse)} sections; the group's outputs have {len(sections)} shapes"
-        for outputs, collapse, width, rows in zip(sections, self.collapse, self.widths, self.rows, strict=True):
-            order = _physical(group.types[outputs[0]])
+        if any(len(field) != len(shapes) for field in fields):
+            return f"describes {len(self.collapse)} sections; the group's outputs have {len(shapes)} shapes"
+        for shape, collapse, width, rows in zip(shapes, self.collapse, self.widths, self.rows, strict=True):
+            order = shape.order
             if not 0 <= collapse <= len(order):
                 return f"collapses {collapse} dimensions of {len(order)}"
             if width < 1 or width * 4 > 8 * max(device.vector_bytes, 16):
                 return f"vectors of {width} lanes would not stay in the registers of {device.name}"
-            neighbours = 1 if collapse == len(order) else group.types[outputs[0]].dims[order[-collapse - 1]]
+            neighbours = 1 if collapse == len(order) else shape.dims[order[-collapse - 1]]
             if not 1 <= rows <= neighbours:
                 return f"takes {rows} of {neighbours} neighbours together"
         if min(*self.outer, *self.inner, 1) < 1:
@@ -76,16 +80,22 @@ class MapLoops:
 
 @dataclass(frozen=True)
 class MapSection:
-    """Outputs of one shape; `order` lists its dimensions larger than 1, outermost first, the last `collapse` inner."""
+    """Outputs of one shape; `order` lists its dimensions larger than 1, outermost first, the last `collapse` inner.
+
+    With a box, the values are the root alone, `dims` are the box's sizes, `start` is where it starts, and `whole` has
+    the dimensions of the value that it is a part of.
+    """
 
     outputs: tuple[int, ...]
     dims: tuple[int, ...]
     order: tuple[int, ...]
-    collapse: int
-    width: int
-    outer_tiles: int
-    inner_tiles: int
-    rows: int
+    collapse: int = 0
+    width: int = 1
+    outer_tiles: int = 1
+    inner_tiles: int = 1
+    rows: int = 1
+    start: tuple[Expr, ...] = ()
+    whole: tuple[int, ...] = ()
 
     @property
     def outer_sizes(self) -> tuple[int, ...]:
@@ -109,31 +119,31 @@ class MapSection:
         return self.outer_tiles * self.inner_tiles
 
     def outer_variables(self) -> tuple[Expr, ...]:
-        """A variable for each outer dimension."""
-        return tuple(var(f"o{i}", size) for i, size in enumerate(self.outer_sizes))
+        """A variable for each outer dimension of the whole value."""
+        dims = self.whole or self.dims
+        return tuple(var(f"o{i}", dims[a]) for i, a in enumerate(self.order[: len(self.order) - self.collapse]))
+
+    def placed(self, outer: Sequence[Expr]) -> tuple[Expr, ...]:
+        """Where outer positions of the box lie in the whole value."""
+        return tuple(e + self.start[a] for a, e in zip(self.order, outer, strict=False)) if self.start else tuple(outer)
 
     def index(self, outer: Sequence[Expr], inner: Expr) -> tuple[Expr, ...]:
-        """The logical index at a position of the outer dimensions and an inner one."""
-        parts = (*outer, *delinearize(inner, self.inner_sizes))
-        index = [Expr(0)] * len(self.dims)
-        for axis, e in zip(self.order, parts, strict=True):
+        """The logical index at outer positions of the whole value and an inner one of the box."""
+        index = list(self.start or (Expr(0),) * len(self.dims))
+        split = len(self.order) - self.collapse
+        for axis, e in zip(self.order, outer, strict=False):
             index[axis] = e
+        for axis, e in zip(self.order[split:], delinearize(inner, self.inner_sizes), strict=True):
+            index[axis] = index[axis] + e
         return tuple(index)
 
 
 def map_sections(group: Group, schedule: MapLoops) -> list[MapSection]:
     """The sections that a schedule describes."""
+    fields = (schedule.collapse, schedule.widths, schedule.outer, schedule.inner, schedule.rows)
     return [
-        MapSection(outputs, group.types[outputs[0]].dims, _physical(group.types[outputs[0]]), *rest)
-        for outputs, *rest in zip(
-            _classes(group),
-            schedule.collapse,
-            schedule.widths,
-            schedule.outer,
-            schedule.inner,
-            schedule.rows,
-            strict=True,
-        )
+        replace(shape, collapse=collapse, width=width, outer_tiles=outer, inner_tiles=inner, rows=rows)
+        for shape, collapse, width, outer, inner, rows in zip(_shapes(group), *fields, strict=True)
     ]
 
 
@@ -144,8 +154,8 @@ def may_overlap(group: Group, section: MapSection) -> bool:
     reads = element_reads(group, dict.fromkeys(section.outputs, index))
     if any(_varies(c.value, lane) for read in reads for c in read.conditions):
         return False
-    addresses = [address_of(r.index, group.types[r.value].strides()) for r in reads]
-    addresses += [address_of(index, group.types[v].strides()) for v in section.outputs]
+    addresses = [address_of(r.index, group.strides(r.value)) for r in reads]
+    addresses += _stores(group, section, index, {})
     return all(not _varies(a, lane) or a.coefficient(_variable(lane)) == 1 for a in addresses)
 
 
@@ -155,34 +165,66 @@ def _physical(tensor: TensorType) -> tuple[int, ...]:
     return tuple(a for a in order if tensor.dims[a] != 1)
 
 
-def _classes(group: Group) -> list[tuple[int, ...]]:
-    """The outputs by shape and memory order; empty ones are left out."""
+def _stores(
+    group: Group, section: MapSection, index: tuple[Expr, ...], strides: Mapping[int, Sequence[int]]
+) -> list[Expr]:
+    """The addresses at which the values of a section at `index` are stored."""
+    if group.box is None:
+        return [address_of(index, strides.get(v, group.strides(v))) for v in section.outputs]
+    found = landings(group, group.producers[group.root], index)
+    assert not isinstance(found, str), found
+    return [address_of(found[v].index, strides.get(v, group.strides(v))) for v in group.outputs]
+
+
+def _shapes(group: Group) -> list[MapSection]:
+    """The outputs by shape and memory order, not yet cut; empty ones are left out. With a box, that of the root."""
+    if group.box is not None:
+        return [_box_shape(group, group.box)]
     classes: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
     for v in dict.fromkeys(group.outputs):
         tensor = group.types[v]
         if tensor.size:
             classes.setdefault((tensor.dims, _physical(tensor)), []).append(v)
-    return [tuple(values) for values in classes.values()]
+    return [MapSection(tuple(values), dims, order) for (dims, order), values in classes.items()]
+
+
+def _box_shape(group: Group, box: Box) -> MapSection:
+    """The root's box, its dimensions in the order in which the first output has them in memory."""
+    dims = group.producers[group.root].node.out.dims
+    shape = MapSection((group.root,), box.sizes, (), start=box.start, whole=dims)
+    index = out_variables(dims)
+    address = _stores(group, shape, index, {})[0]
+    steps = [(address.coefficient(_variable(e)) or 0) if e.terms else 0 for e in index]
+    order = sorted((a for a, size in enumerate(box.sizes) if size > 1), key=lambda a: (-steps[a], a))
+    return replace(shape, order=tuple(order))
 
 
 def choose_map(group: Group, device: Device, strides: Mapping[int, Sequence[int]] | None = None) -> MapLoops:
     """For each section, the lanes that gather least."""
     lanes = max(1, device.vector_bytes // 4)
-    chosen = [_choose_section(group, outputs, device, lanes, strides or {}) for outputs in _classes(group)]
+    chosen = [_choose_section(group, shape, device, lanes, strides or {}) for shape in _shapes(group)]
     return MapLoops(*(tuple(part) for part in zip(*chosen, strict=True))) if chosen else MapLoops((), (), (), (), ())
+
+
+def price_map(group: Group, device: Device) -> tuple[float, MapLoops]:
+    """The lanes that gather least, all in one tile, and the cycles that they take."""
+    loops = choose_map(group, device)
+    loops = replace(loops, outer=(1,) * len(loops.outer), inner=(1,) * len(loops.inner))
+    lanes = max(1, device.vector_bytes // 4)
+    sections = map_sections(group, loops)
+    return sum(_cost(group, section, lanes, {}) * math.prod(section.dims) for section in sections), loops
 
 
 def map_alternatives(group: Group, device: Device) -> list[MapLoops]:
     """Other lanes, rows and tiles for a group whose outputs have one shape, the cheapest by estimate first."""
-    classes = _classes(group)
-    if len(classes) != 1:
+    shapes = _shapes(group)
+    if len(shapes) != 1:
         return []
-    outputs, lanes = classes[0], max(1, device.vector_bytes // 4)
-    tensor = group.types[outputs[0]]
+    lanes = max(1, device.vector_bytes // 4)
     found: dict[MapLoops, float] = {}
-    for section in _sections(group, outputs, lanes):
+    for section in _sections(group, shapes[0], lanes):
         cost = _cost(group, section, lanes, {})
-        seconds = max(cost * tensor.size / cycles_per_second(device), memory_seconds(group, outputs, device))
+        seconds = _seconds(group, section, cost, device)
         for factor in (1.0, 0.25, 4.0):  # fewer and larger tiles, or more and smaller ones
             outer, inner = _tiles(section, seconds * factor, device)
             loops = MapLoops((section.collapse,), (section.width,), (outer,), (inner,), (section.rows,))
@@ -190,33 +232,34 @@ def map_alternatives(group: Group, device: Device) -> list[MapLoops]:
     return [loops for loops in sorted(found, key=lambda loops: found[loops]) if not loops.why_illegal(group, device)]
 
 
-def _sections(group: Group, outputs: tuple[int, ...], lanes: int) -> Iterator[MapSection]:
+def _sections(group: Group, shape: MapSection, lanes: int) -> Iterator[MapSection]:
     """Every choice of inner dimensions, lanes and rows, in one tile."""
-    tensor = group.types[outputs[0]]
-    order = _physical(tensor)
-    for collapse in range(len(order), 0, -1):
-        shape = MapSection(outputs, tensor.dims, order, collapse, 1, 1, 1, 1)
+    for collapse in range(len(shape.order), 0, -1):
+        shape = replace(shape, collapse=collapse)
         for width in _widths(group, shape.inner_size, lanes):
             for rows in _rows(group, shape, width, lanes):
                 yield replace(shape, width=width, rows=rows)
 
 
 def _choose_section(
-    group: Group, outputs: tuple[int, ...], device: Device, lanes: int, strides: Mapping[int, Sequence[int]]
+    group: Group, shape: MapSection, device: Device, lanes: int, strides: Mapping[int, Sequence[int]]
 ) -> tuple[int, int, int, int, int]:
-    tensor = group.types[outputs[0]]
-    order = _physical(tensor)
     best: tuple[float, MapSection] | None = None
-    for section in _sections(group, outputs, lanes):
+    for section in _sections(group, shape, lanes):
         cost = _cost(group, section, lanes, strides)
         if best is None or cost < best[0] * 0.99:
             best = cost, section
     if best is None:
-        best = float(len(group.members) + 1), MapSection(outputs, tensor.dims, order, 0, 1, 1, 1, 1)
+        best = float(len(group.members) + 1), shape
     cost, section = best
-    seconds = max(cost * tensor.size / cycles_per_second(device), memory_seconds(group, outputs, device))
-    tiles = _tiles(section, seconds, device)
+    tiles = _tiles(section, _seconds(group, section, cost, device), device)
     return section.collapse, section.width, *tiles, section.rows
+
+
+def _seconds(group: Group, section: MapSection, cost: float, device: Device) -> float:
+    """How long one core takes, at `cost` cycles for an element; what a stage reads and writes is in its caches."""
+    seconds = cost * math.prod(section.dims) / cycles_per_second(device)
+    return seconds if group.box is not None else max(seconds, memory_seconds(group, section.outputs, device))
 
 
 def _rows(group: Group, section: MapSection, width: int, lanes: int) -> list[int]:
@@ -247,7 +290,7 @@ def _cost(group: Group, section: MapSection, lanes: int, strides: Mapping[int, S
     clear = {c.value for c in interior(group, section)}
     cost = 0.0
     for read in element_reads(group, dict.fromkeys(section.outputs, index)):
-        along = strides.get(read.value, group.types[read.value].strides())
+        along = strides.get(read.value, group.strides(read.value))
         if read.value in constants and (axis := _lane_axis(read, lane)) is not None:
             along = tuple(int(a == axis) for a in range(len(read.index)))  # it will be laid out so
         once = _access_cost(address_of(read.index, along), lane, width, registers)
@@ -255,8 +298,8 @@ def _cost(group: Group, section: MapSection, lanes: int, strides: Mapping[int, S
             slides = any(_varies(e, outer[-1]) for e in read.index)
             once *= 0.5 if slides and read.trips > 1 else 1.0 if slides else 1 / rows
         cost += read.trips * (once + sum(_condition_cost(c, lane, width, outer, bool(clear)) for c in read.conditions))
-    for v in section.outputs:
-        cost += _access_cost(address_of(index, strides.get(v, group.types[v].strides())), lane, width, registers)
+    for address in _stores(group, section, index, strides):
+        cost += _access_cost(address, lane, width, registers)
     for member in group.members:
         slow = member.node.attrs.get("kind") in _SLOW or member.node.op == "softmax"
         cost += registers * (12.0 if slow else 0.5)

@@ -6,11 +6,12 @@ convolution n is the output channel in its group, b the group, m batch and outpu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlirfuse.dialect import Node
 from mlirfuse.dialect.contraction import ContractOp
 from mlirfuse.dialect.indexing import Expr, Var, var
+from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.group import Group, Member
 
 __all__ = ["Product", "product_member", "product_of", "size_of", "values_of"]
@@ -51,9 +52,41 @@ def product_member(group: Group) -> Member | None:
     return found[0] if len(found) == 1 else None
 
 
-def product_of(node: Node, lane_axis: int) -> Product | None:
-    """The product whose n is dimension `lane_axis` of the result; None if both operands or neither depend on it."""
-    return _of_conv(node, lane_axis) if node.op == "conv" else _of_contract(node, lane_axis)
+def product_of(node: Node, lane_axis: int, box: Box | None = None) -> Product | None:
+    """The product whose n is dimension `lane_axis` of the result; None if both operands or neither depend on it.
+
+    With a `box` of the result, the variables run through the box, and positions are those of whole values still.
+    """
+    product = _of_conv(node, lane_axis) if node.op == "conv" else _of_contract(node, lane_axis)
+    return product if product is None or box is None else _within(product, box)
+
+
+def _within(product: Product, box: Box) -> Product | None:
+    """The product of a box of the result; None where it cuts a dimension of several variables (group and n)."""
+    local: dict[Expr, Expr] = {}
+    values: dict[Var, Expr] = {}
+    for e, start, size in zip(product.out, box.start, box.sizes, strict=True):
+        if size_of(e) == size:
+            continue
+        if len(e.terms) != 1:
+            return None
+        variable = e.terms[0][0]
+        assert isinstance(variable, Var)
+        local[e] = var(variable.name, size)
+        values[variable] = start + local[e]
+
+    def placed(index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        return tuple(e.substitute(values) for e in index)
+
+    return replace(
+        product,
+        b=tuple(local.get(e, e) for e in product.b),
+        m=tuple(local.get(e, e) for e in product.m),
+        n=local.get(product.n, product.n),
+        out=placed(product.out),
+        a_at=placed(product.a_at),
+        w_at=placed(product.w_at),
+    )
 
 
 def _of_conv(node: Node, lane_axis: int) -> Product | None:

@@ -1,0 +1,215 @@
+"""Cross-layer groups on a CPU: a thread computes a tile of the outputs in stages, what is between them in its caches.
+
+for each tile of the outputs:                          (one at a time for each thread)
+    for each stage:  the loops of its own schedule, on its root's box
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from mlirfuse.device import Device
+from mlirfuse.dialect.indexing import Expr
+from mlirfuse.lowering.groups.box import Box
+from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
+from mlirfuse.lowering.groups.group import Group
+from mlirfuse.lowering.groups.stages import Stage, Stages, stages_of
+from mlirfuse.lowering.schedule.choose_contract import TILE_CYCLES, price_contract
+from mlirfuse.lowering.schedule.deep import StageGroup, allocate
+from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles
+from mlirfuse.lowering.schedule.host_map import MapLoops, map_weight_layouts, price_map
+from mlirfuse.lowering.schedule.packing import Packing
+
+__all__ = ["CrossLayerLoops", "HostCrossLayerPlan", "choose_cross_layer", "schedule_cross_layer"]
+
+BoxLoops = MapLoops | ContractTiles
+Order = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CrossLayerLoops:
+    """`tile` has the extent of a tile along each dimension of the last sink's result; `stages` a schedule for each.
+
+    `orders` has the memory order of the box of each value that is kept between stages, dimensions outermost first.
+    """
+
+    tile: tuple[int, ...]
+    orders: tuple[Order, ...]
+    stages: tuple[BoxLoops, ...]
+
+    def why_illegal(self, group: Group, device: Device) -> str | None:
+        stages = stages_of(group)
+        frame = stages if isinstance(stages, str) else frame_of(stages)
+        if isinstance(stages, str) or isinstance(frame, str):
+            return str(frame)
+        if len(self.stages) != len(stages) or len(self.orders) != len(stages.kept):
+            return f"{len(self.stages)} schedules and {len(self.orders)} orders for {len(stages)} stages"
+        if len(self.tile) != len(frame) or min(self.tile) < 1:
+            return f"tiles of {self.tile} do not cut {frame}"
+        for value, order in zip(stages.kept, self.orders, strict=True):
+            if sorted(order) != list(range(group.types[value].rank)):
+                return f"{order} is no order of {group.types[value].rank} dimensions"
+        plan = HostCrossLayerPlan(group, self)
+        for number, (stage, schedule) in enumerate(zip(plan.groups, self.stages, strict=True)):
+            if complaint := schedule.why_illegal(stage, device):
+                return f"stage {number}: {complaint}"
+        if isinstance(packings := plan.packings, str):
+            return packings
+        if plan.scratch_bytes > STAGED_LIMIT:
+            return f"{plan.scratch_bytes} bytes of scratch; the limit is {STAGED_LIMIT}"
+        return None
+
+
+class BoxPlan:
+    """The stages of a group as groups of their own on boxes, for a tile and orders of what is kept. No MLIR here."""
+
+    def __init__(self, group: Group, tile: Sequence[int], orders: Sequence[Order]) -> None:
+        self.group, self.orders = group, tuple(orders)
+        stages = stages_of(group)
+        assert isinstance(stages, Stages), stages
+        self.stages, self.boxes = stages, TileBoxes(stages, tile)
+
+    @cached_property
+    def groups(self) -> list[StageGroup]:
+        return [self.stage_group(stage) for stage in self.stages.stages]
+
+    @cached_property
+    def kept_strides(self) -> dict[int, tuple[int, ...]]:
+        """Elements between neighbours in the box of each kept value."""
+        pairs = zip(self.stages.kept, self.orders, strict=True)
+        return {v: _strides(self.boxes.kept[v].sizes, order) for v, order in pairs}
+
+    def stage_group(self, stage: Stage, start: Sequence[Expr] | None = None) -> StageGroup:
+        """A stage on its box; `start` says where that is, else the numbers of the tile do."""
+        box, part = self.boxes.root_box(stage), stage.group
+        types = list(part.types)
+        for value, order in zip(self.stages.kept, self.orders, strict=True):
+            types[value] = replace(types[value], layout=order)
+        return StageGroup(
+            tuple(types), part.inputs, part.members, part.outputs, part.immediates,
+            box if start is None else Box(tuple(start), box.sizes), stage.root.result,
+            tuple(self.kept_strides.items()),
+        )  # fmt: skip
+
+    @cached_property
+    def _allocated(self) -> tuple[tuple[int, ...], int]:
+        lives = self.stages.lifetimes
+        return allocate([(self.boxes.kept[v].elements, *lives[v]) for v in self.stages.kept])
+
+    @property
+    def offsets(self) -> dict[int, int]:
+        """Where the box of each kept value starts in the scratch that they share, in elements."""
+        return dict(zip(self.stages.kept, self._allocated[0], strict=True))
+
+    @property
+    def kept_elements(self) -> int:
+        return self._allocated[1]
+
+
+class HostCrossLayerPlan(BoxPlan):
+    """A plan with the schedules of its stages."""
+
+    def __init__(self, group: Group, schedule: CrossLayerLoops) -> None:
+        super().__init__(group, schedule.tile, schedule.orders)
+        self.schedule = schedule
+
+    @cached_property
+    def scratch_bytes(self) -> int:
+        """What is kept between stages, and what register tiles stage."""
+        pairs = zip(self.groups, self.schedule.stages, strict=True)
+        staged = (ContractPlan(g, s).scratch_bytes for g, s in pairs if isinstance(s, ContractTiles))
+        return 4 * self.kept_elements + sum(staged)
+
+    @cached_property
+    def packings(self) -> dict[int, Packing] | str:
+        """How constant operands are packed for the stages that read them; or why one packing cannot serve all."""
+        found: dict[int, Packing] = {}
+        wanted = [_packing(g, s) for g, s in zip(self.groups, self.schedule.stages, strict=True)]
+        for packing in wanted:
+            found |= packing
+        for group, packing in zip(self.groups, wanted, strict=True):
+            if any(packing.get(v) != found[v] for v in group.inputs if v in found):
+                return "two stages read one constant operand in different memory orders"
+        return found
+
+    @property
+    def weight_layouts(self) -> dict[int, tuple[int, ...]]:
+        """Layouts that constant operands should have for the stages that walk over elements."""
+        found: dict[int, tuple[int, ...]] = {}
+        for group, schedule in zip(self.groups, self.schedule.stages, strict=True):
+            if isinstance(schedule, MapLoops):
+                layouts = map_weight_layouts(group, schedule)
+                found |= {v: layout for v, layout in layouts.items() if v in self.group.inputs and v not in found}
+        packed = self.packings
+        return {v: layout for v, layout in found.items() if v not in packed}
+
+
+def _packing(group: StageGroup, schedule: BoxLoops) -> Mapping[int, Packing]:
+    if not isinstance(schedule, ContractTiles):
+        return {}
+    plan = ContractPlan(group, schedule)
+    return {} if plan.packing is None else {plan.w_value: plan.packing}
+
+
+def _strides(sizes: Sequence[int], order: Order) -> tuple[int, ...]:
+    strides, step = [0] * len(sizes), 1
+    for axis in reversed(order):
+        strides[axis] = step
+        step *= sizes[axis]
+    return tuple(strides)
+
+
+# -- the choice
+
+
+def choose_cross_layer(group: Group, device: Device) -> CrossLayerLoops | None:
+    """The tiles with the least estimated time, or None where the group has no stages on boxes."""
+    stages = stages_of(group)
+    if isinstance(stages, str) or isinstance(frame_of(stages), str):
+        return None
+    best: tuple[float, CrossLayerLoops] | None = None
+    for tile in _tiles(stages):
+        for orders in _orders(stages):
+            plan = BoxPlan(group, tile, orders)
+            cost, loops = schedule_cross_layer(plan, device)
+            cost += TILE_CYCLES
+            waves = math.prod(plan.boxes.tiles) / device.multiprocessors
+            cost *= 0.5 * math.ceil(waves) + 0.5 * waves
+            found = CrossLayerLoops(plan.boxes.tile, plan.orders, loops)
+            if (best is None or cost < best[0]) and found.why_illegal(group, device) is None:
+                best = cost, found
+    return None if best is None else best[1]
+
+
+def _tiles(stages: Stages) -> Iterator[tuple[int, ...]]:
+    """Tiles to try: of one element of the batch, all channels, and some rows, as wide as the result or cut once."""
+    frame = frame_of(stages)
+    assert not isinstance(frame, str)
+    if len(frame) < 3:
+        yield tuple(frame)
+        return
+    _, channels, length, *inner = frame
+    for rows in dict.fromkeys(min(r, length) for r in (1, 2, 4, 7, 8, 14, 16, 28, length)):
+        yield (1, channels, rows, *inner)
+
+
+def _orders(stages: Stages) -> Iterator[tuple[Order, ...]]:
+    """Memory orders of what is kept: channels innermost, and as the dimensions are numbered."""
+    ranks = [stages.group.types[v].rank for v in stages.kept]
+    last = tuple((0, *range(2, rank), 1) if rank > 1 else tuple(range(rank)) for rank in ranks)
+    plain = tuple(tuple(range(rank)) for rank in ranks)
+    yield from dict.fromkeys((last, plain))
+
+
+def schedule_cross_layer(plan: BoxPlan, device: Device) -> tuple[float, tuple[BoxLoops, ...]]:
+    """A schedule for each stage, run by one core, and the cycles of all for one tile."""
+    core = replace(device, multiprocessors=1)
+    total, chosen = 0.0, []
+    for group in plan.groups:
+        cycles, loops = price_contract(group, core) or price_map(group, core)
+        total += cycles
+        chosen.append(loops)
+    return total, tuple(chosen)
