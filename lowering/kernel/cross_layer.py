@@ -133,10 +133,10 @@ class TilePlaces:
         return variable * grain
 
     def sinks(
-        self, group: Group, stage: Stage, kept: Mapping[int, Buffer], outputs: Mapping[int, Buffer]
+        self, group: Group, stage: Stage, kept: Mapping[int, Buffer], outputs: Mapping[int, Buffer], alone: bool = True
     ) -> dict[int, Sink]:
-        """Where a stage leaves each of its outputs."""
-        own = self.own(stage) if stage in self.boxes.stages.sinks else ()
+        """Where a stage leaves each of its outputs; unless `alone`, tiles may store the same element of an output."""
+        own = self.own(stage) if alone and stage in self.boxes.stages.sinks else ()
         return {
             v: Sink(stage.root.result, kept.get(v), outputs[v] if v in group.outputs else None, own)
             for v in stage.group.outputs

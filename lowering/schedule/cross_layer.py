@@ -58,7 +58,9 @@ class CrossLayerPlan:
         assert isinstance(stages, Stages), stages
         self.group, self.stages = group, stages
         self.boxes = TileBoxes(stages, tile)
-        self.groups = [replace(stage.group, box=self.boxes.root_box(stage)) for stage in stages]
+        self.groups: Sequence[Group] = [
+            replace(stage.group, box=self.boxes.root_box(stage), root=stage.root.result) for stage in stages
+        ]
 
     @property
     def kept(self) -> dict[int, Box]:

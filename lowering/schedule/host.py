@@ -43,8 +43,14 @@ __all__ = [
 
 CYCLES_PER_COMPARATOR = 8.0
 HostSchedule = StageLoops | SortLoops | DeepLoops | CrossLayerLoops
-_KINDS: dict[str, type[HostSchedule]] = {"map": MapLoops, "contract": ContractTiles, "row": RowLoops,
-                                        "sort": SortLoops, "deep": DeepLoops, "cross_layer": CrossLayerLoops}  # fmt: skip
+_KINDS: dict[str, type[HostSchedule]] = {
+    "map": MapLoops,
+    "contract": ContractTiles,
+    "row": RowLoops,
+    "sort": SortLoops,
+    "deep": DeepLoops,
+    "cross_layer": CrossLayerLoops,
+}
 
 
 def host_schedule_to_dict(schedule: HostSchedule) -> dict[str, Any]:
@@ -184,8 +190,8 @@ def _cross_layer_program(group: Group, schedule: CrossLayerLoops, boxes: tuple[B
         for stage, how in zip(plan.stages.stages, schedule.stages, strict=True)
     ]
     stages += [Stage("copy_out", v, "vector") for v in group.outputs]
-    kept = [Box(v, box.sizes, "shared", 4 * box.elements) for v, box in plan.boxes.kept.items()]
-    return TileProgram(group, schedule, plan.boxes.tiles, 1, (*boxes, *kept), tuple(stages), plan.scratch_bytes)
+    kept = [Box(v, box.sizes, "shared", 4 * box.elements) for v, box in plan.kept.items()]
+    return TileProgram(group, schedule, plan.tiles, 1, (*boxes, *kept), tuple(stages), plan.scratch_bytes)
 
 
 def _how(schedule: StageLoops) -> str:

@@ -12,18 +12,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mlirfuse.device import Device
-from mlirfuse.dialect.indexing import Expr
-from mlirfuse.lowering.groups.box import Box
-from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
+from mlirfuse.lowering.groups.boxes import frame_of
 from mlirfuse.lowering.groups.group import Group
-from mlirfuse.lowering.groups.stages import Stage, Stages, stages_of
+from mlirfuse.lowering.groups.stages import Stages
 from mlirfuse.lowering.schedule.choose_contract import TILE_CYCLES, price_contract
+from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages, tile_problem
 from mlirfuse.lowering.schedule.deep import StageGroup, allocate
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles
 from mlirfuse.lowering.schedule.host_map import MapLoops, map_weight_layouts, price_map
 from mlirfuse.lowering.schedule.packing import Packing
 
-__all__ = ["CrossLayerLoops", "HostCrossLayerPlan", "choose_cross_layer", "schedule_cross_layer"]
+__all__ = ["CrossLayerLoops", "HostCrossLayerPlan", "KeptPlan", "choose_cross_layer", "schedule_cross_layer"]
 
 BoxLoops = MapLoops | ContractTiles
 Order = tuple[int, ...]
@@ -41,14 +40,13 @@ class CrossLayerLoops:
     stages: tuple[BoxLoops, ...]
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
-        stages = stages_of(group)
-        frame = stages if isinstance(stages, str) else frame_of(stages)
-        if isinstance(stages, str) or isinstance(frame, str):
-            return str(frame)
+        stages = cross_layer_stages(group)
+        if isinstance(stages, str):
+            return stages
+        if complaint := tile_problem(stages, self.tile):
+            return complaint
         if len(self.stages) != len(stages) or len(self.orders) != len(stages.kept):
             return f"{len(self.stages)} schedules and {len(self.orders)} orders for {len(stages)} stages"
-        if len(self.tile) != len(frame) or min(self.tile) < 1:
-            return f"tiles of {self.tile} do not cut {frame}"
         for value, order in zip(stages.kept, self.orders, strict=True):
             if sorted(order) != list(range(group.types[value].rank)):
                 return f"{order} is no order of {group.types[value].rank} dimensions"
@@ -63,41 +61,32 @@ class CrossLayerLoops:
         return None
 
 
-class BoxPlan:
-    """The stages of a group as groups of their own on boxes, for a tile and orders of what is kept. No MLIR here."""
+class KeptPlan(CrossLayerPlan):
+    """A plan in which the box of each kept value has its place in scratch, its dimensions in an order."""
 
     def __init__(self, group: Group, tile: Sequence[int], orders: Sequence[Order]) -> None:
-        self.group, self.orders = group, tuple(orders)
-        stages = stages_of(group)
-        assert isinstance(stages, Stages), stages
-        self.stages, self.boxes = stages, TileBoxes(stages, tile)
-
-    @cached_property
-    def groups(self) -> list[StageGroup]:
-        return [self.stage_group(stage) for stage in self.stages.stages]
+        super().__init__(group, tile)
+        self.orders = tuple(orders)
+        self.groups: Sequence[Group] = [self._stage_group(part) for part in self.groups]
 
     @cached_property
     def kept_strides(self) -> dict[int, tuple[int, ...]]:
         """Elements between neighbours in the box of each kept value."""
         pairs = zip(self.stages.kept, self.orders, strict=True)
-        return {v: _strides(self.boxes.kept[v].sizes, order) for v, order in pairs}
+        return {v: _strides(self.kept[v].sizes, order) for v, order in pairs}
 
-    def stage_group(self, stage: Stage, start: Sequence[Expr] | None = None) -> StageGroup:
-        """A stage on its box; `start` says where that is, else the numbers of the tile do."""
-        box, part = self.boxes.root_box(stage), stage.group
+    def _stage_group(self, part: Group) -> StageGroup:
+        """A stage with the kept boxes as they lie in scratch."""
         types = list(part.types)
         for value, order in zip(self.stages.kept, self.orders, strict=True):
             types[value] = replace(types[value], layout=order)
-        return StageGroup(
-            tuple(types), part.inputs, part.members, part.outputs, part.immediates,
-            box if start is None else Box(tuple(start), box.sizes), stage.root.result,
-            tuple(self.kept_strides.items()),
-        )  # fmt: skip
+        fields = (part.inputs, part.members, part.outputs, part.immediates, part.box, part.root)
+        return StageGroup(tuple(types), *fields, tuple(self.kept_strides.items()))
 
     @cached_property
     def _allocated(self) -> tuple[tuple[int, ...], int]:
         lives = self.stages.lifetimes
-        return allocate([(self.boxes.kept[v].elements, *lives[v]) for v in self.stages.kept])
+        return allocate([(self.kept[v].elements, *lives[v]) for v in self.stages.kept])
 
     @property
     def offsets(self) -> dict[int, int]:
@@ -109,7 +98,7 @@ class BoxPlan:
         return self._allocated[1]
 
 
-class HostCrossLayerPlan(BoxPlan):
+class HostCrossLayerPlan(KeptPlan):
     """A plan with the schedules of its stages."""
 
     def __init__(self, group: Group, schedule: CrossLayerLoops) -> None:
@@ -147,7 +136,7 @@ class HostCrossLayerPlan(BoxPlan):
         return {v: layout for v, layout in found.items() if v not in packed}
 
 
-def _packing(group: StageGroup, schedule: BoxLoops) -> Mapping[int, Packing]:
+def _packing(group: Group, schedule: BoxLoops) -> Mapping[int, Packing]:
     if not isinstance(schedule, ContractTiles):
         return {}
     plan = ContractPlan(group, schedule)
@@ -167,16 +156,16 @@ def _strides(sizes: Sequence[int], order: Order) -> tuple[int, ...]:
 
 def choose_cross_layer(group: Group, device: Device) -> CrossLayerLoops | None:
     """The tiles with the least estimated time, or None where the group has no stages on boxes."""
-    stages = stages_of(group)
-    if isinstance(stages, str) or isinstance(frame_of(stages), str):
+    stages = cross_layer_stages(group)
+    if isinstance(stages, str):
         return None
     best: tuple[float, CrossLayerLoops] | None = None
     for tile in _tiles(stages):
         for orders in _orders(stages):
-            plan = BoxPlan(group, tile, orders)
+            plan = KeptPlan(group, tile, orders)
             cost, loops = schedule_cross_layer(plan, device)
             cost += TILE_CYCLES
-            waves = math.prod(plan.boxes.tiles) / device.multiprocessors
+            waves = plan.tile_count / device.multiprocessors
             cost *= 0.5 * math.ceil(waves) + 0.5 * waves
             found = CrossLayerLoops(plan.boxes.tile, plan.orders, loops)
             if (best is None or cost < best[0]) and found.why_illegal(group, device) is None:
@@ -204,7 +193,7 @@ def _orders(stages: Stages) -> Iterator[tuple[Order, ...]]:
     yield from dict.fromkeys((last, plain))
 
 
-def schedule_cross_layer(plan: BoxPlan, device: Device) -> tuple[float, tuple[BoxLoops, ...]]:
+def schedule_cross_layer(plan: KeptPlan, device: Device) -> tuple[float, tuple[BoxLoops, ...]]:
     """A schedule for each stage, run by one core, and the cycles of all for one tile."""
     core = replace(device, multiprocessors=1)
     total, chosen = 0.0, []

@@ -129,7 +129,7 @@ FORCED = {
 
 
 def cases():
-    found = {name: Case(group) for name, group in GROUPS.items()}
+    found = {name: Case(group, choose_contract(group, DEVICE)) for name, group in GROUPS.items()}
     for name, (base, changes) in FORCED.items():
         found[name] = Case(GROUPS[base], dataclasses.replace(choose_contract(GROUPS[base], DEVICE), **changes))
     # a slice of a larger channels-last buffer on both sides, as concatenation without copies needs

@@ -4,7 +4,7 @@ import pytest
 from cpu_cases import DEVICE, Case, compile_cases
 from group_builder import GroupBuilder
 
-from mlirfuse.lowering.schedule.host_cross_layer import BoxPlan, CrossLayerLoops, schedule_cross_layer
+from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, KeptPlan, schedule_cross_layer
 
 NHWC = (0, 2, 3, 1)
 
@@ -26,7 +26,7 @@ def cut(group, tile, orders=None):
 
     stages = stages_of(group)
     orders = orders or tuple((0, *range(2, group.types[v].rank), 1) for v in stages.kept)
-    plan = BoxPlan(group, tile, orders)
+    plan = KeptPlan(group, tile, orders)
     return Case(group, CrossLayerLoops(plan.boxes.tile, plan.orders, schedule_cross_layer(plan, DEVICE)[1]))
 
 
