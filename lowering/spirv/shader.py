@@ -1,8 +1,8 @@
 """From the GPU form of the `kernels` stage to one SPIR-V shader module for each kernel.
 
 Upstream passes do the work. Before them a kernel is brought to what shaders have: buffers in storage classes, vectors
-that are loaded element by element (logical pointers cannot be cast), lanes that exchange values through workgroup
-memory (a subgroup may be narrower than a warp), grids within 65535 blocks a dimension.
+that are loaded element by element (logical pointers cannot be cast), lanes that exchange values within the subgroups
+that the device promises, grids within 65535 blocks a dimension.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.lowering.codegen.walk import operations_named
+from mlirfuse.lowering.spirv.lanes import WORKGROUP, exchange_lanes
 from mlirfuse.lowering.spirv.narrow import widen_integers
 from mlirfuse.lowering.spirv.shader_math import expand_shader_math
 from mlirfuse.lowering.spirv.signs import spell_signs
@@ -24,16 +25,13 @@ from mlirfuse.mlir import arith, gpu, ir, memref, passmanager, vector
 __all__ = ["MOST_BLOCKS", "Shader", "make_shader"]
 
 MOST_BLOCKS = 65535  # blocks along one dimension that every Vulkan device allows (maxComputeWorkGroupCount)
-_CAPABILITIES = "Shader, Int64, Int16, Float16, Float64, StorageBuffer16BitAccess"
-_ENVIRONMENT = (
-    f"#spirv.target_env<#spirv.vce<v1.3, [{_CAPABILITIES}], "
-    "[SPV_KHR_storage_buffer_storage_class, SPV_KHR_16bit_storage]>, api=Vulkan, #spirv.resource_limits<>>"
+_CAPABILITIES = (
+    "Shader, Int64, Int16, Float16, Float64, StorageBuffer16BitAccess, GroupNonUniform, GroupNonUniformShuffle"
 )
 _SPACES = {
     "#gpu.address_space<global>": "#spirv.storage_class<StorageBuffer>",
-    "#gpu.address_space<workgroup>": "#spirv.storage_class<Workgroup>",
+    "#gpu.address_space<workgroup>": WORKGROUP,
 }
-_WORKGROUP = _SPACES["#gpu.address_space<workgroup>"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,8 @@ class Shader:
     """A SPIR-V module with one entry point.
 
     `grid` is what to dispatch; `capabilities` are SPIR-V's names of what the device must have beyond `Shader`;
-    `workgroup_bytes` is the memory that a block's threads share.
+    `workgroup_bytes` is the memory that a block's threads share, `subgroup` the neighbouring threads that exchange
+    values without it.
     """
 
     entry: str
@@ -50,10 +49,14 @@ class Shader:
     grid: tuple[int, int, int]
     capabilities: tuple[str, ...]
     workgroup_bytes: int = 0
+    subgroup: int = 0
 
 
-def make_shader(text: str) -> Shader:
-    """The shader of a module with one `gpu.func`; the caller has entered a context and a location."""
+def make_shader(text: str, subgroup: int = 0) -> Shader:
+    """The shader of a module with one `gpu.func`; the caller has entered a context and a location.
+
+    In blocks on the device, `subgroup` neighbouring threads exchange values without memory; 0 if none do.
+    """
     for gpu_space, storage_class in _SPACES.items():
         text = text.replace(gpu_space, storage_class)
     module = ir.Module.parse(text)
@@ -71,11 +74,12 @@ def make_shader(text: str) -> Shader:
     expand_shader_math(module.operation)
     widen_integers(kernel)
     spell_signs(module.operation)
-    _exchange_in_memory(module, math.prod(block))
+    exchange_lanes(module, math.prod(block), subgroup)
     dispatched = _fold_grid(module, grid)
     _allocate_workgroup_memory(kernel)
     workgroup = _workgroup_bytes(module)
-    ready = ir.Module.parse(_with_entry_point(str(module), block))
+    environment = _environment(subgroup)
+    ready = ir.Module.parse(_with_entry_point(str(module), block, environment))
     _run(
         ready,
         "builtin.module(cse,convert-math-to-spirv,convert-gpu-to-spirv,"
@@ -85,7 +89,9 @@ def make_shader(text: str) -> Shader:
     _run(ready, "builtin.module(spirv.module(spirv-update-vce))")
     (shader,) = (op.operation for op in ready.body.operations if op.operation.name == "spirv.module")
     written = str(shader)
-    return Shader(name, _binary(written), written, dispatched, _needed(written), workgroup)
+    needed = _needed(written)
+    lanes = subgroup if "GroupNonUniformShuffle" in needed else 0
+    return Shader(name, _binary(written, environment), written, dispatched, needed, workgroup, lanes)
 
 
 # --- steps ------------------------------------------------------------------------------------------
@@ -158,33 +164,6 @@ def _number(kind: Any, value: Any) -> Any:
     return (ir.FloatAttr if isinstance(kind, ir.FloatType) else ir.IntegerAttr).get(kind, value)
 
 
-def _exchange_in_memory(module: ir.Module, threads: int) -> None:
-    """gpu.shuffle xor => every thread writes its value to workgroup memory and reads its partner's."""
-    shuffles = operations_named(module.operation, {"gpu.shuffle"})
-    if not shuffles:
-        return
-    (kernel,) = operations_named(module.operation, {"gpu.func"})
-    memory: dict[str, Any] = {}
-    with ir.InsertionPoint.at_block_begin(kernel.regions[0].blocks[0]), kernel.location:
-        thread = gpu.ThreadIdOp(gpu.Dimension.x).result
-        for op in shuffles:
-            kind = str(op.operands[0].type)
-            if kind not in memory:
-                array = ir.Type.parse(f"memref<{threads}x{kind}, {_WORKGROUP}>")
-                memory[kind] = memref.AllocOp(array, [], []).result
-    for op in shuffles:
-        assert "xor" in str(op.attributes["mode"]), "kernels shuffle by xor"
-        with ir.InsertionPoint(op), op.location:
-            array = memory[str(op.operands[0].type)]
-            partner = arith.XOrIOp(thread, arith.IndexCastOp(ir.IndexType.get(), op.operands[1]).result).result
-            memref.StoreOp(op.operands[0], array, [thread])
-            gpu.BarrierOp()
-            value = memref.LoadOp(array, [partner]).result
-            gpu.BarrierOp()
-            op.results[0].replace_all_uses_with(value)
-        op.erase()
-
-
 def _fold_grid(module: ir.Module, grid: tuple[int, ...]) -> tuple[int, int, int]:
     """Blocks along x beyond what a device dispatches go along z too; surplus blocks repeat the last one's work."""
     x, y, z = grid
@@ -228,14 +207,23 @@ _SIGNATURE = re.compile(r'(gpu\.func @(?:"[^"]*"|[\w.$-]+)\()((?:[^()]|\([^()]*\
 _KERNEL_ATTRIBUTES = re.compile(r"attributes \{[^{}]*gpu\.known_block_size[^{}]*\}")
 
 
-def _with_entry_point(text: str, block: tuple[int, ...]) -> str:
-    """The module's text with Vulkan's environment and entry point in the place of CUDA's attributes."""
+def _environment(subgroup: int) -> str:
+    """What a shader may use, and the lanes of a subgroup."""
+    limits = f"subgroup_size = {subgroup}" if subgroup else ""
+    return (
+        f"#spirv.target_env<#spirv.vce<v1.3, [{_CAPABILITIES}], "
+        f"[SPV_KHR_storage_buffer_storage_class, SPV_KHR_16bit_storage]>, api=Vulkan, #spirv.resource_limits<{limits}>>"
+    )
+
+
+def _with_entry_point(text: str, block: tuple[int, ...], environment: str) -> str:
+    """The module's text with Vulkan's `environment` and entry point in the place of CUDA's attributes."""
     size = ", ".join(map(str, block))
     entry = f"attributes {{spirv.entry_point_abi = #spirv.entry_point_abi<workgroup_size = [{size}]>}}"
     text = _ATTRIBUTIONS.sub("", text)
     text = _SIGNATURE.sub(lambda found: found[1] + re.sub(r" \{llvm[^}]*\}", "", found[2]) + ")", text, count=1)
     text = _KERNEL_ATTRIBUTES.sub(lambda _: entry, text, count=1)
-    return text.replace("module attributes {", f"module attributes {{spirv.target_env = {_ENVIRONMENT}, ", 1)
+    return text.replace("module attributes {", f"module attributes {{spirv.target_env = {environment}, ", 1)
 
 
 _BITS = {"f32": (np.float32, np.int32), "f16": (np.float16, np.int16), "f64": (np.float64, np.int64)}
@@ -276,9 +264,9 @@ def _created(name: str, kind: Any, operands: list[Any]) -> Any:
     return ir.Operation.create(name, results=[kind], operands=operands).results[0]
 
 
-def _binary(shader: str) -> bytes:
+def _binary(shader: str, environment: str) -> bytes:
     module = ir.Module.parse(
-        f"module attributes {{gpu.container_module}} {{ gpu.module @shader [{_ENVIRONMENT}] {{\n{shader}\n}} }}"
+        f"module attributes {{gpu.container_module}} {{ gpu.module @shader [{environment}] {{\n{shader}\n}} }}"
     )
     _run(module, "builtin.module(gpu-module-to-binary)")
     (made,) = (op.operation for op in module.body.operations if op.operation.name == "gpu.binary")

@@ -52,7 +52,8 @@ GRAPHICS: Mapping[str, Device] = {
         registers_per_sm=65536,
     ),
     # Intel's Xe-LP API developer guide: 6 dual subslices of 16 units with 7 threads each, 128 registers of 32 bytes a
-    # thread, 64 KiB of local memory a work-group, L3 of 3.75 MiB; 96 units at 1.35 GHz; LPDDR4x-4266
+    # thread, 64 KiB of local memory a work-group, L3 of 3.75 MiB; shaders are compiled for 8, 16 or 32 lanes, as the
+    # driver sees fit; 96 units at 1.35 GHz; LPDDR4x-4266
     "intel-xe-lp": _graphics(
         "intel-xe-lp",
         "Intel Iris Xe (Xe-LP, 96 units)",
@@ -65,13 +66,14 @@ GRAPHICS: Mapping[str, Device] = {
         max_threads_per_sm=1792,
         max_blocks_per_sm=16,
         warp_size=32,
+        subgroup=8,
         workgroup_bytes=64 * KIB,
         shared_bytes_per_sm=128 * KIB,
         registers_per_sm=114688,
     ),
     # AnandTech, "Arm Announces New Mali-G710" (2021): 64 fused multiply-adds a core and cycle (G77's 32, doubled); 10
-    # cores at 850 MHz. Assumed, as of earlier Mali: 1024 threads of 64 registers a core, 32 KiB of workgroup memory,
-    # 1 MiB of L2, LPDDR5-6400 on 64 bits
+    # cores at 850 MHz. Arm GPU Datasheet: warps of 16. Assumed, as of earlier Mali: 1024 threads of 64 registers a
+    # core, 32 KiB of workgroup memory, 1 MiB of L2, LPDDR5-6400 on 64 bits
     "mali-g710": _graphics(
         "mali-g710",
         "Arm Mali-G710 MP10",
@@ -84,6 +86,7 @@ GRAPHICS: Mapping[str, Device] = {
         max_threads_per_sm=1024,
         max_blocks_per_sm=16,
         warp_size=32,
+        subgroup=16,
         workgroup_bytes=32 * KIB,
         shared_bytes_per_sm=32 * KIB,
         registers_per_sm=65536,

@@ -27,9 +27,10 @@ def _stage_options(target: Target, options: CompileOptions) -> StageOptions:
 
 def _shaders(compilation: Any, module: Any, steps: Any) -> Any:
     options: CompileOptions = compilation.options
+    device = device_for(compilation.target.chip or PORTABLE)
     kernels = place_kernels(split_kernels(module), steps)
-    shaders = compile_shaders(kernels, workers=workers_of(options), cache=kernel_cache(options))
-    _check_memory(shaders, device_for(compilation.target.chip or PORTABLE))
+    shaders = compile_shaders(kernels, device.subgroup, workers=workers_of(options), cache=kernel_cache(options))
+    _check_memory(shaders, device)
     return shaders
 
 
@@ -60,6 +61,7 @@ def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifac
         metadata={
             "capabilities": sorted({c for shader in shaders.values() for c in shader.capabilities}),
             "workgroup_bytes": max((shader.workgroup_bytes for shader in shaders.values()), default=0),
+            "subgroup": max((shader.subgroup for shader in shaders.values()), default=0),
         },
     )
     return artifact_of(compilation, module, store, imported, {compilation.target.chip or PORTABLE: plan})

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from light_networks import LIGHT, artifact_of, expected_of, random_inputs, relative_error
-from shader_runs import needs_vulkan
+from shader_runs import lanes_here, needs_vulkan
 
 from mlirfuse import zoo
 from mlirfuse.compiler import compile_artifact
@@ -31,9 +31,11 @@ def complaints(artifact, folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("spirv-val") is None, reason="spirv-val is not installed: apt-get install spirv-tools")
-@pytest.mark.parametrize("name", LIGHT)
-def test_shaders_are_valid_for_vulkan(name, tmp_path):
-    assert complaints(artifact_of(name, "vulkan"), tmp_path) == []
+@pytest.mark.parametrize(
+    ("name", "target"), [*((name, "vulkan") for name in LIGHT), ("shufflenet", "vulkan:intel-xe-lp")]
+)
+def test_shaders_are_valid_for_vulkan(name, target, tmp_path):
+    assert complaints(artifact_of(name, target), tmp_path) == []
 
 
 @pytest.mark.slow
@@ -42,6 +44,17 @@ def test_shaders_are_valid_for_vulkan(name, tmp_path):
 def test_right_on_a_vulkan_driver(name):
     inputs, expected = expected_of(name)
     assert relative_error(load(artifact_of(name, "vulkan")).run(inputs), expected) <= LIMIT
+
+
+@pytest.mark.slow
+@needs_vulkan
+def test_right_with_subgroups():
+    if lanes_here() < 8:
+        pytest.skip("fewer than 8 neighbouring threads exchange values on this driver")
+    inputs, expected = expected_of("shufflenet")
+    made = artifact_of("shufflenet", "vulkan:intel-xe-lp")
+    assert made.plans["intel-xe-lp"].metadata["subgroup"] == 8
+    assert relative_error(load(made).run(inputs), expected) <= LIMIT
 
 
 @pytest.mark.slow

@@ -38,14 +38,28 @@ def opened(capabilities):
     return _opened[capabilities]
 
 
-def launch_shader(text, buffers):
-    """Run the one kernel of `text`; the buffers hold afterwards what the kernel left in them."""
+def lanes_here(most=32):
+    """The neighbouring threads that exchange values without memory on this driver, a power of two; 1 if none do."""
+    from mlirfuse.errors import UnsupportedTarget
+    from mlirfuse.runtime.vulkan.lanes import neighbouring_lanes
+
+    try:
+        return neighbouring_lanes(opened(("GroupNonUniformShuffle",)), most)
+    except UnsupportedTarget:
+        return 1
+
+
+def launch_shader(text, buffers, subgroup=0):
+    """Run the one kernel of `text`; the buffers hold afterwards what the kernel left in them.
+
+    So many neighbouring threads exchange values without memory.
+    """
     import wgpu
 
     from mlirfuse.runtime.vulkan.device import make_pipeline
 
     with context():
-        shader = make_shader(text)
+        shader = make_shader(text, subgroup)
     device = opened(shader.capabilities)
     usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
     entries, made = [], []
@@ -69,7 +83,7 @@ def launch_shader(text, buffers):
         buffer.destroy()
 
 
-def run_group(group, operands, schedule=None, device=None):
+def run_group(group, operands, schedule=None, device=None, subgroup=0):
     """The outputs of a group's kernel, by the schedule that is chosen for any GPU if none is given."""
     device = device or device_for(PORTABLE)
     schedule = schedule or choose_schedule(group, device)
@@ -79,7 +93,7 @@ def run_group(group, operands, schedule=None, device=None):
         text = str(emit_kernel(program, "kernel"))
     buffers = [to_memory(a, group.types[v]) for a, v in zip(operands, group.inputs, strict=True)]
     outputs = [to_memory(np.zeros(group.types[v].dims), group.types[v]) for v in group.outputs]
-    launch_shader(text, [*buffers, *outputs])
+    launch_shader(text, [*buffers, *outputs], subgroup)
     return [in_order(o, group.types[v]) for o, v in zip(outputs, group.outputs, strict=True)]
 
 

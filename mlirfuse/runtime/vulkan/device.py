@@ -22,6 +22,8 @@ _FEATURES: dict[str, str | None] = {
     "Float16": "shader-f16",
     "Float64": "shader-f64",
     "StorageBuffer16BitAccess": "shader-f16",
+    "GroupNonUniform": "subgroup",
+    "GroupNonUniformShuffle": "subgroup",
 }
 _LIMITS = (
     "max-buffer-size",

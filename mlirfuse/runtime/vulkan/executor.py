@@ -17,6 +17,7 @@ from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
 from mlirfuse.runtime.vulkan.clock import Clock
 from mlirfuse.runtime.vulkan.device import explained, make_pipeline, open_device
+from mlirfuse.runtime.vulkan.lanes import check_lanes
 from mlirfuse.runtime.vulkan.memory import Memory
 
 __all__ = ["VulkanExecutor"]
@@ -140,6 +141,8 @@ def _vulkan_plan(artifact: Artifact) -> Plan:
 def _pipelines(device: Any, plan: Plan) -> dict[str, Any]:
     """A compute pipeline for each kernel; kernels that share a shader share it."""
     _check_blocks(device, plan)
+    with explained("asking which threads exchange values"):
+        check_lanes(device, plan.metadata.get("subgroup", 0))
     made: dict[str, Any] = {}
     buffers = {step.kernel: len(step.args) for step in plan.program.steps if isinstance(step, Launch)}
     for name in plan.program.kernels():

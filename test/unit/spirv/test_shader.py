@@ -1,6 +1,9 @@
 """Shaders made of kernels: what SPIR-V for Vulkan must have that PTX does not need."""
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -23,9 +26,17 @@ def kernel(body: str, blocks: int = 4, workgroup: str = "") -> str:
                 gpu.return }} }} }}"""
 
 
-def shader(body: str, blocks: int = 4, workgroup: str = "") -> object:
+def shader(body: str, blocks: int = 4, workgroup: str = "", subgroup: int = 0) -> object:
     with ir.Context(), ir.Location.unknown():
-        return make_shader(kernel(body, blocks, workgroup))
+        return make_shader(kernel(body, blocks, workgroup), subgroup)
+
+
+def shuffled(distance: int) -> str:
+    return f"""%v = memref.load %x[%t] : memref<1024xf32, #gpu.address_space<global>>
+        %o = arith.constant {distance} : i32
+        %w = arith.constant 32 : i32
+        %s, %p = gpu.shuffle xor %v, %o, %w : f32
+        memref.store %s, %y[%t] : memref<1024xf32, #gpu.address_space<global>>"""
 
 
 COPY = """%v = memref.load %x[%t] : memref<1024xf32, #gpu.address_space<global>>
@@ -49,14 +60,29 @@ def test_vectors_are_taken_apart() -> None:
     assert made.text.count("spirv.FAdd") == 4
 
 
-def test_lanes_exchange_values_through_workgroup_memory() -> None:
-    made = shader("""%v = memref.load %x[%t] : memref<1024xf32, #gpu.address_space<global>>
-        %o = arith.constant 1 : i32
-        %w = arith.constant 32 : i32
-        %s, %p = gpu.shuffle xor %v, %o, %w : f32
-        memref.store %s, %y[%t] : memref<1024xf32, #gpu.address_space<global>>""")
+@pytest.mark.parametrize(("distance", "subgroup"), [(1, 0), (8, 8), (16, 8)])
+def test_lanes_beyond_a_subgroup_exchange_values_through_workgroup_memory(distance: int, subgroup: int) -> None:
+    made = shader(shuffled(distance), subgroup=subgroup)
     assert made.text.count("spirv.ControlBarrier") == 2
     assert re.search(r"!spirv\.array<64 x f32[^>]*>.*Workgroup", made.text)
+    assert (made.capabilities, made.subgroup) == ((), 0)
+
+
+@pytest.mark.parametrize(("distance", "subgroup"), [(1, 8), (4, 8), (8, 16), (16, 32)])
+def test_lanes_of_a_subgroup_exchange_values_without_memory(distance: int, subgroup: int) -> None:
+    made = shader(shuffled(distance), subgroup=subgroup)
+    assert "spirv.GroupNonUniformShuffleXor <Subgroup>" in made.text
+    assert "ControlBarrier" not in made.text and made.workgroup_bytes == 0
+    assert made.capabilities == ("GroupNonUniform", "GroupNonUniformShuffle") and made.subgroup == subgroup
+
+
+@pytest.mark.skipif(shutil.which("spirv-val") is None, reason="spirv-val is not installed: apt-get install spirv-tools")
+@pytest.mark.parametrize("subgroup", [0, 8])
+def test_a_shader_that_exchanges_values_is_valid_for_vulkan(subgroup: int, tmp_path: Path) -> None:
+    path = tmp_path / "shader.spv"
+    path.write_bytes(shader(shuffled(4), subgroup=subgroup).spirv)
+    told = subprocess.run(["spirv-val", "--target-env", "vulkan1.1", path], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
 
 
 def test_a_constant_that_is_no_number_is_spelt_in_bits() -> None:

@@ -5,7 +5,7 @@ import pytest
 import sampling_groups
 from attention_groups import CASES, attention, grouped_queries, prologue_and_moves
 from group_builder import GroupBuilder, random_operands, reference
-from shader_runs import needs_vulkan, run_group
+from shader_runs import lanes_here, needs_vulkan, run_group
 
 from mlirfuse.device import GRAPHICS, device_for
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, RowTiles, TeamTiles
@@ -16,10 +16,10 @@ from mlirfuse.lowering.schedule.sorting import SortTiles
 pytestmark = needs_vulkan
 
 
-def error(group, schedule=None, operands=None):
+def error(group, schedule=None, operands=None, subgroup=0):
     """The largest error relative to the largest element, over the outputs."""
     operands = random_operands(group) if operands is None else operands
-    found = run_group(group, operands, schedule)
+    found = run_group(group, operands, schedule, subgroup=subgroup)
     return max(
         np.abs(f.astype(np.float64) - e).max() / max(1, np.abs(e).max())
         for f, e in zip(found, reference(group, operands), strict=True)
@@ -63,6 +63,17 @@ def test_teams(schedule):
 def test_rows(op, schedule):
     group = row_group(op, log=False) if op == "softmax" else row_group(op, epsilon=1e-5)
     assert error(group, schedule) < 1e-5
+
+
+@pytest.mark.parametrize("make", [sums, lambda: row_group("softmax", log=False)], ids=["team", "row"])
+def test_subgroups_exchange_values_where_the_driver_has_them(make):
+    """The steps of a reduction within a subgroup by its shuffles, those beyond it through memory."""
+    lanes = lanes_here()
+    if lanes < 2:
+        pytest.skip("this driver has no subgroups that exchange values")
+    schedule = TeamTiles(128, 128, 1) if make is sums else RowTiles(64, 64, True)
+    for subgroup in {2, lanes}:
+        assert error(make(), schedule, subgroup=subgroup) < 1e-5
 
 
 TILED = [ContractTiles(32, 32, 8, 4, 4), ContractTiles(64, 32, 4, 8, 4)]

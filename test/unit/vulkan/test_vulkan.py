@@ -8,10 +8,13 @@ from onnx import TensorProto, helper, numpy_helper
 from shader_runs import run_group
 
 import mlirfuse
+from mlirfuse.compiler import compile_artifact
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
+from mlirfuse.options import CompileOptions
 
 device = pytest.importorskip("mlirfuse.runtime.vulkan.device", reason="wgpu is not installed")
 clock = pytest.importorskip("mlirfuse.runtime.vulkan.clock", reason="wgpu is not installed")
+lanes = pytest.importorskip("mlirfuse.runtime.vulkan.lanes", reason="wgpu is not installed")
 Clock = clock.Clock
 pytestmark = pytest.mark.skipif(
     not device.adapters(), reason="there is no Vulkan driver: apt-get install mesa-vulkan-drivers"
@@ -103,6 +106,15 @@ def test_an_artifact_runs_again_and_buffers_can_be_bound(tmp_path: object) -> No
     call = loaded.bind([x])
     call()
     np.testing.assert_array_equal(call.outputs["y"], made.run(x)["y"])
+
+
+@pytest.mark.parametrize("network", ["softmax", "reduction"])
+def test_a_gpu_whose_subgroups_are_too_narrow_is_refused(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = compile_artifact(NETWORKS[network], "vulkan:mali-g710", CompileOptions())
+    assert artifact.plans["mali-g710"].metadata["subgroup"] == 16
+    monkeypatch.setattr(lanes, "neighbouring_lanes", lambda *_: 4)
+    with pytest.raises(UnsupportedTarget, match="among 16 neighbouring threads, and on this GPU 4 can"):
+        mlirfuse.load(artifact)
 
 
 def test_a_gpu_that_is_not_there_is_named() -> None:
