@@ -11,8 +11,9 @@ from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Parallel, Plan
 from mlirfuse.artifact.host_plan import HostSlot, host_slots
 from mlirfuse.errors import ArtifactError, MlirfuseError
 from mlirfuse.options import environment
-from mlirfuse.runtime.buffers import Frame, HostNodes, aligned_bytes
+from mlirfuse.runtime.buffers import Frame, aligned_bytes
 from mlirfuse.runtime.host_library import HostLibrary
+from mlirfuse.runtime.host_nodes import HostNodes
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
 

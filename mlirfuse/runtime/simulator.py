@@ -9,7 +9,8 @@ import numpy as np
 
 from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Plan
 from mlirfuse.errors import ArtifactError, MlirfuseError, UnsupportedTarget
-from mlirfuse.runtime.buffers import Frame, HostNodes, aligned_bytes, program_weights
+from mlirfuse.runtime.buffers import Frame, aligned_bytes, program_weights
+from mlirfuse.runtime.host_nodes import HostNodes
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
 

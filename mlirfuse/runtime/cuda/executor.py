@@ -15,7 +15,6 @@ import numpy as np
 
 from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, TensorSpec
 from mlirfuse.errors import ArtifactError, MlirfuseError, UnsupportedTarget
-from mlirfuse.runtime.buffers import HostNodes
 from mlirfuse.runtime.cuda.code import best_plan, load_kernels
 from mlirfuse.runtime.cuda.context import Context, DeviceBuffer, PinnedBuffer
 from mlirfuse.runtime.cuda.device_array import DeviceArray
@@ -23,6 +22,7 @@ from mlirfuse.runtime.cuda.dlpack import CUDA, CUDA_MANAGED, Borrowed, borrow
 from mlirfuse.runtime.cuda.driver import Driver
 from mlirfuse.runtime.cuda.flow import Action, Flow, copy_action, launch_action
 from mlirfuse.runtime.cuda.memory import DeviceFrame, DeviceMemory
+from mlirfuse.runtime.host_nodes import HostNodes
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot, device_of
 

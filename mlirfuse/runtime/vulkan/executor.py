@@ -12,7 +12,7 @@ import numpy as np
 from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Plan
 from mlirfuse.device import PORTABLE
 from mlirfuse.errors import ArtifactError, UnsupportedTarget
-from mlirfuse.runtime.buffers import HostNodes
+from mlirfuse.runtime.host_nodes import HostNodes
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
 from mlirfuse.runtime.vulkan.clock import Clock

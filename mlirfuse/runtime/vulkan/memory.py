@@ -11,6 +11,7 @@ import wgpu
 from mlirfuse.artifact import Artifact, Program, Ref, TensorSpec
 from mlirfuse.artifact.dtypes import numpy_dtype
 from mlirfuse.errors import MlirfuseError
+from mlirfuse.runtime.host_nodes import HostValues
 from mlirfuse.runtime.vulkan.device import explained
 
 __all__ = ["Memory"]
@@ -24,21 +25,19 @@ def _padded(size: int) -> int:
     return -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
 
 
-class Memory:
+class Memory(HostValues):
     """Buffers on one device, and the host values between host nodes."""
 
     def __init__(self, device: Any, artifact: Artifact, program: Program) -> None:
+        super().__init__(artifact.outputs)
         self._device = device
-        self._outputs = artifact.outputs
         arrays = {key: artifact.weight(key) for key in program.weight_keys()}
         self._weights = _Region(device, [(key, array.nbytes) for key, array in arrays.items()], "the weights")
         self._arena = _Region(device, [("", program.arena_bytes)], "the arena")
         self._inputs = _Region(device, [(i, spec.nbytes) for i, spec in enumerate(artifact.inputs)], "the inputs")
         self._results = _Region(device, [(i, spec.nbytes) for i, spec in enumerate(artifact.outputs)], "the outputs")
-        self.host: dict[int, Any] = {}
-        self.made: dict[int, Any] = {}  # outputs whose shape depends on the data, by index
         for key, array in arrays.items():
-            self.write(self._weights, self._weights.offsets[key], array)
+            self._upload(self._weights, self._weights.offsets[key], array)
 
     def place(self, ref: Ref) -> tuple[Any, int, int]:
         """(buffer, offset, bytes) of the referenced bytes; the bytes are a multiple of four."""
@@ -51,14 +50,14 @@ class Memory:
         before = offset % ALIGNMENT
         return buffer, offset - before, before + size
 
-    def write(self, region: _Region, offset: int, array: Array) -> None:
+    def _upload(self, region: _Region, offset: int, array: Array) -> None:
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         if data.size % 4:
             data = np.concatenate([data, np.zeros(-data.size % 4, np.uint8)])
         if data.size:
             self._device.queue.write_buffer(region.buffer, offset, data)
 
-    def read(self, region: _Region, offset: int, size: int) -> Array:
+    def _download(self, region: _Region, offset: int, size: int) -> Array:
         if not size:
             return np.zeros(0, np.uint8)
         start, end = offset // 4 * 4, -(-(offset + size) // 4) * 4
@@ -70,43 +69,21 @@ class Memory:
         self._device.queue.read_buffer(self._arena.buffer, 0, 4)
 
     def put_input(self, index: int, array: Array) -> None:
-        self.write(self._inputs, self._inputs.offsets[index], array)
+        self._upload(self._inputs, self._inputs.offsets[index], array)
 
     def take_output(self, index: int, spec: TensorSpec) -> Array:
         """A fresh array with the output's elements."""
         if None in spec.shape:
             return self.made[index]
-        data = self.read(self._results, self._results.offsets[index], spec.nbytes)
+        data = self._download(self._results, self._results.offsets[index], spec.nbytes)
         return data.view(numpy_dtype(spec.dtype)).reshape(spec.shape).copy()  # type: ignore[arg-type]
 
-    # --- what host nodes read and write (HostValues) ------------------------------------------------
-
-    def load(self, ref: Ref | None) -> Any:
-        if ref is None:
-            return None
-        if ref.space == "host":
-            return self.host.get(ref.index)
-        if ref.space == "output" and None in self._outputs[ref.index].shape:
-            return self.made[ref.index]
+    def read(self, ref: Ref) -> Array:
         region, offset = self._region(ref)
-        shape: Sequence[Any] = [-1] if ref.shape is None or None in ref.shape else list(ref.shape)
-        return self.read(region, offset, ref.bytes).view(numpy_dtype(ref.dtype)).reshape(shape)
+        return self._download(region, offset, ref.bytes).view(numpy_dtype(ref.dtype))
 
-    def store(self, ref: Ref, value: Any, title: str) -> None:
-        if ref.space == "host":
-            self.host[ref.index] = value
-            return
-        array = np.asarray(value)
-        if ref.space == "output" and None in self._outputs[ref.index].shape:
-            self.made[ref.index] = array
-            return
-        if array.nbytes != ref.bytes or array.dtype != numpy_dtype(ref.dtype):
-            raise MlirfuseError(
-                f"The host node {title} made {array.dtype}{list(array.shape)}, and the program has room for "
-                f"{ref.bytes} bytes of {ref.dtype}; compile the model again."
-            )
-        region, offset = self._region(ref)
-        self.write(region, offset, array)
+    def write(self, ref: Ref, array: Array) -> None:
+        self._upload(*self._region(ref), array)
 
     def _region(self, ref: Ref) -> tuple[_Region, int]:
         region = {"arena": self._arena, "weight": self._weights, "input": self._inputs, "output": self._results}[
