@@ -6,11 +6,11 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
-from mlirfuse.artifact import Artifact
-from mlirfuse.errors import UnsupportedTarget
+from mlirfuse.artifact import Artifact, Plan
+from mlirfuse.errors import ArtifactError, UnsupportedTarget
 from mlirfuse.runtime.timing import Timing
 
-__all__ = ["Executor", "executor_class", "open_executor"]
+__all__ = ["Executor", "executor_class", "open_executor", "plan_of"]
 
 
 class Executor(Protocol):
@@ -64,6 +64,14 @@ def executor_class(kind: str) -> type[Executor]:
     except ModuleNotFoundError as error:
         install = f"pip install mlirfuse[{kind}]" if kind in _EXTRAS else "Install what is missing"
         raise UnsupportedTarget(f"The target '{kind}' cannot run here: {error}. {install}.") from error
+
+
+def plan_of(artifact: Artifact, kind: str) -> Plan:
+    """The plan of one kind; ArtifactError if there is none."""
+    for plan in artifact.plans.values():
+        if plan.kind == kind:
+            return plan
+    raise ArtifactError(f"The artifact of '{artifact.model}' holds no plan for '{kind}'; compile it for that target.")
 
 
 def open_executor(artifact: Artifact, threads: int | None, device: Any) -> Executor:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Parallel, Plan
+from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Parallel
 from mlirfuse.artifact.host_plan import HostSlot, host_slots
 from mlirfuse.errors import ArtifactError, MlirfuseError
 from mlirfuse.options import environment
 from mlirfuse.runtime.buffers import Frame, aligned_bytes
+from mlirfuse.runtime.executor import plan_of
 from mlirfuse.runtime.host_library import HostLibrary
 from mlirfuse.runtime.host_nodes import HostNodes
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
@@ -30,7 +31,7 @@ class HostExecutor:
     def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
         if device not in (None, "cpu"):
             raise MlirfuseError(f"This artifact is for the CPU, so load takes no device; found device={device!r}.")
-        plan = _host_plan(artifact)
+        plan = plan_of(artifact, "cpu")
         self.program = plan.program
         self._slots = [Slot(spec, "input") for spec in artifact.inputs]
         self._results = [Slot(spec, "output") for spec in artifact.outputs]
@@ -156,13 +157,6 @@ class HostExecutor:
                         samples[number].append(max(time.perf_counter() - start - empty, _CLOCK_STEP))
         times = zip(native, samples, strict=True)
         return [(step.kernel, Spread.of(taken[1:])) for step, taken in times if isinstance(step, Parallel)]
-
-
-def _host_plan(artifact: Artifact) -> Plan:
-    for plan in artifact.plans.values():
-        if plan.kind == "cpu":
-            return plan
-    raise ArtifactError(f"The artifact of '{artifact.model}' holds no plan for the CPU; compile it for target 'cpu'.")
 
 
 def _segments(steps: Sequence[Parallel | Copy | HostCall | Launch]) -> list[Segment | HostCall]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Plan
+from mlirfuse.artifact import Artifact, Copy, HostCall, Launch
 from mlirfuse.errors import ArtifactError, MlirfuseError, UnsupportedTarget
 from mlirfuse.runtime.buffers import Frame, aligned_bytes, program_weights
+from mlirfuse.runtime.executor import plan_of
 from mlirfuse.runtime.host_nodes import HostNodes
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
@@ -34,7 +35,7 @@ class SimulatorExecutor:
         kernel_class = _kernel_class()
         self.mode = "run"
         self.counters: list[tuple[str, Any]] = []
-        self._plan = _simulator_plan(artifact)
+        self._plan = plan_of(artifact, "simulator")
         self._slots = [Slot(spec, "input") for spec in artifact.inputs]
         self._results = [Slot(spec, "output") for spec in artifact.outputs]
         self._kernels = {
@@ -123,12 +124,3 @@ def _kernel_class() -> Any:
 def holds_kernels_to_count(artifact: Artifact) -> bool:
     """Whether the artifact has a plan whose launches the simulator can count."""
     return any(plan.kind == "simulator" for plan in artifact.plans.values())
-
-
-def _simulator_plan(artifact: Artifact) -> Plan:
-    for plan in artifact.plans.values():
-        if plan.kind == "simulator":
-            return plan
-    raise ArtifactError(
-        f"The artifact of '{artifact.model}' holds no plan for the simulator; compile it for 'simulator'."
-    )

@@ -12,6 +12,7 @@ import numpy as np
 from mlirfuse.artifact import Artifact, Copy, HostCall, Launch, Plan
 from mlirfuse.device import PORTABLE
 from mlirfuse.errors import ArtifactError, UnsupportedTarget
+from mlirfuse.runtime.executor import plan_of
 from mlirfuse.runtime.host_nodes import HostNodes
 from mlirfuse.runtime.timing import Spread, Timing, sample_calls
 from mlirfuse.runtime.values import Slot
@@ -33,7 +34,7 @@ class VulkanExecutor:
         return 1
 
     def __init__(self, artifact: Artifact, *, threads: int | None, device: Any) -> None:
-        self._plan = _vulkan_plan(artifact)
+        self._plan = plan_of(artifact, "vulkan")
         self._slots = [Slot(spec, "input") for spec in artifact.inputs]
         self._results = [Slot(spec, "output") for spec in artifact.outputs]
         self.device = open_device(device, self._plan.metadata.get("capabilities", ()))
@@ -129,13 +130,6 @@ class VulkanExecutor:
             return self.device.create_bind_group(
                 layout=self._pipelines[step.kernel].get_bind_group_layout(0), entries=entries
             )
-
-
-def _vulkan_plan(artifact: Artifact) -> Plan:
-    for plan in artifact.plans.values():
-        if plan.kind == "vulkan":
-            return plan
-    raise ArtifactError(f"The artifact of '{artifact.model}' holds no plan for Vulkan; compile it for 'vulkan'.")
 
 
 def _pipelines(device: Any, plan: Plan) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_launches_are_timed() -> None:
 
 @pytest.mark.usefixtures("stand_in")
 def test_an_artifact_without_a_plan_for_the_simulator_is_refused() -> None:
-    with pytest.raises(ArtifactError, match="holds no plan for the simulator"):
+    with pytest.raises(ArtifactError, match="holds no plan for 'simulator'"):
         load(networks.plain(**{**OPTIONS, "archs": ()}))
 
 
