@@ -145,14 +145,44 @@ def _box_of(index: Sequence[Expr], box: Box, dims: Sequence[int]) -> Box:
     for e, dim in zip(index, dims, strict=True):
         found = {v: by_name[v.name] for v in e.variables() if v.name in by_name}
         first, reach = _interval(e.substitute(found), outside)
-        size = min(dim, reach + 1)
+        size = _most_inside(first, reach + 1, dim)
         starts.append(_inside(first, dim - size))
         sizes.append(size)
     return Box(tuple(starts), tuple(sizes))
 
 
 def _inside(start: Expr, largest: int) -> Expr:
-    return minimum(maximum(start, 0), largest) if largest else Expr(0)
+    return _simplified(minimum(maximum(start, 0), largest)) if largest else Expr(0)
+
+
+def _simplified(start: Expr) -> Expr:
+    """Of two tiles, any start is a multiple of the tile's number."""
+    variables = start.variables()
+    if len(variables) != 1:
+        return start
+    (t,) = variables
+    if t.hi - t.lo != 1:
+        return start
+    low, high = start.evaluate({t: t.lo}), start.evaluate({t: t.hi})
+    return (Expr(0, ((t, 1),)) - t.lo) * (high - low) + low
+
+
+def _most_inside(start: Expr, size: int, dim: int) -> int:
+    """The most elements of a part that are inside `dim` in any one tile.
+
+    Where every tile meets a border, as each of two does, no box has to hold the halo of both its sides.
+    """
+    variables = sorted(start.variables(), key=lambda v: v.name)
+    lo, hi = start.range
+    if (lo >= 0 and hi + size <= dim) or math.prod(v.hi - v.lo + 1 for v in variables) > _MOST_TILES:
+        return min(size, dim)
+    most = 1
+    for point in itertools.product(*(range(v.lo, v.hi + 1) for v in variables)):
+        first = start.evaluate(dict(zip(variables, point, strict=True)))
+        most = max(most, min(dim, first + size) - max(0, first))
+        if most == min(size, dim):
+            break
+    return most
 
 
 def _interval(e: Expr, outside: Collection[Var]) -> tuple[Expr, int]:

@@ -202,7 +202,10 @@ class _Stages:
         stages = [self._stage(number, root) for number, root in enumerate(self.roots)]
         if idle := [s for s in stages if not s.group.outputs]:
             return f"nothing reads the result of fusion.{idle[0].root.node.op}"
-        return Stages(self.group, tuple(stages), tuple(self.kept))
+        found = Stages(self.group, tuple(stages), tuple(self.kept))
+        if unread := [v for v in found.kept if not found.readers(v)]:  # a kernel of which only padding meets its input
+            return f"nothing reads the result of fusion.{self.group.producers[unread[0]].node.op}"
+        return found
 
     def _stage(self, number: int, root: Member) -> Stage:
         group = self.group

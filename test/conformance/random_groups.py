@@ -23,7 +23,7 @@ from mlirfuse.dialect.scalar import COMPARISONS
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.kernel.scalar import supports_unary
 
-__all__ = ["RandomGroup", "random_groups"]
+__all__ = ["Drawing", "RandomGroup", "Unsuitable", "random_groups"]
 
 ELEMENTS = 6000  # of the largest value of a group
 WORK = 400_000  # multiply-adds, or steps of a reduction
@@ -121,7 +121,7 @@ class RandomGroup:
 
 
 @dataclass
-class _Drawing:
+class Drawing:
     """A group while it is being drawn."""
 
     draw: Any
@@ -213,7 +213,7 @@ def _numbers(dims: tuple[int, ...], dtype: str, seed: int) -> Any:
 # --- element-wise ops -------------------------------------------------------------------------------
 
 
-def _unary(d: _Drawing, v: int) -> int:
+def _unary(d: Drawing, v: int) -> int:
     dtype = d.type(v).dtype
     if dtype == "bool":
         return d.op("unary", v, kind="not", exact=True)
@@ -232,7 +232,7 @@ def _unary(d: _Drawing, v: int) -> int:
     return d.op("unary", v, kind=kind, alpha=float(alpha), beta=float(beta), exact=kind in EXACT_UNARY)
 
 
-def _partner(d: _Drawing, v: int) -> int:
+def _partner(d: Drawing, v: int) -> int:
     """Another value that broadcasts with v: one that is there, a new operand, or a number."""
     t = d.type(v)
     there = [u for u in d.arrays if d.type(u).dtype == t.dtype and u != v and _broadcasts(d.type(u).dims, t.dims)]
@@ -260,7 +260,7 @@ def _broadcasts(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return True
 
 
-def _binary(d: _Drawing, v: int) -> int:
+def _binary(d: Drawing, v: int) -> int:
     dtype = d.type(v).dtype
     w = _partner(d, v)
     if d.chance(2):
@@ -288,7 +288,7 @@ def _binary(d: _Drawing, v: int) -> int:
     return d.op("binary", v, w, kind=kind, exact=not d.floating(v) or kind in (*EXACT_BINARY, *COMPARISONS))
 
 
-def _select(d: _Drawing, v: int) -> int:
+def _select(d: Drawing, v: int) -> int:
     conditions = [
         u for u in d.arrays if d.type(u).dtype == "bool" and _broadcasts(d.type(u).dims, d.type(v).dims) and u != v
     ]
@@ -300,7 +300,7 @@ def _select(d: _Drawing, v: int) -> int:
     return d.op("select", condition, *((v, other) if d.chance(2) else (other, v)), exact=True)
 
 
-def _cast(d: _Drawing, v: int) -> int:
+def _cast(d: Drawing, v: int) -> int:
     source = d.type(v).dtype
     targets = [t for t in ("float32", "float64", "float16", *INTEGERS, "bool") if t != source]
     target = d.one_of(targets)
@@ -315,7 +315,7 @@ def _cast(d: _Drawing, v: int) -> int:
 # --- movement ---------------------------------------------------------------------------------------
 
 
-def _reshape(d: _Drawing, v: int) -> int:
+def _reshape(d: Drawing, v: int) -> int:
     rest, dims = d.type(v).size, []
     while rest > 1 and len(dims) < 4:
         factor = d.one_of([f for f in range(1, rest + 1) if rest % f == 0])
@@ -324,11 +324,11 @@ def _reshape(d: _Drawing, v: int) -> int:
     return d.op("reshape", v, shape=(*dims, rest) if rest > 1 or not dims else tuple(dims), exact=True)
 
 
-def _transpose(d: _Drawing, v: int) -> int:
+def _transpose(d: Drawing, v: int) -> int:
     return d.op("transpose", v, perm=tuple(d.draw(st.permutations(range(d.type(v).rank)))), exact=True)
 
 
-def _slice(d: _Drawing, v: int) -> int:
+def _slice(d: Drawing, v: int) -> int:
     starts, sizes, steps = [], [], []
     for dim in d.type(v).dims:
         step = d.one_of([1, 1, 1, 2, 3, -1, -2]) if d.chance(2) else 1
@@ -344,7 +344,7 @@ def _slice(d: _Drawing, v: int) -> int:
     return d.op("slice", v, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps), exact=True)
 
 
-def _concat(d: _Drawing, v: int) -> int:
+def _concat(d: Drawing, v: int) -> int:
     t = d.type(v)
     if not t.rank:
         raise Unsuitable
@@ -367,7 +367,7 @@ def _concat(d: _Drawing, v: int) -> int:
     return d.op("concat", *d.draw(st.permutations(parts)), axis=axis, exact=True)
 
 
-def _pad(d: _Drawing, v: int) -> int:
+def _pad(d: Drawing, v: int) -> int:
     dims = d.type(v).dims
     if not dims:
         raise Unsuitable
@@ -383,7 +383,7 @@ def _pad(d: _Drawing, v: int) -> int:
     return d.op("pad", v, low=tuple(low), high=tuple(high), mode=mode, exact=True, **value)
 
 
-def _expand(d: _Drawing, v: int) -> int:
+def _expand(d: Drawing, v: int) -> int:
     dims = tuple(d.one_of([2, 3, 4, 5]) if size == 1 and d.chance(2) else size for size in d.type(v).dims)
     if len(dims) < 4 and d.chance(2):
         dims = (d.one_of([1, 2, 3]), *dims)
@@ -392,7 +392,7 @@ def _expand(d: _Drawing, v: int) -> int:
     return d.op("expand", v, shape=dims, exact=True)
 
 
-def _gather(d: _Drawing, v: int) -> int:
+def _gather(d: Drawing, v: int) -> int:
     t = d.type(v)
     if not t.rank:
         raise Unsuitable
@@ -408,7 +408,7 @@ def _gather(d: _Drawing, v: int) -> int:
 # --- anchors ----------------------------------------------------------------------------------------
 
 
-def _reduce(d: _Drawing, v: int) -> int:
+def _reduce(d: Drawing, v: int) -> int:
     t = d.type(v)
     if not t.rank or t.dtype == "bool":
         raise Unsuitable
@@ -426,7 +426,7 @@ def _reduce(d: _Drawing, v: int) -> int:
     return d.op("reduce", v, kind=kind, axes=axes, keepdims=d.chance(2), exact=exact, work=work, **attrs)
 
 
-def _window(d: _Drawing, v: int) -> int:
+def _window(d: Drawing, v: int) -> int:
     t = d.type(v)
     if not t.rank or t.dtype == "bool":
         raise Unsuitable
@@ -476,7 +476,7 @@ def _windows_touch(t: Any, axes: Any, kernel: Any, strides: Any, dilations: Any,
     )
 
 
-def _conv(d: _Drawing, v: int) -> int:
+def _conv(d: Drawing, v: int) -> int:
     t = d.type(v)
     if t.rank < 3 or t.dtype == "bool" or not d.floating(v):
         raise Unsuitable
@@ -505,7 +505,7 @@ def _conv(d: _Drawing, v: int) -> int:
     )
 
 
-def _contract(d: _Drawing, v: int) -> int:
+def _contract(d: Drawing, v: int) -> int:
     t = d.type(v)
     if t.dtype == "bool" or t.rank < 1:
         raise Unsuitable
@@ -534,7 +534,7 @@ def _contract(d: _Drawing, v: int) -> int:
     return d.op("contract", *operands, constant=flags, equation=equation, work=work, exact=exact)
 
 
-def _row(d: _Drawing, v: int) -> int:
+def _row(d: Drawing, v: int) -> int:
     t = d.type(v)
     if not d.floating(v) or not t.rank:
         raise Unsuitable
@@ -548,7 +548,7 @@ def _row(d: _Drawing, v: int) -> int:
     return d.op("normalize", v, axes=axes, epsilon=1e-3, work=work)
 
 
-def _sort(d: _Drawing, v: int) -> int:
+def _sort(d: Drawing, v: int) -> int:
     t = d.type(v)
     if v not in d.exact or not t.rank:
         raise Unsuitable
@@ -560,7 +560,7 @@ def _sort(d: _Drawing, v: int) -> int:
     )
 
 
-def _scatter(d: _Drawing, v: int) -> int:
+def _scatter(d: Drawing, v: int) -> int:
     t = d.type(v)
     if not t.rank or t.dtype == "bool":
         raise Unsuitable
@@ -584,7 +584,7 @@ FOLLOWING = (*POINTWISE, *POINTWISE, _reshape, _transpose)  # what planned group
 @st.composite
 def random_groups(draw: Any) -> RandomGroup:
     """A group of up to seven ops with one, several or no anchors."""
-    d = _Drawing(draw)
+    d = Drawing(draw)
     dtype = d.one_of(FLOATS) if not d.chance(4) else d.one_of((*INTEGERS, "bool"))
     rank = d.one_of([0, 1, 2, 3, 4, 4, 5])
     d.loose = dtype == "float16"
@@ -611,7 +611,7 @@ def random_groups(draw: Any) -> RandomGroup:
     return _finished(d, value)
 
 
-def _undo(d: _Drawing, types: int, inputs: int, splats: int) -> None:
+def _undo(d: Drawing, types: int, inputs: int, splats: int) -> None:
     """Forget what an unsuitable op added."""
     for v in range(types, len(d.builder.types)):
         d.arrays.pop(v, None)
@@ -620,7 +620,7 @@ def _undo(d: _Drawing, types: int, inputs: int, splats: int) -> None:
     del d.builder.types[types:], d.builder.inputs[inputs:], d.builder.splats[splats:]
 
 
-def _finished(d: _Drawing, value: int) -> RandomGroup:
+def _finished(d: Drawing, value: int) -> RandomGroup:
     """Choose outputs, layouts and the buffers that outputs lie in; drop what no output needs."""
     made = {m.result: m for m in d.builder.members}
     size = d.type(value).size

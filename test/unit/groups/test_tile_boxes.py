@@ -97,3 +97,82 @@ def test_what_two_tiles_store_is_found():
         boxes.own = lambda stage: []
 
     assert "is stored 2 times" in broken(chain(), (1, 2, 4, 3), change)
+
+
+# --- tightness ----------------------------------------------------------------------------------------
+
+
+def strips(*layers, size=200, tile=20):
+    """Boxes of 1-D convolutions or pools (kernel, stride, dilation), each reading the one before."""
+    b = GroupBuilder()
+    x = b.input(1, 1, size)
+    for kernel, stride, dilation in layers:
+        w = b.input(1, 1, kernel)
+        x = b.conv(x, w, (stride,), ((kernel - 1) * dilation // 2,) * 2, (dilation,))
+    return TileBoxes(stages_of(b.group(x)), (1, 1, tile))
+
+
+CHAINS = [
+    [(1, 1, 1), (3, 1, 1)],
+    [(3, 1, 1), (3, 1, 1), (3, 1, 1)],
+    [(3, 2, 1), (5, 1, 1), (3, 2, 1)],
+    [(3, 1, 1), (1, 2, 1), (3, 1, 4)],
+    [(7, 3, 1), (2, 2, 1), (3, 1, 2)],
+]
+
+
+@pytest.mark.parametrize("layers", CHAINS)
+def test_boxes_away_from_the_border_are_no_larger_than_what_the_tile_needs(layers):
+    """The receptive field of the tile: e elements of a layer need (e - 1) stride + (kernel - 1) dilation + 1."""
+    boxes = strips(*layers, size=600)
+    extent, fields = boxes.tile[2], []
+    for kernel, stride, dilation in reversed(layers):
+        fields.append(extent)
+        extent = (extent - 1) * stride + (kernel - 1) * dilation + 1
+    for stage, field in zip(reversed(boxes.stages.stages), fields, strict=True):
+        assert boxes.root_box(stage).sizes == (1, 1, min(field, stage.root.node.out.dims[2]))
+
+
+def test_a_tile_that_is_all_there_is_needs_no_halo():
+    boxes = strips((3, 1, 1), (3, 1, 1), tile=200)
+    assert [boxes.root_box(s).sizes[2] for s in boxes.stages] == [200, 200]
+
+
+def test_of_two_tiles_each_has_one_halo():
+    """Padding is no part of a box: at either border a tile needs one row more, not two."""
+    boxes = strips((3, 1, 1), (3, 1, 1), (3, 1, 1), size=14, tile=7)
+    assert [boxes.root_box(s).sizes[2] for s in boxes.stages] == [9, 8, 7]
+
+
+def test_a_value_with_several_readers_keeps_the_hull():
+    b = GroupBuilder()
+    x = b.conv(b.input(1, 1, 90), b.input(1, 1, 1))
+    readers = [b.conv(x, b.input(1, 1, k), pads=(k // 2, k // 2)) for k in (1, 3, 7)]
+    both = b.op("binary", b.op("binary", readers[0], readers[1], kind="add"), readers[2], kind="add")
+    boxes = TileBoxes(stages_of(b.group(both)), (1, 1, 10))
+    assert [boxes.root_box(s).sizes[2] for s in boxes.stages] == [16, 10, 10, 10]
+
+
+def test_a_shuffle_of_whole_groups_of_channels_needs_all_of_them_and_no_halo():
+    b = GroupBuilder()
+    x = b.conv(b.input(1, 4, 12, 12), b.input(8, 4, 1, 1))
+    y = b.op("transpose", b.op("reshape", x, shape=(1, 2, 4, 12, 12)), perm=(0, 2, 1, 3, 4))
+    z = b.conv(b.op("reshape", y, shape=(1, 8, 12, 12)), b.input(8, 1, 3, 3), pads=(1,) * 4, groups=8)
+    boxes = TileBoxes(stages_of(b.group(z)), (1, 8, 3, 3))
+    assert boxes.root_box(boxes.stages.stages[0]).sizes == (1, 8, 5, 5)
+
+
+def test_a_depthwise_convolution_needs_the_channels_of_the_tile_alone():
+    b = GroupBuilder()
+    x = b.conv(b.input(1, 4, 12, 12), b.input(8, 4, 1, 1))
+    z = b.conv(x, b.input(8, 1, 3, 3), pads=(1,) * 4, groups=8)
+    boxes = TileBoxes(stages_of(b.group(z)), (1, 2, 3, 3))
+    assert boxes.root_box(boxes.stages.stages[0]).sizes == (1, 2, 5, 5)
+
+
+def test_a_grouped_convolution_needs_the_channels_of_its_groups_alone():
+    b = GroupBuilder()
+    x = b.conv(b.input(1, 4, 12, 12), b.input(8, 4, 1, 1))
+    z = b.conv(x, b.input(12, 2, 3, 3), pads=(1,) * 4, groups=4)
+    boxes = TileBoxes(stages_of(b.group(z)), (1, 3, 3, 3))
+    assert boxes.root_box(boxes.stages.stages[0]).sizes == (1, 2, 5, 5)
