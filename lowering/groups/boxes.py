@@ -15,7 +15,6 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
-from mlirfuse.dialect import semantics
 from mlirfuse.dialect.indexing import Expr, Fetch, FloorDiv, Var, maximum, minimum, var
 from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.stages import Stage, Stages
@@ -90,10 +89,7 @@ class TileBoxes:
 
     def flops(self, stage: Stage) -> float:
         """Operations that a stage does for one tile."""
-        node, box = stage.root.node, self._roots[stage.number]
-        members = [m for m in stage.group.members if m.result != stage.root.result]
-        beside = sum(semantics(m.node.op).flops(m.node) / max(1, m.node.out.size) for m in members)
-        return box.elements * (semantics(node.op).flops(node) / node.out.size + beside)
+        return self._roots[stage.number].elements * stage.flops_per_element
 
     # -- the walk
 

@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import Node, semantics
@@ -124,6 +124,51 @@ class KernelCost:
         return math.ceil(self.tiles / max(1, self.resident))
 
 
+@dataclass(frozen=True)
+class Work:
+    """What the cost of a stage follows from: elements that one element of the root combines, operations for each.
+
+    `groups` is 0 unless the root is a convolution; `tiled`: a product that register tiles may compute; `in_teams`: a
+    long reduction that a warp shares.
+    """
+
+    length: int
+    flops: float
+    groups: int
+    tiled: bool
+    in_teams: bool
+
+    @classmethod
+    def of_stage(cls, stage: Stage) -> Work:
+        return cls._of(stage.root.node, stage.length, stage.flops_per_element)
+
+    @classmethod
+    def of(cls, node: Node) -> Work:
+        length = math.prod(semantics(node.op).indexing(node).reduction_sizes)
+        return cls._of(node, length, semantics(node.op).flops(node) / max(1, node.out.size))
+
+    @classmethod
+    def _of(cls, node: Node, length: int, flops: float) -> Work:
+        tiled = node.op in ("conv", "contract") and node.out.dtype == "float32"
+        windowed = node.op == "window" or _is_depthwise(node)
+        return cls(
+            length, flops, node.attrs["groups"] if node.op == "conv" else 0, tiled, length >= 64 and not windowed
+        )
+
+    def product(self, sizes: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+        """Batch, m, n and k of a box of a convolution's or contraction's result, where a register tile suits it."""
+        if not self.tiled:
+            return None
+        k, batch = self.length, max(1, self.groups)
+        if self.groups:
+            n, m = max(1, sizes[1] // self.groups), math.prod(sizes) // max(1, sizes[1])
+        else:
+            n, m = sizes[-1], math.prod(sizes[:-1])
+        if n * k <= 64 or (n < QUAD and k < 64) or n < QUAD or m < QUAD:
+            return None
+        return batch, m, n, k
+
+
 class _Model(Protocol):
     def cost(self, stages: Stages, extents: TileExtents) -> KernelCost | None: ...
 
@@ -195,11 +240,11 @@ def _spatial(dims: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 def _cuts(size: int) -> list[int]:
-    """Extents of tiles along one dimension: whole numbers of tiles without much overlap, the largest first."""
+    """Extents of tiles along one dimension, the largest first: those that cover it with least to spare."""
     found = {-(-size // n) for n in range(1, size + 1)}
     return sorted(
-        (t for t in found if t <= 32 and (t in (1, 2, 3, 4) or t % 2 == 0 or t * (size // t) == size)), reverse=True
-    )[:10] or [size]
+        (t for t in found if t in (1, 2, 3, 4, 5, 6, 7, 8, 14, 16, 28, 32, size) or t * 2 == size), reverse=True
+    )
 
 
 # -- GPUs
@@ -210,6 +255,7 @@ class _Gpu:
         self.device = device
         self.rate = device.fp32_flops / device.multiprocessors
         self.l2_rate = device.l2_bandwidth / device.multiprocessors
+        self._products: dict[Any, StageCost | None] = {}
 
     def cost(self, stages: Stages, extents: TileExtents) -> KernelCost | None:
         best: KernelCost | None = None
@@ -229,7 +275,8 @@ class _Gpu:
     def lone(self, node: Node, dram_bytes: int) -> KernelCost:
         """The register tile, or what else computes it, that takes least."""
         best: KernelCost | None = None
-        product = _product(node, node.out.dims)
+        work = Work.of(node)
+        product = work.product(node.out.dims)
         if product is not None:
             batch, m, n, k = product
             for tile in TILES:
@@ -242,10 +289,9 @@ class _Gpu:
                     best = found
         if best is None:
             threads = 256
-            length = _length(node)
-            team = WARP if length >= 64 and not _is_window(node) else 1
+            team = WARP if work.in_teams else 1
             blocks = max(1, math.ceil(node.out.size * team / threads))
-            cost = self._team(threads // WARP, node, threads) if team > 1 else self._map(threads, node, threads)
+            cost = self._team(threads // WARP, work, threads) if team > 1 else self._map(threads, work, threads, False)
             best = self._kernel([cost], (), blocks, threads, 0, dram_bytes, None)
         return best
 
@@ -283,23 +329,24 @@ class _Gpu:
         )
 
     def _stage(self, stage: Stage, extents: TileExtents, threads: int) -> StageCost:
-        node, sizes = stage.root.node, extents.roots[stage.number]
-        product = _product(node, sizes)
+        work, sizes = Work.of_stage(stage), extents.roots[stage.number]
+        product = work.product(sizes)
         if product is not None:
-            batch, m, n, k = product
-            streamed = stage.root.operands[0] not in extents.kept
-            best: StageCost | None = None
-            for tile in TILES:
-                if tile.threads == threads:
-                    found = self._contract(batch, m, n, k, tile, streamed)
-                    if best is None or max(found.compute, found.latency) < max(best.compute, best.latency):
-                        best = found
-            if best is not None:
-                return best
+            found = self._tiled(product, threads, stage.root.operands[0] not in extents.kept)
+            if found is not None:
+                return found
         elements = math.prod(sizes)
-        if _length(node) >= 64 and not _is_window(node):
-            return self._team(elements, node, threads)
-        return self._map(elements, node, threads)
+        if work.in_teams:
+            return self._team(elements, work, threads)
+        return self._map(elements, work, threads, stage.root.operands[0] in extents.kept)
+
+    def _tiled(self, product: tuple[int, int, int, int], threads: int, streamed: bool) -> StageCost | None:
+        """A product's box in the register tile that suits it."""
+        key = product, threads, streamed
+        if key not in self._products:
+            costs = [self._contract(*product, tile, streamed) for tile in TILES if tile.threads == threads]
+            self._products[key] = min(costs, key=lambda c: max(c.compute, c.latency), default=None)
+        return self._products[key]
 
     def _contract(self, batch: int, m: int, n: int, k: int, tile: RegisterTile, streamed: bool) -> StageCost:
         parts = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
@@ -312,22 +359,24 @@ class _Gpu:
             "contract", compute, latency, slices * wanted, 2.0 * batch * m * n * k, tile, 4 * tile.shared_elements
         )
 
-    def _map(self, elements: int, node: Node, threads: int) -> StageCost:
-        """One element a thread at a time."""
-        flops = semantics(node.op).flops(node) / max(1, node.out.size)
+    def _map(self, elements: int, work: Work, threads: int, kept: bool) -> StageCost:
+        """One element a thread at a time; `kept`: what it reads lies in the block."""
+        flops = work.flops
         padded = math.ceil(elements / threads) * threads
         compute = padded * max(1.0, flops) * MAP_OPERATIONS / self.rate
         latency = math.ceil(elements / threads) * self.device.l2_latency
-        return StageCost("map", compute, latency, 4 * elements * max(1.0, flops / 2), elements * flops)
+        fetched = 0.0 if kept else 4.0 * elements
+        return StageCost("map", max(compute, fetched / self.l2_rate), latency, fetched, elements * flops)
 
-    def _team(self, elements: int, node: Node, threads: int) -> StageCost:
+    def _team(self, elements: int, work: Work, threads: int) -> StageCost:
         """A warp for each element."""
-        length, warps = _length(node), threads // WARP
+        length, warps = work.length, threads // WARP
         turns = math.ceil(elements / warps)
         steps = math.ceil(length / WARP)
         compute = turns * steps * threads * 2 * MAP_OPERATIONS / self.rate
         latency = turns * self.device.l2_latency * math.ceil(steps / QUAD)
-        return StageCost("team", compute, latency, 8.0 * elements * length, 2.0 * elements * length)
+        fetched = 4.0 * elements * length
+        return StageCost("team", max(compute, fetched / self.l2_rate), latency, fetched, 2.0 * elements * length)
 
 
 # -- CPUs
@@ -342,20 +391,19 @@ class _Cpu:
         kept = 4 * extents.shared_elements(stages)
         if kept > self.device.l2_bytes // 2:
             return None
-        costs = [self._stage(stage.root.node, extents.roots[stage.number]) for stage in stages]
+        costs = [self._stage(Work.of_stage(stage), extents.roots[stage.number]) for stage in stages]
         again = extents.tiles * sum(c.flops for c in costs) - stages.group.flops
         return self._kernel(costs, extents.tile, extents.tiles, kept, _dram_bytes(stages), max(0.0, again))
 
     def lone(self, node: Node, dram_bytes: int) -> KernelCost:
-        whole = self._stage(node, node.out.dims)
+        whole = self._stage(Work.of(node), node.out.dims)
         tiles = max(1, min(16 * self.device.multiprocessors, node.out.size // 1024))
         part = StageCost(whole.how, whole.compute / tiles, 0.0, 0.0, whole.flops / tiles)
         return self._kernel([part], (), tiles, 0, dram_bytes, 0.0)
 
-    def _stage(self, node: Node, sizes: tuple[int, ...]) -> StageCost:
-        product = _product(node, sizes)
-        flops = semantics(node.op).flops(node) / max(1, node.out.size) * math.prod(sizes)
-        how, part = ("contract", CPU_CONTRACT) if product is not None else ("map", CPU_MAP)
+    def _stage(self, work: Work, sizes: tuple[int, ...]) -> StageCost:
+        flops = work.flops * math.prod(sizes)
+        how, part = ("contract", CPU_CONTRACT) if work.product(sizes) is not None else ("map", CPU_MAP)
         return StageCost(how, flops / (self.rate * part), 0.0, 0.0, flops)
 
     def _kernel(
@@ -387,35 +435,9 @@ def _dram_bytes(stages: Stages) -> int:
     return sum(group.types[v].bytes for v in (*group.inputs, *group.outputs))
 
 
-def _product(node: Node, sizes: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """Batch, m, n and k of a convolution's or contraction's box, where a register tile suits it."""
-    if node.op not in ("conv", "contract") or node.out.dtype != "float32":
-        return None
-    k = _length(node)
-    if node.op == "conv":
-        groups = node.attrs["groups"]
-        n, m = max(1, sizes[1] // groups), math.prod(sizes) // max(1, sizes[1])
-        batch = groups
-    else:
-        batch, n = 1, sizes[-1]
-        m = math.prod(sizes[:-1])
-    if n * k <= 64 or (n < QUAD and k < 64) or n < QUAD or m < QUAD:
-        return None
-    return batch, m, n, k
-
-
-def _length(node: Node) -> int:
-    """Elements that one element of the result combines."""
-    return math.prod(semantics(node.op).indexing(node).reduction_sizes)
-
-
-def _is_window(node: Node) -> bool:
-    return node.op == "window" or _is_depthwise(node)
-
-
 def register_tile(node: Node, sizes: tuple[int, ...], threads: int, device: Device) -> RegisterTile | None:
     """The register tile with which `threads` compute a box of a convolution or contraction in the least time."""
-    product = _product(node, sizes)
+    product = Work.of(node).product(sizes)
     model = _model(device)
     if product is None:
         return None

@@ -16,17 +16,17 @@ from mlirfuse.lowering.groups.stages import Stage, Stages
 __all__ = ["Extents", "TileExtents"]
 
 Span = tuple[int, int]  # the first position and how many
+_Index = tuple[tuple[Expr | int, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
 class TileExtents:
-    """Sizes of boxes for one tile: of each stage's root, of kept values, and of what each stage reads."""
+    """Sizes of boxes for one tile: of each stage's root, and of kept values."""
 
     tile: tuple[int, ...]
     tiles: int
     roots: tuple[tuple[int, ...], ...]
     kept: Mapping[int, tuple[int, ...]]
-    reads: tuple[tuple[tuple[int, tuple[int, ...]], ...], ...]
 
     def shared_elements(self, stages: Stages) -> int:
         """The most elements of kept boxes that are alive at once."""
@@ -47,8 +47,16 @@ class Extents:
         frame = frame_of(stages)
         assert not isinstance(frame, str), frame
         self.stages, self.frame = stages, frame
-        self._known: dict[tuple[Expr, tuple[Span, ...]], Span] = {}
-        self._variables: dict[Expr, tuple[int, ...]] = {}
+        self._known: dict[tuple[Expr, int, tuple[Span, ...]], Span] = {}
+        inputs = set(stages.group.inputs)
+        reads = [[r for r in (*s.root_reads, *s.epilogue_reads) if r.value not in inputs] for s in stages]
+        self._reads = [
+            [(r.value, self._dimensions(r.index), stages.group.types[r.value].dims) for r in found] for found in reads
+        ]
+        self._back = [
+            {v: [self._dimensions(index) for index in s.root_index(v)] for v in s.group.outputs} for s in stages
+        ]
+        self._land = [{v: self._dimensions(s.landing[v]) for v in s.group.outputs} for s in stages]
 
     def of(self, tile: Sequence[int]) -> TileExtents:
         """What a tile of these sizes along the frame touches."""
@@ -57,20 +65,13 @@ class Extents:
         middle = tuple((min(c // 2 * t, d - t), t) for c, t, d in zip(counts, tile, self.frame, strict=True))
         required: dict[int, list[tuple[Span, ...]]] = {}
         roots: list[tuple[Span, ...]] = [()] * len(self.stages)
-        reads: list[tuple[tuple[int, tuple[int, ...]], ...]] = [()] * len(self.stages)
-        inputs = set(self.stages.group.inputs)
         for stage in reversed(self.stages.stages):
             root = roots[stage.number] = self._root(stage, middle, required)
-            found = []
-            for read in (*stage.root_reads, *stage.epilogue_reads):
-                box = self._box(read.index, root, stage.group.types[read.value].dims)
-                found.append((read.value, tuple(size for _, size in box)))
-                if read.value not in inputs:
-                    required.setdefault(read.value, []).append(box)
-            reads[stage.number] = tuple(found)
+            for value, index, dims in self._reads[stage.number]:
+                required.setdefault(value, []).append(self._box(index, root, dims))
         kept = {v: self._image(v, roots) for v in self.stages.kept}
         sizes = tuple(tuple(size for _, size in root) for root in roots)
-        return TileExtents(tile, math.prod(counts), sizes, kept, tuple(reads))
+        return TileExtents(tile, math.prod(counts), sizes, kept)
 
     def _root(
         self, stage: Stage, middle: tuple[Span, ...], required: Mapping[int, list[tuple[Span, ...]]]
@@ -83,31 +84,39 @@ class Extents:
         for value in stage.group.outputs:
             if value in required:
                 box = _hull(required[value])
-                wanted += [self._box(index, box, dims) for index in stage.root_index(value)]
+                wanted += [self._box(index, box, dims) for index in self._back[stage.number][value]]
         return _hull(wanted)
 
     def _image(self, value: int, roots: Sequence[tuple[Span, ...]]) -> tuple[int, ...]:
         dims = self.stages.group.types[value].dims
-        parts = [self._box(s.landing[value], roots[s.number], dims) for s in self.stages.writers(value)]
+        parts = [self._box(self._land[s.number][value], roots[s.number], dims) for s in self.stages.writers(value)]
         return tuple(size for _, size in _hull(parts))
 
-    def _box(self, index: Sequence[Expr], box: tuple[Span, ...], dims: Sequence[int]) -> tuple[Span, ...]:
+    def _box(self, index: _Index, box: tuple[Span, ...], dims: Sequence[int]) -> tuple[Span, ...]:
         found = []
-        for e, dim in zip(index, dims, strict=True):
-            axes = self._axes(e)
-            key = e, tuple(box[axis] for axis in axes)
-            if key not in self._known:
-                self._known[key] = _interval(e, {f"d{axis}": box[axis] for axis in axes})
-            start, size = self._known[key]
-            size = min(dim, size)
-            found.append((min(max(start, 0), dim - size), size))
+        for (e, axes), dim in zip(index, dims, strict=True):
+            if isinstance(e, int):  # the position of one dimension of the box
+                found.append(box[e])
+                continue
+            key = e, dim, tuple(box[axis] for axis in axes)
+            span = self._known.get(key)
+            if span is None:
+                start, size = _interval(e, {f"d{axis}": box[axis] for axis in axes})
+                size = min(dim, size)
+                span = self._known[key] = min(max(start, 0), dim - size), size
+            found.append(span)
         return tuple(found)
 
-    def _axes(self, e: Expr) -> tuple[int, ...]:
-        if e not in self._variables:
+    @staticmethod
+    def _dimensions(index: Sequence[Expr]) -> _Index:
+        """Each dimension's expression with the dimensions of the box that it depends on; its number where it is one."""
+        found: list[tuple[Expr | int, tuple[int, ...]]] = []
+        for e in index:
             named = [v.name for v in e.variables()]
-            self._variables[e] = tuple(sorted(int(n[1:]) for n in named if n[0] == "d" and n[1:].isdigit()))
-        return self._variables[e]
+            axes = tuple(sorted(int(n[1:]) for n in named if n[0] == "d" and n[1:].isdigit()))
+            alone = len(e.terms) == 1 and not e.constant and e.terms[0][1] == 1 and isinstance(e.terms[0][0], Var)
+            found.append((axes[0], axes) if alone and axes else (e, axes))
+        return tuple(found)
 
 
 def _hull(boxes: Sequence[tuple[Span, ...]]) -> tuple[Span, ...]:

@@ -10,10 +10,12 @@ Straight, merge and split are shapes of this one graph (Cross-Layer Data Reuse, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from mlirfuse.dialect import semantics
 from mlirfuse.dialect.indexing import Expr
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.groups.forward import Landing, forward, same_landing
@@ -49,8 +51,28 @@ class Stage:
         """What one element of the root's result reads, in `out_variables` of it."""
         return _real(element_reads(self.group, {self.root.result: out_variables(self.root.node.out.dims)}))
 
+    @cached_property
+    def length(self) -> int:
+        """Elements that one element of the root's result combines."""
+        return math.prod(semantics(self.root.node.op).indexing(self.root.node).reduction_sizes)
+
+    @cached_property
+    def flops_per_element(self) -> float:
+        """Of the root's result, its epilogue and prologue included."""
+        node = self.root.node
+        beside = [m.node for m in self.group.members if m.result != self.root.result]
+        each = sum(semantics(n.op).flops(n) / max(1, n.out.size) for n in beside)
+        return semantics(node.op).flops(node) / node.out.size + each
+
     def root_index(self, value: int) -> tuple[tuple[Expr, ...], ...]:
         """Where in the root's result an output's element comes from, in `out_variables` of the output."""
+        return self._root_indices[value]
+
+    @cached_property
+    def _root_indices(self) -> dict[int, tuple[tuple[Expr, ...], ...]]:
+        return {v: self._root_index(v) for v in self.group.outputs}
+
+    def _root_index(self, value: int) -> tuple[tuple[Expr, ...], ...]:
         index = out_variables(self.group.types[value].dims)
         if self.landing[value] == index and index == out_variables(self.root.node.out.dims):
             return (index,)

@@ -1,0 +1,245 @@
+"""Kernels of several anchors: which neighbouring blocks take less time as one, by the model of the device.
+
+DNNFusion's table refuses Many-to-Many into Many-to-Many; Cross-Layer Data Reuse (sections 3 and 4) and Deep Fusion run
+such layers tile by tile in one kernel, so that what lies between never reaches DRAM. Here every such kernel is an
+override with a proof: candidates are intervals of the blocks in the order in which they run (any interval is
+convex), each priced by the reuse analysis at its cheapest tile, and the partition into intervals that takes least in
+all is found exactly. A block alone is always a candidate, so that no kernel is predicted slower than its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlirfuse.device import Device
+from mlirfuse.dialect import TensorType
+from mlirfuse.lowering.groups.boxes import frame_of
+from mlirfuse.lowering.groups.cost import KernelCost, cheapest_tile, lone_cost
+from mlirfuse.lowering.groups.group import Group, Member
+from mlirfuse.lowering.groups.stages import stages_of
+from mlirfuse.lowering.plan.graph import Graph, GraphNode
+from mlirfuse.lowering.plan.legality import outputs_of
+from mlirfuse.lowering.plan.resources import bytes_read, bytes_written
+from mlirfuse.lowering.plan.verdict import Finding, Number
+
+__all__ = ["CrossLayer", "Interval", "edges_of", "group_of_nodes"]
+
+LONGEST = 8  # blocks of one kernel
+HOPELESS = 1.6  # times its parts: an interval that takes more is not grown further
+
+
+def group_of_nodes(graph: Graph, members: Collection[int]) -> Group:
+    """The group that some nodes of the graph form: operands in the order of their first use, a source once."""
+    types: list[TensorType] = []
+    inputs: list[int] = []
+    immediates: list[tuple[int, float | int]] = []
+    numbers: dict[Hashable, int] = {}
+    inside = sorted(members)
+
+    def number(key: Hashable, tensor: TensorType) -> int:
+        if key not in numbers:
+            numbers[key] = len(types)
+            types.append(tensor)
+        return numbers[key]
+
+    for m in inside:
+        entry = graph[m]
+        for position, producer in enumerate(entry.producers):
+            source = entry.sources[position] if entry.sources else ""
+            key = producer if producer is not None else source or (m, position)
+            if producer in members or key in numbers:
+                continue
+            value = number(key, entry.node.inputs[position])
+            if source.startswith("splat "):
+                immediates.append((value, float(source.removeprefix("splat "))))
+            else:
+                inputs.append(value)
+    made: list[Member] = []
+    for m in inside:
+        entry = graph[m]
+        operands = tuple(
+            numbers[p if p is not None else (entry.sources[i] if entry.sources else "") or (m, i)]
+            for i, p in enumerate(entry.producers)
+        )
+        made.append(Member(entry.node, operands, number(m, entry.node.out), entry.onnx_nodes))
+    outputs = tuple(numbers[m] for m in outputs_of(graph, members))
+    return Group(tuple(types), tuple(inputs), tuple(made), outputs, tuple(immediates))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Some blocks as one kernel: its cost beside theirs; `reason` says what forbids it (then there is no cost)."""
+
+    members: tuple[int, ...]
+    apart: float
+    cost: KernelCost | None = None
+    reason: str = ""
+
+    @property
+    def pays(self) -> bool:
+        return self.cost is not None and self.cost.seconds < self.apart
+
+    def finding(self, device: Device) -> Finding:
+        """Why the blocks are, or are not, one kernel, and from which numbers."""
+        if self.cost is None:
+            return Finding(self.reason, {"seconds_apart": self.apart})
+        cost = self.cost
+        numbers: dict[str, Number] = {
+            "seconds_together": cost.seconds,
+            "seconds_apart": self.apart,
+            "tile": "x".join(map(str, cost.tile)),
+            "tiles": cost.tiles,
+            "tiles_at_once": cost.resident,
+            "shared_bytes": cost.shared_bytes,
+            "dram_bytes": cost.dram_bytes,
+            "bytes_from_l2": cost.l2_bytes,
+            "flops": cost.flops,
+            "recomputed_flops": cost.recomputed_flops,
+            "seconds_busiest": cost.busiest,
+            "seconds_dram": cost.memory,
+        }
+        reason = (
+            f"one kernel takes {cost.seconds * 1e6:.1f} us on {device.name}, its parts take {self.apart * 1e6:.1f} us"
+        )
+        return Finding(reason, numbers)
+
+
+@dataclass
+class CrossLayer:
+    """The search over one graph for one device; remembers what equal intervals cost.
+
+    `allowed` says of members whether they may be one block, or why not.
+    """
+
+    graph: Graph
+    device: Device
+    allowed: Callable[[set[int]], str | None]
+    _known: dict[Hashable, KernelCost | str] = field(default_factory=dict)
+    _alone: dict[Hashable, float] = field(default_factory=dict)
+
+    def partition(self, blocks: Sequence[tuple[int, ...]]) -> tuple[list[Interval], list[Interval]]:
+        """The intervals of `blocks` (in running order) that become kernels, and all others that were looked at."""
+        alone = [self.seconds(b) for b in blocks]
+        looked_at: dict[tuple[int, int], Interval] = {}
+        best: list[tuple[float, int]] = [(0.0, 0)]  # of the first i blocks: seconds, and where the last interval starts
+        for end in range(1, len(blocks) + 1):
+            best.append((best[end - 1][0] + alone[end - 1], end - 1))
+        for start in range(len(blocks)):
+            for stop, interval in self._from(blocks, alone, start):
+                looked_at[start, stop] = interval
+        for end in range(1, len(blocks) + 1):
+            choices = [(best[end - 1][0] + alone[end - 1], end - 1)]
+            choices += [
+                (best[start][0] + i.cost.seconds, start)
+                for (start, stop), i in looked_at.items()
+                if stop == end and i.cost is not None
+            ]
+            best[end] = min(choices, key=lambda c: (c[0], -c[1]))
+        taken, end = [], len(blocks)
+        while end:
+            start = best[end][1]
+            if end - start > 1:
+                taken.append(looked_at.pop((start, end)))
+            end = start
+        return taken[::-1], list(looked_at.values())
+
+    def _from(
+        self, blocks: Sequence[tuple[int, ...]], alone: Sequence[float], start: int
+    ) -> list[tuple[int, Interval]]:
+        """The intervals that begin with one block, as long as there is hope."""
+        found: list[tuple[int, Interval]] = []
+        members = set(blocks[start])
+        if not self._may_hold(blocks[start]):
+            return found
+        apart = alone[start]
+        for stop in range(start + 2, min(len(blocks), start + LONGEST) + 1):
+            block = blocks[stop - 1]
+            if not self._may_hold(block):
+                break
+            members |= set(block)
+            apart += alone[stop - 1]
+            if not self._touches(block, members - set(block)):
+                break
+            interval = self.interval(members, apart)
+            found.append((stop, interval))
+            if interval.cost is not None and interval.cost.seconds > HOPELESS * apart:
+                break
+        return found
+
+    def interval(self, members: Collection[int], apart: float) -> Interval:
+        """Some nodes as one kernel, or why they are none."""
+        everything = self._with_concats(members)
+        if reason := self.allowed(set(everything)):
+            return Interval(everything, apart, None, reason)
+        found = self._cost(group_of_nodes(self.graph, everything))
+        return (
+            Interval(everything, apart, None, found) if isinstance(found, str) else Interval(everything, apart, found)
+        )
+
+    def seconds(self, block: Collection[int]) -> float:
+        """Predicted time of a block that is a kernel of its own."""
+        graph = self.graph
+        lead = max((graph[m] for m in block), key=lambda n: (n.is_anchor, n.flops, n.index))
+        traffic = bytes_read(graph, block) + bytes_written(graph, block)
+        key = lead.node.op, tuple(sorted((k, str(v)) for k, v in lead.node.attrs.items())), lead.node.inputs, traffic
+        if key not in self._alone:
+            static = all(t.static for t in (*lead.node.inputs, *lead.node.outputs))
+            self._alone[key] = lone_cost(lead.node, traffic, self.device).seconds if static else 0.0
+        return self._alone[key]
+
+    def _cost(self, group: Group) -> KernelCost | str:
+        key = group.structure
+        if key not in self._known:
+            stages = stages_of(group)
+            frame = stages if isinstance(stages, str) else frame_of(stages)
+            if isinstance(stages, str) or isinstance(frame, str):
+                self._known[key] = str(frame)
+            else:
+                cost = cheapest_tile(stages, self.device)
+                self._known[key] = cost or f"no tile of it fits in a block of {self.device.name}"
+        return self._known[key]
+
+    def _with_concats(self, members: Collection[int]) -> tuple[int, ...]:
+        """The members with the free concatenations between them: those that only join what is made here."""
+        found = set(members)
+        for entry in self.graph:
+            whole = entry.node.op == "concat" and bool(entry.boundary)
+            if whole and set(entry.inputs) <= found and found & set(entry.users):
+                found.add(entry.index)
+        return tuple(sorted(found))
+
+    def _may_hold(self, block: Sequence[int]) -> bool:
+        return all(_has_stage(self.graph[m]) for m in block)
+
+    def _touches(self, block: Sequence[int], others: Collection[int]) -> bool:
+        """Whether a block reads what others make, feeds them or reads the same."""
+        near = {n for m in block for n in self._around(m)}
+        if not near.isdisjoint(others):
+            return True
+        return not near.isdisjoint({p for m in others for p in self._around(m)})
+
+    def _around(self, node: int) -> set[int]:
+        """The nodes next to one, free concatenations being transparent."""
+        found: set[int] = set()
+        todo = list(self.graph[node].inputs)
+        while todo:
+            n = todo.pop()
+            found.add(n)
+            if self.graph[n].node.op == "concat" and self.graph[n].boundary:
+                todo.extend(self.graph[n].inputs)
+        return found
+
+
+def _has_stage(entry: GraphNode) -> bool:
+    """Whether an op may be in a kernel of several stages."""
+    tensors = (*entry.node.inputs, *entry.node.outputs)
+    if entry.boundary or any(not t.static or not t.size for t in tensors):
+        return False
+    return not entry.is_anchor or entry.node.op in ("conv", "contract", "window", "reduce")
+
+
+def edges_of(interval: Interval, graph: Graph) -> Mapping[tuple[int, int], None]:
+    """The edges between members of an interval."""
+    inside = set(interval.members)
+    return {(p, c): None for c in interval.members for p in graph[c].inputs if p in inside}
