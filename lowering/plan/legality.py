@@ -133,6 +133,10 @@ class Legality:
         nodes = [self.graph[m] for m in sorted(members)]
         return self._too_large(nodes, members) or self._after_anchor(self.graph[last], nodes, members, at_once=True)
 
+    def too_large(self, members: Collection[int]) -> Finding | None:
+        """Why no kernel can hold so many nodes, operands or results, or None."""
+        return self._too_large([self.graph[m] for m in sorted(members)], members)
+
     def _too_large(self, nodes: list[GraphNode], members: Collection[int]) -> Finding | None:
         pieces = 1
         if len(nodes) > self.limits.members or len(nodes) > self.limits.outputs:

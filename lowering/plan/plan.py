@@ -55,6 +55,8 @@ class PlanFusion:
         for number, block in enumerate(plan.blocks):
             for member in block:
                 ops[member].attributes["plan"] = to_attribute(number)
+                if "elided" in ops[member].attributes:  # a concatenation between layers of one kernel
+                    del ops[member].attributes["elided"]
         for anchor, proof in plan.proofs:
             ops[anchor].attributes["proofs"] = to_attribute([proof.to_json()])
         verdicts: dict[int, list[str]] = {}

@@ -3,8 +3,8 @@
 1. The seed is the unfused One-to-One op with the smallest result.
 2. The block grows over producers, then over consumers (the paper: consumers first), as far as every check allows.
 3. The block is closed and the next seed chosen, until every op is in a block.
-4. Blocks that may be joined as wholes are joined, then those whose anchors form a chain; what is left without an
-   anchor shares launches with its neighbours.
+4. Blocks that may be joined as wholes are joined, then those whose anchors form a chain, then neighbouring layers that
+   take less time as one kernel; what is left without an anchor shares launches with its neighbours.
 5. Every edge between the remaining blocks gets a verdict.
 """
 
@@ -20,6 +20,7 @@ from mlirfuse.dialect import MappingType
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine, most_complex
 from mlirfuse.lowering.plan.constraints import ResourceConstraints
+from mlirfuse.lowering.plan.cross_layer import CrossLayer, Interval
 from mlirfuse.lowering.plan.deep import LONGEST, graph_chain, judge_chain, neighbouring_anchors
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import Legality, Limits, pieces_of
@@ -77,17 +78,22 @@ def plan_graph(
     planner.grow_from_seeds()
     planner.join_blocks()
     planner.join_chains()
+    planner.join_layers()
     planner.share_launches()
     return planner.plan()
 
 
 @dataclass
 class _Block:
-    """Nodes of one kernel; `parts` are the blocks of one anchor each that a chain was made of, in its order."""
+    """Nodes of one kernel; `parts` are the blocks of one anchor each that a chain was made of, in its order.
+
+    `layers`: the kernel has a stage for each of several layers.
+    """
 
     members: set[int]
     mapping: str
     parts: tuple[_Block, ...] = ()
+    layers: bool = False
 
 
 class _Planner:
@@ -111,6 +117,10 @@ class _Planner:
                 "`mlirfuse explain` lists the nodes of every group."
             )
         self.not_chained: dict[tuple[int, int], Refusal] = {}
+        self.layers: CrossLayer | None = None
+        self.not_joined: dict[tuple[int, int], Interval] = {}
+        if device is not None and self.options.fusion == "full" and self.options.order == "predecessors":
+            self.layers = CrossLayer(graph, device, self._why_no_layers)
         self.proofs: list[tuple[int, Verdict]] = []
         self.separate = frozenset(n.index for n in graph if set(n.onnx_nodes) & set(options.no_fuse))
 
@@ -293,6 +303,63 @@ class _Planner:
                 if p in members and c in members:
                     self.not_chained[p, c] = refusal
 
+    def join_layers(self) -> None:
+        """Join neighbouring blocks that the model of the device predicts to take less time as one kernel."""
+        if self.layers is None:
+            return
+        blocks = in_running_order(self.graph, [tuple(sorted(b.members)) for b in self._blocks()])
+        taken, others = self.layers.partition(blocks)
+        for interval in taken:
+            self._close(_Block(set(interval.members), MappingType.MANY_TO_MANY, layers=True))
+            finding = interval.finding(self.layers.device)
+            anchors = [self.graph[m] for m in interval.members if self.graph[m].is_anchor]
+            first, last = anchors[0], anchors[-1]
+            names = (first.onnx_nodes or (first.label,), last.onnx_nodes or (last.label,))
+            self.proofs.append((last.index, Verdict(*names, "proof", finding.reason, finding.numbers)))
+        for interval in others:
+            inside = set(interval.members)
+            for c in interval.members:
+                for p in self.graph[c].inputs:
+                    if p in inside and self._better(interval, self.not_joined.get((p, c))):
+                        self.not_joined[p, c] = interval
+
+    def _why_no_layers(self, members: set[int]) -> str | None:
+        """Why some blocks cannot be the layers of one kernel, whatever it would take; or None."""
+        refusal = (
+            self._by_option(members)
+            or self._by_convexity(members)
+            or _refusal("legality", self.legality.too_large(members))
+        )
+        return refusal[1] if refusal else None
+
+    @staticmethod
+    def _better(interval: Interval, other: Interval | None) -> bool:
+        """Whether an interval that is no kernel came nearer to being one than another."""
+        if other is None or interval.cost is None or other.cost is None:
+            return other is None or (interval.cost is not None and other.cost is None)
+        return interval.cost.seconds * other.apart < other.cost.seconds * interval.apart
+
+    def _by_layers(self, producer: int, consumer: int) -> Refusal | None:
+        """Why the layers at both ends of an edge are not one kernel, in the numbers that decided; None if unknown."""
+        first, second = self.block_of[producer], self.block_of[consumer]
+        if self.layers is None or first is None or second is None or not self._has_anchor(first):
+            return None
+        if not self._has_anchor(second) or first.parts or second.parts:
+            return None
+        interval = self.not_joined.get((producer, consumer))
+        if interval is None or not (first.members | second.members) & set(interval.members):
+            apart = sum(self.layers.seconds(b.members) for b in (first, second))
+            interval = self.layers.interval(first.members | second.members, apart)
+        found = interval.finding(self.layers.device)
+        kind: VerdictKind = "legality" if interval.cost is None else "cost"
+        if interval.pays:
+            return "placement", f"{found.reason}, but others that overlap it save more", dict(found.numbers)
+        return kind, found.reason, dict(found.numbers)
+
+    def _blocks(self) -> list[_Block]:
+        """Every block once, by its first node."""
+        return list({id(b): b for b in self.block_of if b is not None}.values())
+
     def _beside_chain(self, producer: int, consumer: int) -> Refusal | None:
         """Why the blocks of an edge, of which at least one holds a chain, are not one kernel; None if they may be."""
         first, second = self.block_of[producer], self.block_of[consumer]
@@ -416,13 +483,13 @@ class _Planner:
 
     def plan(self) -> Plan:
         """Blocks in an order in which they can run, and the verdicts of all edges between them."""
-        blocks = [tuple(sorted(b.members)) for b in {id(b): b for b in self.block_of if b is not None}.values()]
+        blocks = [tuple(sorted(b.members)) for b in self._blocks()]
         if self.options.fusion == "epilogue":
             blocks = [part for b in blocks for part in self._with_anchor_or_apart(b)]
         verdicts = tuple(
             (p, c, self._verdict(p, c))
             for p, c in self.graph.edges
-            if self.block_of[p] is not self.block_of[c] or self.graph[p].boundary or self.graph[c].boundary
+            if self.block_of[p] is None or self.block_of[p] is not self.block_of[c]
         )
         return Plan(in_running_order(self.graph, blocks), verdicts, tuple(self.proofs))
 
@@ -437,14 +504,17 @@ class _Planner:
         p, c = self.graph[producer], self.graph[consumer]
         numbers: dict[str, Number] = {"bytes": p.bytes}
         kind: VerdictKind = "boundary"
-        if p.boundary or c.boundary:
-            outside = p if p.boundary else c
+        if self.block_of[producer] is None or self.block_of[consumer] is None:
+            outside = p if self.block_of[producer] is None else c
             reason = f"{outside.label} is outside of all groups: {outside.boundary}"
         else:
             first, second = self.block_of[producer], self.block_of[consumer]
             assert first is not None and second is not None
-            found = self.not_chained.get((producer, consumer)) or (
-                self._beside_chain(producer, consumer) if first.parts or second.parts else self.refusal(first, second)
+            found = (
+                self.not_chained.get((producer, consumer))
+                or self._by_layers(producer, consumer)
+                or (self._beside_chain(producer, consumer) if first.parts or second.parts else None)
+                or self.refusal(first, second)
             )
             kind, reason, more = found or ("placement", "the blocks grew apart", {})
             cell = combine(first.mapping, second.mapping)
@@ -488,7 +558,7 @@ def in_running_order(graph: Graph, blocks: Iterable[tuple[int, ...]]) -> tuple[t
     order = []
     while ready:
         _, i = heapq.heappop(ready)
-        if not graph[units[i][0]].boundary:
+        if not all(graph[m].boundary for m in units[i]):
             order.append(units[i])
         for b in sorted(readers[i]):
             waiting[b].discard(i)
