@@ -34,6 +34,7 @@ __all__ = [
     "cheapest_tile",
     "kernel_cost",
     "lone_cost",
+    "ranked_tiles",
     "register_tile",
 ]
 
@@ -182,13 +183,14 @@ def kernel_cost(
 
 def cheapest_tile(stages: Stages, device: Device) -> KernelCost | None:
     """The cost of the tile that takes least, ties to the larger; None where none fits."""
-    extents = Extents(stages)
-    best: KernelCost | None = None
-    for tile in _tiles(stages, extents.frame):
-        found = _model(device).cost(stages, extents.of(tile))
-        if found is not None and (best is None or found.seconds < best.seconds):
-            best = found
-    return best
+    return min(ranked_tiles(stages, device), key=lambda c: c.seconds, default=None)
+
+
+def ranked_tiles(stages: Stages, device: Device) -> list[KernelCost]:
+    """The costs of all tiles that fit, the cheapest first, ties to the larger."""
+    extents, model = Extents(stages), _model(device)
+    found = [model.cost(stages, extents.of(tile)) for tile in _tiles(stages, extents.frame)]
+    return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
 
 
 def lone_cost(node: Node, dram_bytes: int, device: Device) -> KernelCost:

@@ -170,6 +170,8 @@ class CrossLayer:
     def interval(self, members: Collection[int], apart: float) -> Interval:
         """Some nodes as one kernel, or why they are none."""
         everything = self._with_concats(members)
+        if sum(self.graph[m].is_anchor for m in everything) < 2:
+            return Interval(everything, apart, None, "there are no two anchors")
         if reason := self.allowed(set(everything)):
             return Interval(everything, apart, None, reason)
         found = self._cost(group_of_nodes(self.graph, everything))

@@ -188,10 +188,11 @@ def test_long_rows_fit_where_there_is_more_shared_memory():
 def test_no_device_of_the_tables_refuses_what_has_room(network):
     """On every device the groups of a network are the same, but for chains that the device cannot hold in tiles."""
     graph = frozen(network)
-    unbounded = plan_graph(graph)
+    options = PlanOptions(fusion="no-cross-layer")
+    unbounded = plan_graph(graph, options)
     for name in DEVICES:
         device = planning_device(name)
-        plan = plan_graph(graph, device=device)
+        plan = plan_graph(graph, options, device=device)
         refused = [v for _, _, v in plan.verdicts if v.kind == "resources"]
         assert refused == []
         assert plan.blocks == unbounded.blocks
