@@ -238,7 +238,9 @@ def _has_stage(entry: GraphNode) -> bool:
     tensors = (*entry.node.inputs, *entry.node.outputs)
     if entry.boundary or any(not t.static or not t.size for t in tensors):
         return False
-    return not entry.is_anchor or entry.node.op in ("conv", "contract", "window", "reduce")
+    if entry.node.op == "contract":
+        return entry.node.out.rank <= 2  # tiles of longer products would have to cut rows, and leave features whole
+    return not entry.is_anchor or entry.node.op in ("conv", "window", "reduce")
 
 
 def edges_of(interval: Interval, graph: Graph) -> Mapping[tuple[int, int], None]:
