@@ -34,8 +34,13 @@ def emit_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> None:
     }
     for stage in plan.stages:
         if stage.number:
-            frame.barrier()
+            _between_stages(frame)
         _emit_stage(frame, plan, places, kept, stage.number)
+
+
+def _between_stages(frame: Frame) -> None:
+    """What a stage keeps is there for the next, and what it read may be overwritten."""
+    frame.barrier()
 
 
 def _emit_stage(

@@ -8,6 +8,7 @@ Shared memory is assigned by liveness: boxes that live at different times lie in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
@@ -59,6 +60,8 @@ class CrossLayerTiles:
 
 
 def _stage_problem(group: Group, schedule: StageTiles, threads: int, device: Device) -> str | None:
+    if threads > device.max_threads_per_block:
+        return f"{threads} threads in a block; the device allows {device.max_threads_per_block}"
     if schedule.threads != threads:
         return f"it keeps {schedule.threads} of {threads} threads busy"
     if isinstance(schedule, TeamTiles) and schedule.team != WARP:
@@ -85,12 +88,16 @@ class SimtCrossLayerPlan(CrossLayerPlan):
             for number, (g, s) in enumerate(zip(self.groups, schedule.stages, strict=True))
             for rows, columns in stage_arrays(g, s)
         ]
-        offsets, self.shared_elements = allocate([*kept, *own])
+        offsets, self.shared_elements = self._allocate([*kept, *own])
         self.places = dict(zip(self.stages.kept, offsets, strict=False))
         rest = iter(offsets[len(kept) :])
         self.arrays = [
             [next(rest) for _ in stage_arrays(g, s)] for g, s in zip(self.groups, schedule.stages, strict=True)
         ]
+
+    @staticmethod
+    def _allocate(wanted: Sequence[tuple[int, int, int]]) -> tuple[tuple[int, ...], int]:
+        return allocate(wanted)
 
     def kept_strides(self, value: int) -> tuple[int, ...]:
         """Of a kept box: row-major, channels at a multiple of four elements."""

@@ -8,15 +8,17 @@ from block_groups import BLOCKS
 from group_builder import GroupBuilder, random_operands, reference, to_memory
 
 from mlirfuse.device import device_for
+from mlirfuse.lowering.gpu import cross_layer_stage
 from mlirfuse.lowering.gpu.emit import emit_kernel
+from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
-from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, SimtCrossLayerPlan
 from mlirfuse.lowering.schedule.simt_forms import schedule_from_dict, schedule_to_dict
 from mlirfuse.lowering.schedule.simt_program import tile_program
 from mlirfuse.mlir import context
-from mlirfuse.simulator import Kernel
+from mlirfuse.simulator import Kernel, SimulationError
 
 DEVICE = device_for("sm_90")
 SMALL = ContractTiles(64, 32, 8, 4, 4)
@@ -87,9 +89,10 @@ def _cases():
     for name, block in BLOCKS.items():
         group, tiles = block()
         if not isinstance(cross_layer_stages(group), str):
-            yield from ((name, tile, SMALL) for tile in tiles)
-            yield name, tiles[0], POINT
+            yield name, tiles[0], SMALL
             yield name, tiles[-1], TEAM
+            if len(tiles) > 2:
+                yield name, tiles[1], POINT
 
 
 @pytest.mark.parametrize(("name", "tile", "like"), list(_cases()), ids=str)
@@ -104,3 +107,65 @@ def test_schedules_survive_attributes():
     schedule = choose_schedule(fire(), DEVICE)
     assert isinstance(schedule, CrossLayerTiles)
     assert schedule_from_dict(schedule_to_dict(schedule)) == schedule
+
+
+# --- planted defects ------------------------------------------------------------------------------------
+
+
+def test_a_barrier_left_out_between_stages_is_a_race(monkeypatch):
+    monkeypatch.setattr(cross_layer_stage, "_between_stages", lambda frame: None)
+    with pytest.raises(SimulationError, match="race"):
+        launch(fire(), CrossLayerTiles(128, (1, 12, 4, 8), (POINT, POINT, POINT)))
+
+
+def test_a_box_without_its_halo_is_read_where_nothing_is(monkeypatch):
+    def narrower(boxes, stage):
+        box = root_box(boxes, stage)
+        return box if stage.number else dataclasses.replace(box, sizes=(*box.sizes[:3], box.sizes[3] - 1))
+
+    root_box = TileBoxes.root_box
+    monkeypatch.setattr(TileBoxes, "root_box", narrower)
+    with pytest.raises(SimulationError, match="no thread of the block has written"):
+        launch(fire(), CrossLayerTiles(128, (1, 12, 4, 8), (POINT, POINT, POINT)))
+
+
+def test_boxes_in_the_same_place_at_the_same_time_are_a_race(monkeypatch):
+    """Two values that live together, at one offset."""
+    monkeypatch.setattr(SimtCrossLayerPlan, "_allocate", lambda plan, wanted: ((0,) * len(wanted), 1 << 12))
+    b = GroupBuilder()
+    x = b.input(1, 4, 8, 8)
+    left, right = b.conv(x, b.input(4, 4, 1, 1)), b.conv(x, b.input(4, 4, 1, 1))
+    y = b.conv(b.op("concat", b.conv(left, b.input(4, 4, 1, 1)), right, axis=1), b.input(4, 8, 1, 1))
+    with pytest.raises(SimulationError, match="race"):
+        launch(b.group(y), CrossLayerTiles(128, (1, 4, 4, 8), (POINT,) * 4))
+
+
+# --- what is not legal says why -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "reason"),
+    [
+        (CrossLayerTiles(128, (1, 12, 4, 8), (SMALL, SMALL)), "2 schedules for 3 stages"),
+        (CrossLayerTiles(256, (1, 12, 4, 8), (SMALL, SMALL, SMALL)), "keeps 128 of 256 threads busy"),
+        (CrossLayerTiles(128, (12, 4, 8), (SMALL, SMALL, SMALL)), "does not cut"),
+        (CrossLayerTiles(128, (1, 12, 4, 8), (SMALL, MapTiles(128, 4), MapTiles(128, 3))), "vectors of 3"),
+        (CrossLayerTiles(128, (1, 12, 4, 8), (TeamTiles(128, 128), SMALL, SMALL)), "a warp takes one"),
+        (CrossLayerTiles(2048, (1, 12, 4, 8), (MapTiles(2048),) * 3), "2048 threads"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_schedules_that_are_not_legal_say_why(schedule, reason):
+    assert reason in schedule.why_illegal(fire(), DEVICE)
+
+
+def test_boxes_that_do_not_fit_are_refused():
+    tiles = ContractTiles(64, 64, 8, 4, 4)
+    schedule = CrossLayerTiles(256, (1, 256, 56, 56), (tiles, tiles, tiles))
+    assert "bytes of shared memory" in schedule.why_illegal(fire(256, 128, 256, 56, 56), DEVICE)
+
+
+def test_outputs_of_different_channels_are_not_cut_along_these():
+    group, _ = BLOCKS["split outputs"]()
+    stages = len(cross_layer_stages(group))
+    assert "channels" in CrossLayerTiles(128, (1, 2, 3, 3), (POINT,) * stages).why_illegal(group, DEVICE)
