@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-__all__ = ["LIMITS", "Comparison", "compare", "relative_error", "row_errors"]
+from mlirfuse.explain import SCHEMA
+
+__all__ = ["LIMITS", "Comparison", "coarsest", "compare", "relative_error", "rounded_types", "row_errors"]
 
 # The largest difference allowed, relative to the largest magnitude in the expected output.
 LIMITS = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
@@ -47,10 +50,16 @@ class Comparison:
         return {"limit": self.limit, "error": self.worst, "ok": self.ok, "errors": self.errors, "notes": self.notes}
 
 
-def compare(found: Mapping[str, Any], expected: Mapping[str, Any], precision: str) -> Comparison:
+def compare(
+    found: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    precision: str,
+    rounded: Mapping[str, Iterable[str]] = MappingProxyType({}),
+) -> Comparison:
     """Every expected output against what was found under its name.
 
-    The limit is that of `precision`, in which kernels compute, or of the output's element type if that is coarser.
+    The limit is that of the coarsest among `precision`, in which kernels compute, the output's element type, and the
+    types that values on the way to it are `rounded` to: a kernel keeps more digits of them than the definition does.
     """
     errors: dict[str, float] = {}
     notes: dict[str, str] = {}
@@ -58,13 +67,25 @@ def compare(found: Mapping[str, Any], expected: Mapping[str, Any], precision: st
         errors[name], note = relative_error(found.get(name), wanted)
         if note:
             notes[name] = note
-    return Comparison(errors, {name: _coarser(precision, wanted) for name, wanted in expected.items()}, notes)
+    types = {name: (np.asarray(wanted).dtype.name, *rounded.get(name, ())) for name, wanted in expected.items()}
+    return Comparison(errors, {name: coarsest(precision, found) for name, found in types.items()}, notes)
 
 
-def _coarser(precision: str, wanted: Any) -> str:
-    """The precision of the two with the larger limit: of arithmetic, and of the elements of an output."""
-    stored = _STORED.get(np.asarray(wanted).dtype.name, "fp32")
-    return max((precision if precision in LIMITS else "fp32", stored), key=lambda name: LIMITS[name])
+def coarsest(precision: str, dtypes: Iterable[str]) -> str:
+    """The precision with the largest limit: of arithmetic, and of values that have these element types."""
+    stored = (_STORED.get(dtype, "fp32") for dtype in dtypes)
+    return max((precision if precision in LIMITS else "fp32", *stored), key=lambda name: LIMITS[name])
+
+
+def rounded_types(explained: Mapping[str, Any] | None) -> dict[str, set[str]]:
+    """The element types of all values that each output is computed from, by an artifact's explanation."""
+    if explained is None or explained.get("schema") != SCHEMA:
+        return {}
+    operators = {op["number"]: op for op in explained["operators"]}
+    types: dict[int, set[str]] = {}
+    for number, op in sorted(operators.items()):  # in the order of the program: what an operator reads comes before
+        types[number] = {op["dtype"]}.union(*(types[read] for read in op["reads"]))
+    return {value["name"]: set().union(*(types[n] for n in value["operators"])) for value in explained["outputs"]}
 
 
 def relative_error(found: Any, wanted: Any) -> tuple[float, str]:

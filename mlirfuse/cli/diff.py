@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from mlirfuse.cli import arguments
@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         metavar="X",
         type=float,
-        help="largest difference allowed, relative to the largest element (default: the limit of the precision)",
+        help="largest difference allowed, relative to the largest element (default: the limit of the precision, or of "
+        "the coarsest type that the group rounds to)",
     )
     parser.add_argument("--all", action="store_true", help="list every group, not only those beyond the tolerance")
     arguments.add_threads(parser)
@@ -43,7 +44,6 @@ def execute(args: argparse.Namespace) -> int:
             f"{model.text} holds no ops to compare with; "
             "give the ONNX model that it was compiled from, with the same options."
         )
-    from mlirfuse.cli.accuracy import LIMITS
     from mlirfuse.cli.group_errors import group_errors
     from mlirfuse.cli.watched import watched
     from mlirfuse.compiler import emit
@@ -55,16 +55,17 @@ def execute(args: argparse.Namespace) -> int:
     outputs = executable.run(inputs)
     text, store = emit(model.source, artifact.target, arguments.compile_options(args), "scheduled")
     with step_progress(f"comparing {model.name}") as tell:
-        errors = group_errors(str(text), store, inputs, outputs, tell)
-    tolerance = args.tolerance if args.tolerance is not None else LIMITS.get(artifact.precision, LIMITS["fp32"])
-    wrong = [e for e in errors if not e.error <= tolerance]
+        errors = group_errors(str(text), store, inputs, outputs, artifact.precision, tell)
+    if args.tolerance is not None:
+        errors = [replace(e, limit=args.tolerance) for e in errors]
+    wrong = [e for e in errors if not e.error <= e.limit]
     display = Display(args.json)
-    _print(display, errors, wrong, tolerance, args.all)
+    _print(display, errors, wrong, args.all)
     display.result(
         {
             "model": artifact.model,
             "target": artifact.target,
-            "tolerance": tolerance,
+            "tolerance": args.tolerance,
             "wrong": len(wrong),
             "first": asdict(wrong[0]) if wrong else None,
             "groups": [asdict(e) for e in errors],
@@ -73,9 +74,7 @@ def execute(args: argparse.Namespace) -> int:
     return int(bool(wrong))
 
 
-def _print(
-    display: Display, errors: Sequence[GroupError], wrong: Sequence[GroupError], tolerance: float, everything: bool
-) -> None:
+def _print(display: Display, errors: Sequence[GroupError], wrong: Sequence[GroupError], everything: bool) -> None:
     listed = errors if everything else wrong
     if listed:
         columns = ["group", "nodes", "result of", "error", "found", "expected", "at"]
@@ -83,7 +82,7 @@ def _print(
     if wrong:
         first = wrong[0]
         display.line(
-            f"{count(len({e.group for e in wrong}), 'group')} beyond {tolerance:g}; "
+            f"{count(len({e.group for e in wrong}), 'group')} beyond {_limits(wrong)}; "
             f"the first is group {first.group} ({' '.join(first.nodes)}), in the result of {first.node}",
             style="bold red",
         )
@@ -93,9 +92,14 @@ def _print(
         f"; the largest error is {worst.error:.2g}, of group {worst.group} ({' '.join(worst.nodes)})" if worst else ""
     )
     display.line(
-        f"{count(len({e.group for e in errors}), 'group')} within {tolerance:g} of the references{largest}",
+        f"{count(len({e.group for e in errors}), 'group')} within {_limits(errors)} of the references{largest}",
         style="green",
     )
+
+
+def _limits(errors: Sequence[GroupError]) -> str:
+    limits = sorted({e.limit for e in errors})
+    return " or ".join(f"{limit:g}" for limit in limits) or "0"
 
 
 def _row(entry: GroupError) -> list[Any]:

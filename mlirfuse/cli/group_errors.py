@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mlirfuse.cli.accuracy import relative_error
+from mlirfuse.cli.accuracy import LIMITS, coarsest, relative_error
 from mlirfuse.cli.watched import stored_name
-from mlirfuse.dialect import WeightStore, onnx_nodes
+from mlirfuse.dialect import WeightStore, onnx_nodes, type_from_mlir
 from mlirfuse.frontend.reference import run_op
 from mlirfuse.lowering.pipeline.locations import Location, locate_values
 from mlirfuse.lowering.plan.graph import main_function
@@ -21,12 +21,16 @@ __all__ = ["GroupError", "group_errors"]
 
 @dataclass(frozen=True)
 class GroupError:
-    """One result of one group: `node` is the ONNX node that makes it. `at` is the worst element, with both values."""
+    """One result of one group: `node` is the ONNX node that makes it. `at` is the worst element, with both values.
+
+    `limit` is how large the error may be: what is right for the coarsest type that the group rounds to.
+    """
 
     group: int
     nodes: tuple[str, ...]
     node: str
     error: float
+    limit: float
     note: str = ""
     at: tuple[int, ...] = ()
     found: float | None = None
@@ -38,11 +42,13 @@ def group_errors(
     store: WeightStore,
     inputs: Mapping[str, Any],
     outputs: Mapping[str, Any],
+    precision: str,
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[GroupError]:
     """An entry for every result of every group.
 
-    `outputs` are those of the watched network, `scheduled` is the text of the stage that it came from.
+    `outputs` are those of the watched network, computed in `precision`; `scheduled` is the text of the stage that it
+    came from.
     """
     with context(), store.active():
         module = ir.Module.parse(scheduled)
@@ -64,9 +70,10 @@ def group_errors(
                 continue
             tell(" ".join(onnx_nodes(op)))
             wanted, makers = _reference(op, values, store)
+            limit = LIMITS[coarsest(precision, _types(op))]
             for number, result in enumerate(op.results):
                 found = _logical(outputs[stored_name(launch, number)], locations[result])
-                errors.append(_compare(launch, op, makers[number], found, np.asarray(wanted[number])))
+                errors.append(_compare(launch, op, makers[number], limit, found, np.asarray(wanted[number])))
                 values[result] = found
             launch += 1
     return errors
@@ -87,6 +94,12 @@ def _reference(group: Any, values: Mapping[Any, Any], store: WeightStore) -> tup
     raise AssertionError("a group ends with fusion.yield")
 
 
+def _types(group: Any) -> set[str]:
+    """The element types of what is computed in a group."""
+    results = (result for view in group.regions[0].blocks[0].operations for result in view.operation.results)
+    return {type_from_mlir(result.type).dtype for result in results}
+
+
 def _logical(stored: Any, location: Location) -> Any:
     """The tensor in its logical shape, from elements in memory order."""
     dims = tuple(n or 0 for n in location.tensor.shape)
@@ -96,13 +109,13 @@ def _logical(stored: Any, location: Location) -> Any:
     return dense.view(np.bool_) if location.tensor.dtype == "bool" else dense
 
 
-def _compare(launch: int, op: Any, node: str, found: Any, wanted: Any) -> GroupError:
+def _compare(launch: int, op: Any, node: str, limit: float, found: Any, wanted: Any) -> GroupError:
     nodes = tuple(onnx_nodes(op))
     wanted = wanted.astype(found.dtype) if wanted.dtype != found.dtype else wanted
     error, note = relative_error(found, wanted)
     if found.shape != wanted.shape or found.size == 0:
-        return GroupError(launch, nodes, node, error, note)
+        return GroupError(launch, nodes, node, error, limit, note)
     difference = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
     worst = np.unravel_index(int(np.argmax(difference)), difference.shape)  # argmax finds not-a-numbers first
     place = tuple(int(i) for i in worst)
-    return GroupError(launch, nodes, node, error, note, place, float(found[worst]), float(wanted[worst]))
+    return GroupError(launch, nodes, node, error, limit, note, place, float(found[worst]), float(wanted[worst]))

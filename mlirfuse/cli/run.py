@@ -86,11 +86,12 @@ def _run(executable: Executable, inputs: Mapping[str, Any], runs: int | None, re
     timing = _time(executable, inputs, first, runs)
     expected = checked = None
     if reference is not None:
-        from mlirfuse.cli.accuracy import compare
+        from mlirfuse.cli.accuracy import compare, rounded_types
         from mlirfuse.cli.oracle import expected_outputs
 
         expected = expected_outputs(reference.source, executable.artifact.options.get("shapes", {}), inputs)
-        checked = compare(outputs, expected.outputs, executable.artifact.precision)
+        rounded = rounded_types(executable.artifact.explained())
+        checked = compare(outputs, expected.outputs, executable.artifact.precision, rounded)
     return Outcome(executable, outputs, first, timing, expected, checked)
 
 

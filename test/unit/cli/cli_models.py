@@ -25,6 +25,20 @@ def small_model(size: int | str = 4) -> onnx.ModelProto:
     )
 
 
+def rounding_model() -> onnx.ModelProto:
+    """y = a * a + a for the bfloat16 a of x, and z = relu(x)."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a"], name="down", to=TensorProto.BFLOAT16),
+        helper.make_node("Mul", ["a", "a"], ["b"], name="square"),
+        helper.make_node("Add", ["b", "a"], ["c"], name="sum"),
+        helper.make_node("Cast", ["c"], ["y"], name="up", to=TensorProto.FLOAT),
+        helper.make_node("Relu", ["x"], ["z"], name="clip"),
+    ]
+    model = model_of(nodes, {})
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 8, 4, 4]))
+    return model
+
+
 def model_of(nodes: list[Any], weights: dict[str, Any], shape: list[int | str] | None = None) -> onnx.ModelProto:
     shape = shape or [1, 8, 4, 4]
     graph = helper.make_graph(

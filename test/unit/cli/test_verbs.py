@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_models import saved, small_model
+from cli_models import rounding_model, saved, small_model
 
 from mlirfuse.cli.main import main
 
@@ -169,6 +169,20 @@ def test_diff_names_the_first_wrong_group(
     monkeypatch.setattr(group_errors, "run_op", wrong_relu)
     assert main(["diff", model, "--fusion", "none"]) == 1
     assert "the first is group 1 (relu), in the result of relu" in capfd.readouterr().out
+
+
+def test_values_that_a_kernel_need_not_round_are_compared_by_their_type(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """y is computed in bfloat16 by its definition, and in single precision by the kernel; z is not rounded at all."""
+    monkeypatch.chdir(tmp_path)
+    model = saved(tmp_path, rounding_model())
+    data = result(capfd, "run", model, "--check")["check"]
+    assert 1e-4 < data["errors"]["y"] <= data["limit"] == 5e-2 and data["errors"]["z"] <= 1e-4
+    groups = {g["node"]: g for g in result(capfd, "diff", model, "--target", "simulator")["groups"]}
+    assert 1e-4 < groups["up"]["error"] <= groups["up"]["limit"] == 5e-2 and groups["clip"]["limit"] == 1e-4
+    assert main(["diff", model, "--tolerance", "1e-4"]) == 1
+    assert "in the result of up" in capfd.readouterr().out
 
 
 def test_zoo_lists_and_writes(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
