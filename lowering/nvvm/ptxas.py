@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
-from mlirfuse.errors import CompilerCrash, UnsupportedTarget
+from mlirfuse.errors import CompilerCrash, MlirfuseError, UnsupportedTarget
+from mlirfuse.options import environment
 
 __all__ = ["Assembly", "assemble", "available", "version"]
 
@@ -32,9 +33,21 @@ class Assembly:
     cubin: bytes
 
 
-@functools.cache
 def _find() -> str | None:
-    """The wheel's binary, else the one on PATH."""
+    """What MLIRFUSE_PTXAS names, else the wheel's binary, else the one on PATH."""
+    named = environment().ptxas
+    if named is None:
+        return _installed()
+    if (found := shutil.which(named)) is None:
+        raise MlirfuseError(
+            f"The environment variable MLIRFUSE_PTXAS names '{named}', which is no program that can be run; "
+            "give the path of a ptxas, or unset it."
+        )
+    return found
+
+
+@functools.cache
+def _installed() -> str | None:
     try:
         for file in files(_WHEEL) or []:
             if file.name == "ptxas":
@@ -48,11 +61,15 @@ def available() -> bool:
     return _find() is not None
 
 
-@functools.cache
 def version() -> str:
     """Its release, such as V13.0.88."""
     binary = _find()
     assert binary
+    return _version(binary)
+
+
+@functools.cache
+def _version(binary: str) -> str:
     said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
     match = re.search(r"V[\d.]+", said)
     return match[0] if match else said

@@ -4,7 +4,7 @@ import gpu_kernels
 import pytest
 
 from mlirfuse.device import PTX_CHIPS
-from mlirfuse.errors import CompilerCrash, UnsupportedTarget
+from mlirfuse.errors import CompilerCrash, MlirfuseError, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.codegen.workers import WorkerPool
@@ -38,6 +38,16 @@ def test_kernels_assemble_without_spills(chip):
     ptx = compiled["k3_conv"].ptx
     assert ptx.count("fma.rn.f32 ") + 2 * ptx.count("fma.rn.f32x2") >= 96
     assert compiled["k3_conv"].registers <= 128
+
+
+def test_the_environment_chooses_the_assembler(tmp_path, monkeypatch):
+    chosen = tmp_path / "ptxas"
+    chosen.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 99.1, V99.1.7'\n")
+    monkeypatch.setenv("MLIRFUSE_PTXAS", str(chosen))
+    with pytest.raises(MlirfuseError, match="MLIRFUSE_PTXAS names .* no program that can be run"):
+        ptxas.available()
+    chosen.chmod(0o755)
+    assert ptxas.available() and ptxas.version() == "V99.1.7"
 
 
 @needs_ptxas
