@@ -35,7 +35,6 @@ __all__ = [
     "kernel_cost",
     "lone_cost",
     "ranked_tiles",
-    "register_tile",
 ]
 
 WARP = 32
@@ -45,6 +44,8 @@ FRESH_LOADS = 16.0  # multiply-adds of one thread that take as long as bringing 
 MAP_OPERATIONS = 6.0  # issued for each operation of an element computed by itself: its load, and addresses
 SWITCH = 30e-9  # a barrier and the turn of a slice. An estimate: some 50 cycles
 LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two warps for its four schedulers
+IDLE = 16  # tiles are not tried if they keep fewer than one multiprocessor in so many busy,
+CROWD = 8  # or are more than so many for each
 REGISTERS = 128  # of a thread of a register tile
 CPU_CONTRACT = 0.6  # of a core's peak that register tiles reach on a CPU, measured by benchmarks/kernels_cpu.py
 CPU_MAP = 0.08  # and element-wise loops over a window
@@ -170,15 +171,28 @@ class Work:
         return batch, m, n, k
 
 
+class _Question:
+    """A group of stages whose tiles are priced: what is the same for all tiles."""
+
+    def __init__(self, stages: Stages) -> None:
+        self.stages = stages
+        self.extents = Extents(stages)
+        self.works = [Work.of_stage(s) for s in stages]
+        kept = set(stages.kept)
+        self.reads_kept = [s.root.operands[0] in kept for s in stages]
+        self.flops = stages.group.flops
+        self.dram_bytes = sum(stages.group.types[v].bytes for v in (*stages.group.inputs, *stages.group.outputs))
+
+
 class _Model(Protocol):
-    def cost(self, stages: Stages, extents: TileExtents) -> KernelCost | None: ...
+    def cost(self, question: _Question, extents: TileExtents) -> KernelCost | None: ...
+    def lone(self, node: Node, dram_bytes: int) -> KernelCost: ...
 
 
-def kernel_cost(
-    stages: Stages, tile: Sequence[int], device: Device, extents: Extents | None = None
-) -> KernelCost | None:
+def kernel_cost(stages: Stages, tile: Sequence[int], device: Device) -> KernelCost | None:
     """The cost of a kernel with this tile, or None where a block has no room for it."""
-    return _model(device).cost(stages, (extents or Extents(stages)).of(tile))
+    question = _Question(stages)
+    return _model(device).cost(question, question.extents.of(tile))
 
 
 def cheapest_tile(stages: Stages, device: Device) -> KernelCost | None:
@@ -188,9 +202,18 @@ def cheapest_tile(stages: Stages, device: Device) -> KernelCost | None:
 
 def ranked_tiles(stages: Stages, device: Device) -> list[KernelCost]:
     """The costs of all tiles that fit, the cheapest first, ties to the larger."""
-    extents, model = Extents(stages), _model(device)
-    found = [model.cost(stages, extents.of(tile)) for tile in _tiles(stages, extents.frame)]
+    question, model = _Question(stages), _model(device)
+    tiles = _sensible(_tiles(stages, question.extents.frame), question.extents.frame, device)
+    found = [model.cost(question, question.extents.of(tile)) for tile in tiles]
     return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
+
+
+def _sensible(tiles: Iterator[tuple[int, ...]], frame: tuple[int, ...], device: Device) -> list[tuple[int, ...]]:
+    """Without those that leave nearly all of a device idle, or are far more than it runs at once; some are left."""
+    counted = [(math.prod(-(-d // t) for d, t in zip(frame, tile, strict=True)), tile) for tile in tiles]
+    least = min(device.multiprocessors / IDLE, max(count for count, _ in counted))
+    most = max(device.multiprocessors * CROWD, min(count for count, _ in counted))
+    return [tile for count, tile in counted if least <= count <= most]
 
 
 def lone_cost(node: Node, dram_bytes: int, device: Device) -> KernelCost:
@@ -199,7 +222,7 @@ def lone_cost(node: Node, dram_bytes: int, device: Device) -> KernelCost:
 
 
 @lru_cache
-def _model(device: Device):  # type: ignore[no-untyped-def]
+def _model(device: Device) -> _Model:
     return _Gpu(device) if device.has_blocks else _Cpu(device)
 
 
@@ -259,17 +282,22 @@ class _Gpu:
         self.l2_rate = device.l2_bandwidth / device.multiprocessors
         self._products: dict[Any, StageCost | None] = {}
 
-    def cost(self, stages: Stages, extents: TileExtents) -> KernelCost | None:
+    def cost(self, question: _Question, extents: TileExtents) -> KernelCost | None:
         best: KernelCost | None = None
-        kept = 4 * extents.shared_elements(stages)
+        kept = 4 * extents.shared_elements(question.stages)
         for threads in (128, 256):
             if threads > self.device.max_threads_per_block:
                 continue
-            costs = [self._stage(stage, extents, threads) for stage in stages]
+            costs = [
+                self._stage(work, sizes, threads, kept)
+                for work, sizes, kept in zip(question.works, extents.roots, question.reads_kept, strict=True)
+            ]
             shared = kept + max(c.shared_bytes for c in costs)
             if shared > self.device.shared_bytes_per_block:
                 continue
-            found = self._kernel(costs, extents.tile, extents.tiles, threads, shared, _dram_bytes(stages), stages)
+            found = self._kernel(
+                costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, question.flops
+            )
             if best is None or found.seconds < best.seconds:
                 best = found
         return best
@@ -286,7 +314,7 @@ class _Gpu:
                     continue
                 cost = self._contract(1, tile.block_m, tile.block_n, k, tile, streamed=True)
                 blocks = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
-                found = self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes, None)
+                found = self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes, math.inf)
                 if best is None or found.seconds < best.seconds:
                     best = found
         if best is None:
@@ -294,12 +322,12 @@ class _Gpu:
             team = WARP if work.in_teams else 1
             blocks = max(1, math.ceil(node.out.size * team / threads))
             cost = self._team(threads // WARP, work, threads) if team > 1 else self._map(threads, work, threads, False)
-            best = self._kernel([cost], (), blocks, threads, 0, dram_bytes, None)
+            best = self._kernel([cost], (), blocks, threads, 0, dram_bytes, math.inf)
         return best
 
     def _kernel(
         self, costs: Sequence[StageCost], tile: tuple[int, ...], blocks: int, threads: int, shared: int,
-        dram_bytes: int, stages: Stages | None,
+        dram_bytes: int, once: float,
     ) -> KernelCost:  # fmt: skip
         device = self.device
         compute, alone = sum(c.compute for c in costs), sum(max(c.compute, c.latency) for c in costs)
@@ -310,7 +338,7 @@ class _Gpu:
         memory = dram_bytes / device.dram_bandwidth
         seconds = device.launch_seconds + 2 * device.dram_latency + max(busiest, memory)
         flops = blocks * sum(c.flops for c in costs)
-        again = max(0.0, flops - stages.group.flops) if stages is not None else 0.0
+        again = max(0.0, flops - once)
         return KernelCost(
             seconds, busiest, memory, tile, blocks, threads, resident * device.multiprocessors, shared, dram_bytes,
             blocks * sum(c.l2_bytes for c in costs), flops, again, tuple(costs),
@@ -330,17 +358,14 @@ class _Gpu:
             ),
         )
 
-    def _stage(self, stage: Stage, extents: TileExtents, threads: int) -> StageCost:
-        work, sizes = Work.of_stage(stage), extents.roots[stage.number]
+    def _stage(self, work: Work, sizes: tuple[int, ...], threads: int, kept: bool) -> StageCost:
         product = work.product(sizes)
         if product is not None:
-            found = self._tiled(product, threads, stage.root.operands[0] not in extents.kept)
+            found = self._tiled(product, threads, not kept)
             if found is not None:
                 return found
         elements = math.prod(sizes)
-        if work.in_teams:
-            return self._team(elements, work, threads)
-        return self._map(elements, work, threads, stage.root.operands[0] in extents.kept)
+        return self._team(elements, work, threads) if work.in_teams else self._map(elements, work, threads, kept)
 
     def _tiled(self, product: tuple[int, int, int, int], threads: int, streamed: bool) -> StageCost | None:
         """A product's box in the register tile that suits it."""
@@ -389,13 +414,13 @@ class _Cpu:
         self.device = device
         self.rate = device.fp32_flops / device.multiprocessors
 
-    def cost(self, stages: Stages, extents: TileExtents) -> KernelCost | None:
-        kept = 4 * extents.shared_elements(stages)
+    def cost(self, question: _Question, extents: TileExtents) -> KernelCost | None:
+        kept = 4 * extents.shared_elements(question.stages)
         if kept > self.device.l2_bytes // 2:
             return None
-        costs = [self._stage(Work.of_stage(stage), extents.roots[stage.number]) for stage in stages]
-        again = extents.tiles * sum(c.flops for c in costs) - stages.group.flops
-        return self._kernel(costs, extents.tile, extents.tiles, kept, _dram_bytes(stages), max(0.0, again))
+        costs = [self._stage(work, sizes) for work, sizes in zip(question.works, extents.roots, strict=True)]
+        again = extents.tiles * sum(c.flops for c in costs) - question.flops
+        return self._kernel(costs, extents.tile, extents.tiles, kept, question.dram_bytes, max(0.0, again))
 
     def lone(self, node: Node, dram_bytes: int) -> KernelCost:
         whole = self._stage(Work.of(node), node.out.dims)
@@ -430,24 +455,3 @@ class _Cpu:
 def _share_of_rate(threads: int) -> float:
     """Of a multiprocessor's rate, what so many threads reach: with few warps, nothing runs while one waits."""
     return threads / (threads + LONELY)
-
-
-def _dram_bytes(stages: Stages) -> int:
-    group = stages.group
-    return sum(group.types[v].bytes for v in (*group.inputs, *group.outputs))
-
-
-def register_tile(node: Node, sizes: tuple[int, ...], threads: int, device: Device) -> RegisterTile | None:
-    """The register tile with which `threads` compute a box of a convolution or contraction in the least time."""
-    product = Work.of(node).product(sizes)
-    model = _model(device)
-    if product is None:
-        return None
-    batch, m, n, k = product
-    tiles = [t for t in TILES if t.threads == threads]
-
-    def seconds(tile: RegisterTile) -> float:
-        cost = model._contract(batch, m, n, k, tile, streamed=True)
-        return max(cost.compute, cost.latency)
-
-    return min(tiles, key=seconds, default=None)
