@@ -1,13 +1,13 @@
 """The static report of a compilation: what every launch is, and what the network moves, as plain data.
 
-Bytes follow from the program: a launch reads each of its operands and writes each of its results once
-(`dram_*`: an ideal cache within the launch, none between launches). `global_bytes` counts every request and needs the
-simulator; it is None where that did not run.
+`dram_*` are bytes of distinct sectors of 32 (an ideal cache within a launch, none between launches): what the reuse
+analysis says of each launch's operands and results, and what the simulator counts. `global_bytes` counts every request
+and needs the simulator; it is None where that did not run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlirfuse.dialect import attribute_value, from_attribute, type_from_mlir
@@ -24,11 +24,14 @@ def build_report(
     """The report of a module at the kernels stage; `compiled` adds what the assembler said of each kernel."""
     program = host_program(module)
     steps = [s for s in program["steps"] if s["op"] in ("launch", "parallel")]
+    ops = [op for _, op in launches(module)]
+    moved = [attribute_value(op, "traffic") for op in ops]
     rows = [
-        _row(op, step, (compiled or {}).get(name)) for (name, op), step in zip(launches(module), steps, strict=True)
+        _row(op, step, bytes_of, (compiled or {}).get(step["kernel"]))
+        for op, step, bytes_of in zip(ops, steps, moved, strict=True)
     ]
     hosts = [s for s in program["steps"] if s["op"] == "host"]
-    traffic = _traffic(program)
+    traffic = _traffic(program, moved)
     totals = {
         "nodes_imported": len(imported.nodes),
         "ops": sum(len(row["ops"]) for row in rows),
@@ -70,9 +73,8 @@ def intermediate_bytes(module: ir.Module) -> int:
     return total
 
 
-def _row(op: Any, step: Mapping[str, Any], compiled: Any) -> dict[str, Any]:
-    written = _written(step)
-    reads = sum(ref["bytes"] for i, ref in enumerate(step["args"]) if i not in written)
+def _row(op: Any, step: Mapping[str, Any], moved: Sequence[int], compiled: Any) -> dict[str, Any]:
+    reads = len(moved) - step["results"]
     schedule = {item.name: from_attribute(item.attr) for item in ir.DictAttr(op.attributes["schedule"])}
     return {
         "name": "+".join(attribute_value(op, "onnx_nodes", ())) or step["kernel"],
@@ -88,45 +90,46 @@ def _row(op: Any, step: Mapping[str, Any], compiled: Any) -> dict[str, Any]:
         "spill_bytes": None if compiled is None else compiled.spill_bytes,
         "flops": attribute_value(op, "flops"),
         "global_bytes": None,
-        "dram_read_bytes": reads,
-        "dram_write_bytes": sum(step["args"][i]["bytes"] for i in written),
+        "dram_read_bytes": sum(moved[:reads]),
+        "dram_write_bytes": sum(moved[reads:]),
     }
 
 
-def _written(step: Mapping[str, Any]) -> list[int]:
-    """Positions of the arguments that a launch writes: its last ones."""
-    return list(range(len(step["args"]) - step["results"], len(step["args"])))
+def _traffic(program: Mapping[str, Any], moved: Sequence[Sequence[int]]) -> dict[str, int]:
+    """What launches move by where it lies, and what any program would have to move.
 
-
-def _traffic(program: Mapping[str, Any]) -> dict[str, int]:
-    """Weights, intermediates, and what any program would have to move."""
+    `moved` are the bytes of each launch's arguments.
+    """
     weights: dict[str, int] = {}
-    weight_reads = intermediate = 0
-    stored: dict[tuple[str, int, int], int] = {}
     inputs: dict[int, int] = {}
     outputs: dict[int, int] = {}
+    stored = 0
+    spaces = dict.fromkeys(("weight", "input", "output", "arena"), 0)
+    of_launches = iter(moved)
     for step in program["steps"]:
-        args = step["args"] if "args" in step else [*step["inputs"], *step["outputs"]]
-        written = set(_written(step)) if "args" in step else set(range(len(step["inputs"]), len(args)))
+        is_launch = "args" in step
+        args = step["args"] if is_launch else [*step["inputs"], *step["outputs"]]
+        for ref, size in zip(args, next(of_launches) if is_launch else (0,) * len(args), strict=True):
+            if ref["space"] in spaces:
+                spaces[ref["space"]] += size
         for i, ref in enumerate(args):
             size = ref.get("bytes", 0)
             match ref["space"]:
                 case "weight":
                     weights[ref["key"]] = size
-                    weight_reads += size
                 case "input":
                     inputs[ref["index"]] = size
                 case "output":
                     outputs[ref["index"]] = size
-                case "arena":
-                    intermediate += size
-                    if i in written:
-                        stored[ref["offset"], size, len(stored)] = size
+                case "arena" if i >= (len(args) - step["results"] if is_launch else len(step["inputs"])):
+                    stored += size
     return {
-        "dram_weight_bytes": weight_reads,
-        "dram_intermediate_bytes": intermediate,
+        "dram_weight_bytes": spaces["weight"],
+        "dram_input_bytes": spaces["input"],
+        "dram_output_bytes": spaces["output"],
+        "dram_intermediate_bytes": spaces["arena"],
         "compulsory_bytes": sum(weights.values()) + sum(inputs.values()) + sum(outputs.values()),
-        "intermediate_bytes": sum(stored.values()),
+        "intermediate_bytes": stored,
         "weight_bytes": sum(weights.values()),
     }
 

@@ -25,7 +25,8 @@ class Family:
     `choose` picks a schedule, `program` makes the tile program; `to_dict` and `from_dict` carry schedules through
     attributes and databases. Constant operands may be wanted in a memory order of their own (`weight_layouts`, read
     by index) or rearranged altogether (`weight_packings`, read flat). `alternatives` are the legal schedules that a
-    search may measure, the most promising first.
+    search may measure, the most promising first. `tile_of` gives a tile's extents along the frame of a group that a
+    schedule computes in stages over boxes (`groups.boxes`), else None.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Family:
     weight_layouts: Callable[[Group, Any], Mapping[int, tuple[int, ...]]] = lambda group, schedule: {}
     weight_packings: Callable[[Group, Any], Mapping[int, Packing]] = lambda group, schedule: {}
     alternatives: Callable[[Group, Device], Sequence[Any]] = lambda group, device: ()
+    tile_of: Callable[[Any], tuple[int, ...] | None] = lambda schedule: getattr(schedule, "tile", None)
 
 
 FAMILIES: dict[str, Family] = {}

@@ -17,7 +17,12 @@ def count_traffic(artifact: Any) -> dict[str, Any]:
 
     if not holds_kernels_to_count(artifact):
         return artifact.report
-    counted = SimulatorExecutor(artifact, threads=None, device=None).count()
+    executor = SimulatorExecutor(artifact, threads=None, device=None)
+    counted = executor.count()
+    spaces = dict.fromkeys(("weight", "input", "output", "arena"), 0)
+    for step, (_, moved) in zip(executor.launches, counted, strict=True):
+        for ref, size in zip(step.args, moved.argument_bytes, strict=True):
+            spaces[ref.space] += size
     rows = [
         {
             **row,
@@ -32,5 +37,9 @@ def count_traffic(artifact: Any) -> dict[str, Any]:
         **artifact.report["totals"],
         "global_bytes": sum(row["global_bytes"] for row in rows),
         "dram_bytes": sum(row["dram_read_bytes"] + row["dram_write_bytes"] for row in rows),
+        "dram_weight_bytes": spaces["weight"],
+        "dram_input_bytes": spaces["input"],
+        "dram_output_bytes": spaces["output"],
+        "dram_intermediate_bytes": spaces["arena"],
     }
     return {**artifact.report, "kernels": rows, "totals": totals}

@@ -27,6 +27,8 @@ _TOTALS = (
     ("work", "flops", "FLOP"),
     ("memory traffic", "dram_bytes", "B"),
     ("  of it weights", "dram_weight_bytes", "B"),
+    ("  of it inputs", "dram_input_bytes", "B"),
+    ("  of it outputs", "dram_output_bytes", "B"),
     ("  of it intermediates", "dram_intermediate_bytes", "B"),
     ("  no program could move less than", "compulsory_bytes", "B"),
     ("all requests to memory", "global_bytes", "B"),

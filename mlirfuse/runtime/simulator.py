@@ -49,6 +49,11 @@ class SimulatorExecutor:
         self._host = HostNodes(threads=1)
         self._lock = threading.Lock()
 
+    @property
+    def launches(self) -> list[Launch]:
+        """The launches of one inference, in order."""
+        return [step for step in self._plan.program.steps if isinstance(step, Launch)]
+
     @classmethod
     def chip_here(cls) -> str:
         raise UnsupportedTarget(
@@ -72,7 +77,7 @@ class SimulatorExecutor:
     def measure(self, values: Sequence[Any], runs: int, warmup: int) -> Timing:
         """Seconds of simulation, which say nothing about a GPU."""
         spread = Spread.of(sample_calls(lambda: self.run(values), runs, warmup))
-        names = [step.kernel for step in self._plan.program.steps if isinstance(step, Launch)]
+        names = [step.kernel for step in self.launches]
         return Timing(spread, spread, runs, [(n, Spread.of([s])) for n, s in zip(names, self._seconds, strict=True)])
 
     def count(self) -> list[tuple[str, Any]]:
@@ -86,15 +91,12 @@ class SimulatorExecutor:
         )
         with self._lock:
             self._arena[:] = 0  # where addresses depend on values, zero is always a valid index
-            return [
-                (step.kernel, self._launch(step, frame, "count"))
-                for step in self._plan.program.steps
-                if isinstance(step, Launch)
-            ]
+            return [(step.kernel, self._launch(step, frame, "count")) for step in self.launches]
 
     def _launch(self, step: Launch, frame: Frame, mode: str) -> Any:
         buffers = [frame.flat(ref) for ref in step.args]
-        return self._kernels[step.kernel].launch(step.grid, step.block, buffers, mode=mode)
+        offsets = [ref.offset for ref in step.args]
+        return self._kernels[step.kernel].launch(step.grid, step.block, buffers, mode=mode, offsets=offsets)
 
     def _run(self, inputs: list[Any], outputs: list[Any]) -> list[Any]:
         with self._lock:

@@ -11,6 +11,7 @@ from mlirfuse.simulator.race import RaceState
 
 if TYPE_CHECKING:
     from mlirfuse.simulator.machine import Batch
+    from mlirfuse.simulator.memory import GlobalMemory
     from mlirfuse.simulator.pattern import GlobalPattern, SharedPattern
 
 __all__ = ["Audit", "distinct_per_warp", "wavefronts"]
@@ -19,6 +20,11 @@ WARP = 32
 WORD_BYTES, BANKS = 4, 32
 REQUEST_BYTES = 16
 NONE = -1
+
+
+def _address(buffer: np.ndarray) -> int:
+    """Where the host keeps a buffer."""
+    return int(buffer.__array_interface__["data"][0])
 
 
 def by_warp(values: np.ndarray, active: Any, threads: int) -> np.ndarray:
@@ -90,12 +96,17 @@ class Audit:
 
     def finish(self) -> Counters:
         """The totals of the launch."""
-        for (_, write), touched in self.sectors.items():
+        launch = self.batch.launch
+        positions = {_address(buffer): i for i, buffer in reversed(list(enumerate(launch.buffers)))}
+        by_argument = [0] * len(launch.buffers)
+        for (address, write), touched in self.sectors.items():
             size = int(np.count_nonzero(touched)) * SECTOR_BYTES
+            by_argument[positions[address]] += size
             if write:
                 self.counters.dram_write_bytes += size
             else:
                 self.counters.dram_read_bytes += size
+        self.counters.argument_bytes = tuple(by_argument)
         return self.counters
 
     def barrier(self, arrived: Any) -> None:
@@ -120,10 +131,10 @@ class Audit:
 
     def global_piece(self, pattern: "GlobalPattern", mask: Any, start: int, size: int, write: bool) -> None:
         """One request per warp, of `size` bytes per lane."""
-        byte = pattern.index * pattern.memory.data.itemsize + start
+        byte = pattern.index * pattern.memory.data.itemsize + (start + pattern.memory.byte_address)
         first, last = byte // SECTOR_BYTES, (byte + (size - 1)) // SECTOR_BYTES
         ends = (first,) if (first == last).all() else (first, last)
-        key = (start % SECTOR_BYTES, size)
+        key = ((start + pattern.memory.byte_address) % SECTOR_BYTES, size)
         counts = pattern.memo.get(key) if mask is True else None
         if counts is None:
             counts = self.global_counts(mask, ends)
@@ -134,7 +145,7 @@ class Audit:
         else:
             self.counters.global_read_bytes += counts[0] * SECTOR_BYTES
         self.counters.global_requests += counts[1]
-        touched = self.touched(pattern.memory.data, write)
+        touched = self.touched(pattern.memory, write)
         for sectors in ends:
             if mask is True:
                 touched[sectors] = True
@@ -149,11 +160,11 @@ class Audit:
         repeat = self.batch.blocks // lanes.shape[2]
         return distinct_per_warp(lanes) * repeat, requests * repeat
 
-    def touched(self, data: np.ndarray, write: bool) -> np.ndarray:
+    def touched(self, memory: "GlobalMemory", write: bool) -> np.ndarray:
         """The bit map of a buffer's sectors; arguments that are the same memory share it."""
-        key = (data.__array_interface__["data"][0], write)
+        key = (_address(memory.data), write)
         if key not in self.sectors:
-            self.sectors[key] = np.zeros(-(-data.nbytes // SECTOR_BYTES), np.bool_)
+            self.sectors[key] = np.zeros(-(-(memory.data.nbytes + memory.byte_address) // SECTOR_BYTES), np.bool_)
         return self.sectors[key]
 
     def shared_access(self, pattern: "SharedPattern", site: Site, mask: Any, element: int, write: bool) -> None:

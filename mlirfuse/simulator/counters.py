@@ -1,8 +1,11 @@
 """What a launch moved and computed."""
 
-from dataclasses import asdict, dataclass, fields
+from __future__ import annotations
 
-__all__ = ["Counters"]
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+__all__ = ["SECTOR_BYTES", "Counters"]
 
 SECTOR_BYTES = 32
 
@@ -34,6 +37,8 @@ class Counters:
     """Barriers times the blocks that reached them."""
     uninitialised_reads: int = 0
     """Elements read from shared memory that no thread of the block had written."""
+    argument_bytes: tuple[int, ...] = field(default=(), compare=False)
+    """Of one launch: the part of `dram_bytes` that each argument has; empty for sums of launches."""
 
     @property
     def global_bytes(self) -> int:
@@ -50,12 +55,12 @@ class Counters:
         """Shared wavefronts over the ideal; 1.0 means no bank conflict."""
         return self.shared_wavefronts / self.shared_ideal_wavefronts if self.shared_ideal_wavefronts else 1.0
 
-    def __add__(self, other: "Counters") -> "Counters":
-        return Counters(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.type == "int"))
 
-    def __radd__(self, other: object) -> "Counters":
+    def __radd__(self, other: object) -> Counters:
         return self if other == 0 else NotImplemented
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain numbers, the two byte totals included."""
         return asdict(self) | {"global_bytes": self.global_bytes, "dram_bytes": self.dram_bytes}

@@ -9,7 +9,7 @@ import numpy as np
 import mlirfuse.simulator.ops  # noqa: F401  (registers the operations)
 from mlirfuse.mlir import ir
 from mlirfuse.simulator.audit import Audit
-from mlirfuse.simulator.counters import Counters
+from mlirfuse.simulator.counters import SECTOR_BYTES, Counters
 from mlirfuse.simulator.fault import SimulationError
 from mlirfuse.simulator.machine import Batch, Launch
 from mlirfuse.simulator.numerics import NAMESPACE
@@ -89,9 +89,11 @@ class Kernel:
         batch: int | None = None,
         uninitialised: str = "raise",
         shared_bytes: int | None = None,
+        offsets: Sequence[int] = (),
     ) -> Counters:
         """Run every block of the grid, writing into `buffers` (flat, in argument order).
 
+        `offsets` are the bytes at which these start in memory that starts at a whole sector (default: at 0).
         `batch` is how many blocks run side by side; `uninitialised` ("raise" or "count") is what
         `check` does about a thread that reads only shared memory that nobody wrote; `shared_bytes`
         bounds the dynamic shared memory. The counters are zero in mode `run`.
@@ -101,8 +103,9 @@ class Kernel:
         translation, function = self._translated(mode)
         audit = None if mode == "run" else Audit(races=mode == "check", uninitialised=uninitialised)
         launch = Launch(
-            translation, _three(grid), _three(block), self._arguments(translation, buffers), audit, shared_bytes
-        )
+            translation, _three(grid), _three(block), self._arguments(translation, buffers), audit, shared_bytes,
+            tuple(offset % SECTOR_BYTES for offset in offsets),
+        )  # fmt: skip
         self._require(launch)
         size = batch or max(1, LANES[mode] // launch.threads)
         with np.errstate(all="ignore"):

@@ -27,6 +27,8 @@ class Launch:
     buffers: tuple[np.ndarray, ...]
     audit: Audit | None
     shared_bytes: int | None
+    starts: tuple[int, ...] = ()
+    """For each buffer, the byte of a sector that it starts at."""
 
     @property
     def threads(self) -> int:
@@ -79,7 +81,8 @@ class Batch:
     def argument(self, position: int, shape: tuple[int, ...]) -> GlobalMemory:
         """A kernel argument."""
         buffer = self.launch.buffers[position]
-        return GlobalMemory(f"argument {position}", buffer, shape, self.lanes, self.audit)
+        start = self.launch.starts[position] if self.launch.starts else 0
+        return GlobalMemory(f"argument {position}", buffer, shape, self.lanes, self.audit, byte_address=start)
 
     def workgroup(self, position: int) -> SharedMemory:
         """A workgroup attribution."""

@@ -17,6 +17,7 @@ from mlirfuse.device import device_for, host_device
 from mlirfuse.lowering.cpu.emit import emit_kernel as emit_cpu_kernel
 from mlirfuse.lowering.gpu.emit import emit_kernel as emit_gpu_kernel
 from mlirfuse.lowering.gpu.frame import Storage
+from mlirfuse.lowering.groups.traffic import Lying, launch_traffic
 from mlirfuse.lowering.schedule.host import (
     choose_host_schedule,
     host_program,
@@ -100,8 +101,22 @@ def run_gpu(random: RandomGroup, schedule: Any) -> str | None:
     operands = [to_memory(a, group.types[v]) for a, v in zip(random.operands, group.inputs, strict=True)]
     outputs = [_output(random, v) for v in group.outputs]
     buffers = [_signless(b) for b in (*operands, *(memory for memory, _ in outputs))]
-    Kernel.from_text(text, "kernel").launch(program.tiles, (program.workers, 1, 1), buffers, mode="check")
-    return complaint(random, outputs)
+    counts = Kernel.from_text(text, "kernel").launch(program.tiles, (program.workers, 1, 1), buffers, mode="check")
+    return complaint(random, outputs) or _miscounted(random, group, schedule, counts.argument_bytes)
+
+
+def _miscounted(random: RandomGroup, group: Any, schedule: Any, counted: Sequence[int]) -> str | None:
+    """How the bytes of each argument that were counted differ from what indexing says, or None.
+
+    Less may be read by gathers, which fetch the same place twice, and of what arithmetic does without (x - x).
+    """
+    lying = {v: Lying(random.storage(v)[0]) for v in group.outputs}
+    traffic = launch_traffic(group, lying, getattr(schedule, "tile", None))
+    fetches = any(m.node.op in ("gather", "scatter", "sort") for m in group.members)
+    for v, found, said in zip((*group.inputs, *group.outputs), counted, (*traffic.read, *traffic.written), strict=True):
+        if found > said or (found < said and found and not fetches):
+            return f"v{v}: {found} bytes of sectors are touched, {said} by indexing"
+    return None
 
 
 def _signless(array: Any) -> Any:

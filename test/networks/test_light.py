@@ -69,10 +69,17 @@ def test_launches_counted_from_the_emitted_text(name):
 
 @pytest.mark.parametrize("name", networks())
 def test_reported_traffic_is_what_the_simulator_counts(name):
-    """Operands and results are counted whole; a strided window that leaves out a border reads a little less."""
-    reported = artifact_of(name, "simulator").report["totals"]["dram_bytes"]
-    counted = count_traffic(artifact_of(name, "simulator"))["totals"]
-    assert 0.98 * reported <= counted["dram_bytes"] <= reported <= counted["global_bytes"]
+    """Launch by launch, what is read and what is written; and by what it is of."""
+    reported, counted = artifact_of(name, "simulator").report, count_traffic(artifact_of(name, "simulator"))
+    for said, found in zip(reported["kernels"], counted["kernels"], strict=True):
+        moved = [(row["kernel"], row["dram_read_bytes"], row["dram_write_bytes"]) for row in (said, found)]
+        assert moved[0] == moved[1]
+    totals = counted["totals"]
+    assert reported["totals"] == {**totals, "global_bytes": None}
+    assert totals["dram_bytes"] == sum(
+        totals[f"dram_{of}_bytes"] for of in ("weight", "input", "output", "intermediate")
+    )
+    assert totals["dram_bytes"] <= totals["global_bytes"]
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda:sm_90"])

@@ -12,7 +12,8 @@ from mlirfuse.cli.main import main
 
 TOTALS = {
     *("nodes_imported", "ops", "groups", "launches", "kernels", "fallback_nodes", "copies", "flops", "global_bytes"),
-    *("dram_bytes", "dram_weight_bytes", "dram_intermediate_bytes", "compulsory_bytes", "intermediate_bytes"),
+    *("dram_bytes", "dram_weight_bytes", "dram_input_bytes", "dram_output_bytes", "dram_intermediate_bytes"),
+    *("compulsory_bytes", "intermediate_bytes"),
     *("weight_bytes", "arena_bytes"),
 }
 KERNEL = {

@@ -30,7 +30,8 @@ class StandIn:
         assert text == "mlir of every kernel"
         return cls(name)
 
-    def launch(self, grid: Any, block: Any, buffers: list[np.ndarray], mode: str) -> Moved:
+    def launch(self, grid: Any, block: Any, buffers: list[np.ndarray], mode: str, offsets: list[int]) -> Moved:
+        assert len(offsets) == len(buffers)
         assert (tuple(grid), tuple(block)) == ((2, 1, 1), (2, 1, 1))
         assert all(buffer.ndim == 1 and buffer.dtype == np.float32 for buffer in buffers)
         if mode == "count":
