@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,23 +10,23 @@ from typing import Any
 import numpy as np
 import onnx
 
-from mlirfuse.dialect import TensorType, WeightStore, build, type_to_mlir
+from mlirfuse.dialect import TensorType, WeightStore, type_to_mlir
 from mlirfuse.errors import InvalidModel, UnsupportedOp
 from mlirfuse.frontend.builder import OpBuilder
 from mlirfuse.frontend.expansion import Expansion, expansion_of, inlined, renamed_branch
-from mlirfuse.frontend.fallback import Island, Opaque, encoded, infer_outputs, island_of, tensor_type
+from mlirfuse.frontend.fallback import Opaque
+from mlirfuse.frontend.fallback_emitter import FallbackEmitter, Scope
 from mlirfuse.frontend.host_node import run_host_node
 from mlirfuse.frontend.model import ImportedModel, load_model
 from mlirfuse.frontend.node_call import NodeCall
 from mlirfuse.frontend.registry import InvalidNode, NoRule, rule_for
-from mlirfuse.frontend.tensor import Tensor, known, too_large
+from mlirfuse.frontend.tensor import Tensor, known
 from mlirfuse.mlir import func, ir
 from mlirfuse.subgraphs import captured_names
 
 __all__ = ["GraphImporter", "NodeStatus", "import_model"]
 
 _ANY_SHAPE = ("Identity", "Shape", "Size")  # rules that read no dimension which may be unknown
-Scope = dict[str, "Tensor | Opaque | None"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class GraphImporter:
         self.tolerant = tolerant
         self._opsets: Mapping[str, int] = dict(model.opsets)
         self._inside_function = False
-        self._inferred: dict[str, onnx.TypeProto] | None = None
+        self._fallbacks = FallbackEmitter(model, self.builder)
 
     def run(self) -> ir.Module:
         """Build the module and verify it."""
@@ -141,7 +140,7 @@ class GraphImporter:
                 status = NodeStatus(node.name, node.op_type, "native")
             except NoRule as reason:
                 self.builder.undo(mark)
-                results = self._on_host(node, scope)
+                results = self._fallbacks.emit(node, scope, self._opsets)
                 status = NodeStatus(node.name, node.op_type, "fallback", str(reason))
                 if all(isinstance(r, Tensor) and r.known for r in results.values()):
                     status = NodeStatus(node.name, node.op_type, "native")
@@ -236,60 +235,6 @@ class GraphImporter:
             return {name: scope[inner] for name, inner in zip(call.proto.output, outputs, strict=False) if name}
         finally:
             self._opsets, self._inside_function = outer, not outermost
-
-    # --- fall-back --------------------------------------------------------------------------------
-
-    def _on_host(self, node: onnx.NodeProto, scope: Scope) -> Scope:
-        """The outputs of `node` as results of fusion.fallback, or Opaque where no tensor can hold them."""
-        names = dict.fromkeys((*filter(None, node.input), *captured_names(node)))
-        island = island_of(node, {name: scope[name] for name in names}, self._opsets)  # type: ignore[misc]
-        outputs = [name for name in node.output if name]
-        inferred = infer_outputs(island, outputs)
-        if not inferred and not self._runnable(node):
-            raise UnsupportedOp(
-                f"{self.model.name}: the node '{node.name}' is of type {node.domain}.{node.op_type}, neither an "
-                "ONNX operator nor a function of the model; register a rule for it (entry point group "
-                "mlirfuse.importers) or replace the node."
-            )
-        types = {name: tensor_type([inferred.get(name), self._whole_model_type(name)]) for name in outputs}
-        held = [name for name in outputs if types[name] is not None]
-        results: Scope = {name: Opaque(name, island) for name in outputs if types[name] is None}
-        if held:
-            results |= self._emit_fallback(node, island, held, [types[name] for name in held])  # type: ignore[misc]
-        return results
-
-    @staticmethod
-    def _runnable(node: onnx.NodeProto) -> bool:
-        return node.domain == "com.microsoft" or onnx.defs.has(
-            node.op_type, "" if node.domain == "ai.onnx" else node.domain
-        )
-
-    def _emit_fallback(
-        self, node: onnx.NodeProto, island: Island, outputs: list[str], types: list[TensorType]
-    ) -> Scope:
-        if excess := next(filter(None, map(too_large, types)), None):
-            raise InvalidNode(f"makes a tensor {excess}")
-        attrs, operands = encoded(island, node.name, outputs)
-        values = [self.builder.value(operand, dense=True) for operand in operands]
-        names = tuple(dict.fromkeys(n.name for n in island.nodes))
-        try:
-            made = build("fallback", values, attrs, result=types, onnx_nodes=names, loc=ir.Location.name(node.name))
-        except ValueError as error:
-            raise UnsupportedOp(
-                f"{self.model.name}: the node '{node.name}' ({node.op_type}) would run on the host, but {error}; give "
-                "neighbouring inputs or outputs one type, or split the node."
-            ) from error
-        self.builder.emitted.append(made[0].owner)
-        return {name: Tensor(kind, value=value) for name, kind, value in zip(outputs, types, made, strict=True)}
-
-    def _whole_model_type(self, name: str) -> onnx.TypeProto | None:
-        """What inference over the whole model, and the model's own annotations, say of a value."""
-        if self._inferred is None:
-            declared = self.model.declared
-            with contextlib.suppress(Exception):  # then the model's own annotations have to do
-                declared = onnx.shape_inference.infer_shapes(declared, data_prop=True)
-            self._inferred = {value.name: value.type for value in (*declared.graph.value_info, *declared.graph.output)}
-        return self._inferred.get(name)
 
 
 def _called(node: onnx.NodeProto, name: str, scope: Scope) -> onnx.NodeProto:

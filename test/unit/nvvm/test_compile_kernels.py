@@ -44,7 +44,7 @@ def test_the_environment_chooses_the_assembler(tmp_path, monkeypatch):
     chosen = tmp_path / "ptxas"
     chosen.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 99.1, V99.1.7'\n")
     monkeypatch.setenv("MLIRFUSE_PTXAS", str(chosen))
-    with pytest.raises(MlirfuseError, match="MLIRFUSE_PTXAS names .* no program that can be run"):
+    with pytest.raises(MlirfuseError, match=r"MLIRFUSE_PTXAS names .* no program that can be run"):
         ptxas.available()
     chosen.chmod(0o755)
     assert ptxas.available() and ptxas.version() == "V99.1.7"
