@@ -201,4 +201,20 @@ def schedule_cross_layer(plan: KeptPlan, device: Device) -> tuple[float, tuple[B
         cycles, loops = price_contract(group, core) or price_map(group, core)
         total += cycles
         chosen.append(loops)
-    return total, tuple(chosen)
+    return total, _with_one_packing(plan.groups, chosen)
+
+
+def _with_one_packing(groups: Sequence[Group], chosen: Sequence[BoxLoops]) -> tuple[BoxLoops, ...]:
+    """Constant operands that stages want packed in different ways are not: each gathers its panels."""
+    wanted = [_packing(g, s) for g, s in zip(groups, chosen, strict=True)]
+    odd = {
+        v
+        for group, mine in zip(groups, wanted, strict=True)
+        for v in group.inputs
+        if any(v in other and mine.get(v) != other[v] for other in wanted)
+    }
+    pairs = zip(chosen, wanted, strict=True)
+    return tuple(
+        replace(s, weights="gathered") if isinstance(s, ContractTiles) and odd & set(packed) else s
+        for s, packed in pairs
+    )

@@ -1,42 +1,103 @@
-"""Cross-layer groups on the CPU: several convolutions in one kernel, tile by tile, against NumPy definitions."""
+"""Cross-layer groups on the CPU: the blocks of networks in one kernel each, tile by tile, against NumPy definitions."""
+
+import dataclasses
 
 import pytest
+from block_groups import BLOCKS
 from cpu_cases import DEVICE, Case, compile_cases
 from group_builder import GroupBuilder
 
-from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, KeptPlan, schedule_cross_layer
-
-NHWC = (0, 2, 3, 1)
-
-
-def fire(layout=None, channels=16, squeeze=8, expand=12, size=13):
-    """squeeze 1x1, then expand 1x1 and 3x3 side by side."""
-    b = GroupBuilder()
-    x = b.input(1, channels, size, size, layout=layout)
-    s = b.op("unary", b.conv(x, b.input(squeeze, channels, 1, 1)), kind="relu")
-    left = b.op("unary", b.conv(s, b.input(expand, squeeze, 1, 1)), kind="relu")
-    right = b.op("unary", b.conv(s, b.input(expand, squeeze, 3, 3), pads=(1,) * 4), kind="relu")
-    out = b.op("concat", left, right, axis=1)
-    return b.group(out, layouts={out: layout} if layout else {})
+from mlirfuse.lowering.schedule.cross_layer import cross_layer_stages
+from mlirfuse.lowering.schedule.host import choose_host_schedule, host_schedule_from_dict, host_schedule_to_dict
+from mlirfuse.lowering.schedule.host_contract import ContractTiles
+from mlirfuse.lowering.schedule.host_cross_layer import (
+    CrossLayerLoops,
+    HostCrossLayerPlan,
+    KeptPlan,
+    schedule_cross_layer,
+)
+from mlirfuse.lowering.schedule.host_map import MapLoops
 
 
-def cut(group, tile, orders=None):
-    """The group in tiles of a given size."""
-    from mlirfuse.lowering.groups.stages import stages_of
+def plain(rank):
+    return tuple(range(rank))
 
-    stages = stages_of(group)
-    orders = orders or tuple((0, *range(2, group.types[v].rank), 1) for v in stages.kept)
-    plan = KeptPlan(group, tile, orders)
+
+def channels_last(rank):
+    return (0, *range(2, rank), 1) if rank > 1 else plain(rank)
+
+
+def laid_out(group, order):
+    """The group with its operands and outputs in a memory order."""
+    types = list(group.types)
+    for v in (*group.inputs, *group.outputs):
+        types[v] = dataclasses.replace(types[v], layout=order(types[v].rank))
+    return dataclasses.replace(group, types=tuple(types))
+
+
+def cut(group, tile, order=channels_last):
+    """The group in tiles of a given size, what is kept in a given memory order."""
+    stages = cross_layer_stages(group)
+    assert not isinstance(stages, str), stages
+    plan = KeptPlan(group, tile, [order(group.types[v].rank) for v in stages.kept])
     return Case(group, CrossLayerLoops(plan.boxes.tile, plan.orders, schedule_cross_layer(plan, DEVICE)[1]))
 
 
-RUNS = {
-    "fire": Case(fire()),
-    "fire_channels_last": Case(fire(NHWC)),
-    "fire_in_tiles": cut(fire(NHWC), (1, 24, 4, 13)),
-    "fire_in_tiles_both_ways": cut(fire(NHWC), (1, 24, 5, 6)),
-    "fire_in_channels_first": cut(fire(), (1, 24, 3, 13), ((0, 1, 2, 3),)),
-}
+def fire(channels=16, squeeze=8, expand=16, size=13):
+    """squeeze 1x1, then expand 1x1 and 3x3 side by side."""
+    b = GroupBuilder()
+    x = b.input(1, channels, size, size)
+    s = b.op("unary", b.conv(x, b.input(squeeze, channels, 1, 1)), kind="relu")
+    left = b.op("unary", b.conv(s, b.input(expand, squeeze, 1, 1)), kind="relu")
+    right = b.op("unary", b.conv(s, b.input(expand, squeeze, 3, 3), pads=(1,) * 4), kind="relu")
+    return b.group(b.op("concat", left, right, axis=1))
+
+
+def wide_inverted_residual():
+    """Enough channels for vectors in every stage; strided."""
+    b = GroupBuilder()
+    x = b.op("unary", b.conv(b.input(1, 8, 15, 15), b.input(48, 8, 1, 1)), kind="relu")
+    x = b.op("unary", b.conv(x, b.input(48, 1, 3, 3), strides=(2, 2), pads=(1,) * 4, groups=48), kind="relu")
+    return b.group(b.conv(x, b.input(16, 48, 1, 1)))
+
+
+def shared_weight():
+    """One weight that two convolutions read."""
+    b = GroupBuilder()
+    w = b.input(8, 8, 3, 3)
+    return b.group(b.conv(b.conv(b.input(1, 8, 9, 9), w, pads=(1,) * 4), w, pads=(1,) * 4))
+
+
+def _blocks():
+    """Every block in its first tiles, channels last; further tiles and orders are slow to compile."""
+    quick, slow = {}, {}
+    for name, block in BLOCKS.items():
+        group, tiles = block()
+        if isinstance(cross_layer_stages(group), str):
+            continue
+        quick[name] = cut(laid_out(group, channels_last), tiles[0])
+        slow[f"{name} row major"] = cut(group, tiles[0])
+        for tile in tiles[1:]:
+            slow[f"{name} {tile}"] = cut(laid_out(group, channels_last), tile, plain)
+    return quick, slow
+
+
+def _wide():
+    found = {"wide fire": Case(laid_out(fire(), channels_last))}
+    found["wide fire in rows"] = cut(laid_out(fire(), channels_last), (1, 16, 4, 13))
+    found["wide fire both ways"] = cut(laid_out(fire(), channels_last), (1, 16, 5, 6))
+    found["wide fire row major"] = cut(fire(), (1, 16, 4, 13), plain)
+    found["wide inverted residual"] = cut(laid_out(wide_inverted_residual(), channels_last), (1, 16, 3, 8))
+    found["one weight twice"] = cut(shared_weight(), (1, 8, 4, 9))
+    return found
+
+
+def _named(cases):
+    return {name.translate(str.maketrans(" ,()", "____")): case for name, case in cases.items()}
+
+
+QUICK, SLOW = _blocks()
+RUNS, MORE_RUNS = _named({**_wide(), **QUICK}), _named(SLOW)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +105,83 @@ def entries():
     return compile_cases(RUNS)
 
 
+@pytest.fixture(scope="module")
+def more_entries():
+    return compile_cases(MORE_RUNS)
+
+
 @pytest.mark.parametrize("name", RUNS)
-def test_groups_agree_with_the_definition(name, entries):
+def test_blocks_agree_with_the_definition(name, entries):
     assert isinstance(RUNS[name].schedule, CrossLayerLoops)
     assert RUNS[name].run(entries[name]) < 3e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE_RUNS)
+def test_blocks_agree_with_the_definition_in_other_tiles(name, more_entries):
+    assert MORE_RUNS[name].run(more_entries[name]) < 3e-6
+
+
+def test_blocks_are_computed_in_stages():
+    for name in ("fire", "bottleneck", "inverted residual", "dense layer", "squeeze and excitation"):
+        assert isinstance(choose_host_schedule(BLOCKS[name]()[0], DEVICE), CrossLayerLoops)
+
+
+def test_convolutions_are_register_tiles_and_the_rest_vectors():
+    schedule = RUNS["wide_inverted_residual"].schedule
+    assert [type(s) for s in schedule.stages] == [ContractTiles, MapLoops, ContractTiles]
+    assert schedule.stages[1].widths[0] >= DEVICE.vector_bytes // 4
+    assert [s.weights for s in schedule.stages if isinstance(s, ContractTiles)] == ["packed", "packed"]
+
+
+def test_every_weight_of_a_register_tile_is_packed():
+    case = RUNS["wide_fire_in_rows"]
+    assert set(case.packings) == set(case.group.inputs[1:])
+
+
+def test_kept_boxes_share_memory_when_their_lives_do_not_meet():
+    b = GroupBuilder()
+    x = b.input(1, 8, 16, 16)
+    for _ in range(4):
+        x = b.conv(x, b.input(8, 8, 3, 3), pads=(1,) * 4)
+    plan = HostCrossLayerPlan(group := b.group(x), cut(group, (1, 8, 4, 16)).schedule)
+    first, second, third = (plan.kept[v].elements for v in plan.stages.kept)
+    assert first > second > third
+    assert plan.kept_elements == first + second
+
+
+def test_schedules_survive_attributes():
+    schedule = RUNS["wide_fire"].schedule
+    assert host_schedule_from_dict(host_schedule_to_dict(schedule)) == schedule
+
+
+def test_illegal_schedules_say_why():
+    case = RUNS["wide_fire_in_rows"]
+    group, schedule = case.group, case.schedule
+
+    def why(**changes):
+        return dataclasses.replace(schedule, **changes).why_illegal(group, DEVICE)
+
+    assert "2 schedules and 1 orders for 3 stages" in why(stages=schedule.stages[:2])
+    assert "does not cut" in why(tile=(1, 16, 4))
+    assert "no order" in why(orders=((0, 1, 2, 2),))
+    assert "stage 0" in why(tile=(1, 16, 1, 1))
+    assert "bytes of scratch" in cross_layer_of_large_tiles()
+    direct = dataclasses.replace(schedule.stages[2], staged=False)
+    assert "it is padded" in why(stages=(*schedule.stages[:2], direct))
+
+
+def cross_layer_of_large_tiles():
+    b = GroupBuilder()
+    x = b.conv(b.input(1, 16, 200, 200), b.input(64, 16, 1, 1))
+    group = b.group(b.conv(x, b.input(16, 64, 1, 1)))
+    schedule = dataclasses.replace(cut(group, (1, 16, 8, 200)).schedule, tile=(1, 16, 100, 200))
+    return schedule.why_illegal(group, DEVICE)
+
+
+def test_a_weight_is_not_packed_in_two_ways():
+    case = RUNS["one_weight_twice"]
+    assert [s.weights for s in case.schedule.stages] == ["gathered", "gathered"]
+    stages = tuple(dataclasses.replace(s, weights="packed") for s in case.schedule.stages)
+    schedule = dataclasses.replace(case.schedule, stages=stages)
+    assert "different memory orders" in schedule.why_illegal(case.group, DEVICE)
