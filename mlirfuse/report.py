@@ -7,9 +7,11 @@ and needs the simulator; it is None where that did not run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlirfuse.device import Device, occupancy
 from mlirfuse.dialect import attribute_value, from_attribute, type_from_mlir
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.lowering.pipeline.host_program import host_program, launches
@@ -19,17 +21,24 @@ __all__ = ["build_report", "intermediate_bytes"]
 
 
 def build_report(
-    compilation: Any, module: Any, imported: Any, precision: str, compiled: Mapping[str, Any] | None = None
+    compilation: Any,
+    module: Any,
+    imported: Any,
+    precision: str,
+    device: Device,
+    compiled: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The report of a module at the kernels stage; `compiled` adds what the assembler said of each kernel."""
+    """The report of a module at the kernels stage, for `device`; `compiled` adds what the assembler said of kernels."""
     program = host_program(module)
     steps = [s for s in program["steps"] if s["op"] in ("launch", "parallel")]
     ops = [op for _, op in launches(module)]
     moved = [attribute_value(op, "traffic") for op in ops]
-    rows = [
-        _row(op, step, bytes_of, (compiled or {}).get(step["kernel"]))
-        for op, step, bytes_of in zip(ops, steps, moved, strict=True)
-    ]
+    limits = _register_limits(module)
+    rows = []
+    for op, step, bytes_of in zip(ops, steps, moved, strict=True):
+        known = (compiled or {}).get(step["kernel"])
+        row = _row(op, step, bytes_of, known)
+        rows.append({**row, **_residence(row, device, row["registers"] or limits.get(step["kernel"]))})
     hosts = [s for s in program["steps"] if s["op"] == "host"]
     traffic = _traffic(program, moved)
     totals = {
@@ -41,6 +50,7 @@ def build_report(
         "fallback_nodes": len(hosts),
         "copies": sum(set(row["ops"]) <= {"reshape", "concat", "slice", "transpose"} for row in rows),
         "flops": sum(row["flops"] for row in rows),
+        "recomputed_flops": sum(row["recomputed_flops"] for row in rows),
         "global_bytes": None,
         "dram_bytes": sum(row["dram_read_bytes"] + row["dram_write_bytes"] for row in rows),
         **traffic,
@@ -89,10 +99,38 @@ def _row(op: Any, step: Mapping[str, Any], moved: Sequence[int], compiled: Any) 
         "registers": None if compiled is None else compiled.registers,
         "spill_bytes": None if compiled is None else compiled.spill_bytes,
         "flops": attribute_value(op, "flops"),
+        "recomputed_flops": attribute_value(op, "recomputed_flops"),
         "global_bytes": None,
         "dram_read_bytes": sum(moved[:reads]),
         "dram_write_bytes": sum(moved[reads:]),
     }
+
+
+def _residence(row: Mapping[str, Any], device: Device, registers: int | None) -> dict[str, Any]:
+    """How many blocks a launch has, how many of them a multiprocessor holds at once and why not more."""
+    blocks = math.prod(n for n in row["grid"] if n is not None)
+    found = occupancy(device, math.prod(row["block"]), row["shared_bytes"], registers)
+    if found is None:
+        return {"blocks": blocks, "occupancy": None, "resident_blocks": None, "occupancy_limit": None, "waves": None}
+    resident = found.blocks * device.multiprocessors
+    return {
+        "blocks": blocks,
+        "occupancy": round(found.share, 4),
+        "resident_blocks": found.blocks,
+        "occupancy_limit": found.limit,
+        "waves": round(blocks / resident, 3) if resident else None,
+    }
+
+
+def _register_limits(module: ir.Module) -> dict[str, int]:
+    """The registers that a thread of each kernel may have, where its schedule says."""
+    found = {}
+    for container in module.body.operations:
+        if container.operation.name == "gpu.module":
+            for op in container.operation.regions[0].blocks[0].operations:
+                if (limit := attribute_value(op, "nvvm.maxnreg")) is not None:
+                    found[attribute_value(op, "sym_name")] = limit
+    return found
 
 
 def _traffic(program: Mapping[str, Any], moved: Sequence[Sequence[int]]) -> dict[str, int]:

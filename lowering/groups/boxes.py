@@ -91,6 +91,12 @@ class TileBoxes:
         """Operations that a stage does for one tile."""
         return self._roots[stage.number].elements * stage.flops_per_element
 
+    @property
+    def recomputed_flops(self) -> float:
+        """Operations of all tiles beyond those of the group: what lies in the boxes of several tiles."""
+        tiles = math.prod(self.tiles)
+        return max(0.0, tiles * sum(self.flops(s) for s in self.stages) - self.stages.group.flops)
+
     # -- the walk
 
     def _dims(self, stage: Stage) -> tuple[int, ...]:

@@ -12,8 +12,10 @@ from mlirfuse.dialect import to_attribute
 from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.element_types import element_bytes
 from mlirfuse.lowering.gpu.frame import Storage
+from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.group import Group, group_of
 from mlirfuse.lowering.groups.sectors import whole_sectors
+from mlirfuse.lowering.groups.stages import stages_of
 from mlirfuse.lowering.groups.traffic import Lying, launch_traffic
 from mlirfuse.lowering.kernel.builder import memory_type
 from mlirfuse.lowering.passes import PassFailure, register_pass
@@ -135,18 +137,20 @@ class _Writer:
         kept["flops"] = to_attribute(group.flops)
         kept["results"] = to_attribute(len(group.outputs))
         kept["shared_bytes"] = to_attribute(program.shared_bytes)
-        kept["traffic"] = to_attribute(self._traffic(group, schedule, values, packings))
+        tile = self.family.tile_of(schedule)
+        kept["traffic"] = to_attribute(self._traffic(group, tile, values, packings))
+        kept["recomputed_flops"] = to_attribute(0 if tile is None else _recomputed_flops(group, tile))
         sizes, line = self.backend.launch(name, program, arguments, str(ir.DictAttr.get(kept)))
         self.sizes |= set(sizes)
         self.lines.append(line)
 
     def _traffic(
-        self, group: Group, schedule: Any, values: Sequence[Any], packings: Mapping[int, Packing]
+        self, group: Group, tile: tuple[int, ...] | None, values: Sequence[Any], packings: Mapping[int, Packing]
     ) -> tuple[int, ...]:
         """Bytes from and to DRAM for each argument. Rearranged weights hold what the kernel reads, and nothing else."""
         located = zip((*group.inputs, *group.outputs), map(self._location, values), strict=True)
         lying = {number: Lying(where.strides, where.offset) for number, where in located}
-        traffic = launch_traffic(group, lying, self.family.tile_of(schedule))
+        traffic = launch_traffic(group, lying, tile)
         moved = dict(zip((*group.inputs, *group.outputs), (*traffic.read, *traffic.written), strict=True))
         packed = {n: p.elements * element_bytes(group.types[n].dtype) for n, p in packings.items()}
         return tuple({**moved, **{n: whole_sectors(size) for n, size in packed.items()}}.values())
@@ -243,6 +247,12 @@ class _Writer:
         self.lines.append(
             f'"fusion.host_call"({", ".join(values)}) {ir.DictAttr.get(attributes)} : ({", ".join(types)}) -> ()'
         )
+
+
+def _recomputed_flops(group: Group, tile: tuple[int, ...]) -> int:
+    stages = stages_of(group)
+    assert not isinstance(stages, str), stages
+    return round(TileBoxes(stages, tile).recomputed_flops)
 
 
 def _weight_text(location: Location, packing: Packing | None) -> str:

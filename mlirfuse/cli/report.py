@@ -25,6 +25,7 @@ _TOTALS = (
     ("copies", "copies", None),
     ("nodes on the host", "fallback_nodes", None),
     ("work", "flops", "FLOP"),
+    ("work done again", "recomputed_flops", "FLOP"),
     ("memory traffic", "dram_bytes", "B"),
     ("  of it weights", "dram_weight_bytes", "B"),
     ("  of it inputs", "dram_input_bytes", "B"),
@@ -110,21 +111,22 @@ def _report(text: str, args: argparse.Namespace) -> Mapping[str, Any]:
 def _print(display: Display, report: Mapping[str, Any]) -> None:
     kernels = report.get("kernels", ())
     assembled = any(kernel.get("registers") is not None for kernel in kernels)
+    resident = any(kernel.get("occupancy") is not None for kernel in kernels)
     display.line(
         f"{report.get('model', '?')}: {report.get('target', '?')}, {report.get('precision', '?')}", style="bold"
     )
     columns = ["launch", "operators", "mode", "mapping", "grid", "block", "work", "read", "written"]
     columns += ["shared", "registers", "spilled"] if assembled else []
-    display.table(
-        columns, [_row(kernel, assembled) for kernel in kernels], left=("operators", "mode", "mapping", "grid", "block")
-    )
+    columns += ["blocks", "occupancy"] if resident else []
+    rows = [_row(kernel, assembled, resident) for kernel in kernels]
+    display.table(columns, rows, left=("operators", "mode", "mapping", "grid", "block"))
     totals = report.get("totals", {})
-    rows = [
+    listed = [
         (label, totals[key] if unit is None else amount(totals[key], unit))
         for label, key, unit in _TOTALS
         if totals.get(key) is not None
     ]
-    display.table(["total", ""], rows)
+    display.table(["total", ""], listed)
     if fallbacks := report.get("fallbacks"):
         display.line(
             f"{count(len(fallbacks), 'node')} on the host, without kernels: {', '.join(fallbacks)}", style="yellow"
@@ -136,12 +138,19 @@ def _print(display: Display, report: Mapping[str, Any]) -> None:
         display.line(f"compiled in {milliseconds(sum(seconds.values()))}: {stages}")
 
 
-def _row(kernel: Mapping[str, Any], assembled: bool) -> list[Any]:
+def _row(kernel: Mapping[str, Any], assembled: bool, resident: bool) -> list[Any]:
     row = [kernel["name"], " ".join(kernel["ops"]), kernel.get("mode"), kernel.get("mapping")]
     row += [_extents(kernel.get("grid")), _extents(kernel.get("block"))]
     row += [amount(kernel["flops"], "FLOP") if kernel.get("flops") else None]
     row += [size(kernel.get("dram_read_bytes")), size(kernel.get("dram_write_bytes"))]
-    return [*row, *([size(kernel.get("shared_bytes")), kernel.get("registers"), kernel.get("spill_bytes")] * assembled)]
+    row += [size(kernel.get("shared_bytes")), kernel.get("registers"), kernel.get("spill_bytes")] * assembled
+    return [*row, *([kernel.get("blocks"), _occupancy(kernel)] * resident)]
+
+
+def _occupancy(kernel: Mapping[str, Any]) -> str | None:
+    """The share of a multiprocessor's threads that a kernel keeps, and what limits it."""
+    share = kernel.get("occupancy")
+    return None if share is None else f"{share:.0%} ({kernel['occupancy_limit']})"
 
 
 def _extents(sizes: Any) -> str:

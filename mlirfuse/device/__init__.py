@@ -5,6 +5,7 @@ from mlirfuse.device.facts import Device
 from mlirfuse.device.graphics import GRAPHICS, PORTABLE
 from mlirfuse.device.lookup import device_for, planning_device, product, scheduling_device
 from mlirfuse.device.nvidia import CHIPS, PRODUCTS, PTX_CHIPS
+from mlirfuse.device.occupancy import Occupancy, occupancy
 
 __all__ = [
     "ANY_CPU",
@@ -14,8 +15,10 @@ __all__ = [
     "PRODUCTS",
     "PTX_CHIPS",
     "Device",
+    "Occupancy",
     "device_for",
     "host_device",
+    "occupancy",
     "planning_device",
     "product",
     "scheduling_device",

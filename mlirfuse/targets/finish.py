@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.artifact import Artifact, Plan, Recipe, apply_steps
-from mlirfuse.device import usable_cores
+from mlirfuse.device import Device, scheduling_device, usable_cores
 from mlirfuse.dialect import attribute_value
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
@@ -18,6 +18,7 @@ from mlirfuse.lowering.pipeline.host_program import packed_weights
 from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, environment
 from mlirfuse.report import build_report
+from mlirfuse.targets import backend_for
 
 __all__ = ["artifact_of", "kernel_cache", "precision_of", "stage_options_for", "workers_of"]
 
@@ -83,9 +84,15 @@ def artifact_of(
         program.outputs,
         plans,
         _weights(module, store, packed=packed),
-        build_report(compilation, module, imported, precision, assembled),
+        build_report(compilation, module, imported, precision, _device(compilation), assembled),
         _recorded(options, module),
     )
+
+
+def _device(compilation: Any) -> Device:
+    """What the kernels were made for."""
+    options = backend_for(compilation.target).stage_options(compilation.target, compilation.options)
+    return scheduling_device(options.device)
 
 
 def _recorded(options: CompileOptions, module: Any) -> dict[str, Any]:

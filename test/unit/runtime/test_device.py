@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlirfuse.device import CHIPS, PRODUCTS, cpu, device_for, host_device, product
+from mlirfuse.device import CHIPS, PRODUCTS, cpu, device_for, host_device, occupancy, product
 from mlirfuse.errors import UnsupportedTarget
 
 
@@ -74,3 +74,27 @@ def test_caches_are_read_by_level(tmp_path: Path) -> None:
         for name, text in (("level", level), ("type", kind), ("size", size)):
             (folder / name).write_text(f"{text}\n")
     assert cpu._cache_sizes(tmp_path) == {1: 48 * 1024, 3: 64 * 1024**2}
+
+
+@pytest.mark.parametrize(
+    ("chip", "threads", "shared", "registers", "blocks", "share", "limit"),
+    [
+        ("sm_90", 256, 0, 32, 8, 1.0, "threads"),
+        ("sm_90", 256, 0, 64, 4, 0.5, "registers"),
+        ("sm_90", 256, 0, 65, 3, 0.375, "registers"),  # a warp's 2080 registers are given as 2304
+        ("sm_90", 32, 0, None, 32, 0.5, "blocks"),
+        ("sm_90", 128, 75 * 1024, 32, 3, 0.1875, "shared memory"),  # 228 KiB hold three of 75 and 1 for the driver
+        ("titan-xp", 100, 32 * 1024, 32, 3, 0.1875, "shared memory"),  # threads come in warps: 128
+        ("sm_86", 1024, 0, 32, 1, 1024 / 1536, "threads"),
+    ],
+)
+def test_occupancy(
+    chip: str, threads: int, shared: int, registers: int | None, blocks: int, share: float, limit: str
+) -> None:
+    found = occupancy(device_for(chip), threads, shared, registers)
+    assert found is not None
+    assert (found.blocks, found.share, found.limit) == (blocks, share, limit)
+
+
+def test_a_cpu_holds_no_blocks() -> None:
+    assert occupancy(host_device(), 1, 0) is None
