@@ -10,7 +10,7 @@ import numpy as np
 
 from mlirfuse.lowering.codegen.function_text import Function, Value
 from mlirfuse.lowering.codegen.machine import LOG2_E, Machine, split
-from mlirfuse.lowering.codegen.minimax import fit
+from mlirfuse.lowering.codegen.minimax import fit, odd_tail
 
 __all__ = ["cosh", "erf", "exp", "exp2", "expm1", "sinh", "tanh"]
 
@@ -50,29 +50,19 @@ def expm1(f: Function, machine: Machine, x: Value) -> Value:
     return half + half
 
 
-def _tanh_tail(u: np.ndarray) -> np.ndarray:
-    x = np.sqrt(u)
-    return (np.tanh(x) / x - 1) / u
-
-
 def tanh(f: Function, machine: Machine, x: Value) -> Value:
     """x + x u P(u) with u = x^2 near zero, else sign(x) (1 - 2 / (e^(2|x|) + 1))."""
     a, u = f.abs(x), x * x
-    near = f.fma(x * u, f.polynomial(u, fit(_tanh_tail, 1e-6, 0.37, 4)), x)
+    near = f.fma(x * u, f.polynomial(u, fit(odd_tail(np.tanh), 1e-6, 0.37, 4)), x)
     power = exp(f, machine, a + a)
     far = f.fma(machine.reciprocal(f, power + 1.0), -2.0, 1.0)
     return f.select(a < 0.6, near, f.with_sign_of(far, x))
 
 
-def _sinh_tail(u: np.ndarray) -> np.ndarray:
-    x = np.sqrt(u)
-    return (np.sinh(x) / x - 1) / u
-
-
 def sinh(f: Function, machine: Machine, x: Value) -> Value:
     """x + x u P(u) for |x| < 1, else sign(x) (h - 1 / (4 h)) with h = e^|x| / 2."""
     a, u = f.abs(x), x * x
-    near = f.fma(x * u, f.polynomial(u, fit(_sinh_tail, 1e-6, 1.0, 3)), x)
+    near = f.fma(x * u, f.polynomial(u, fit(odd_tail(np.sinh), 1e-6, 1.0, 3)), x)
     half = exp(f, machine, a, log2_scale=-1)
     far = f.fma(machine.reciprocal(f, half), -0.25, half)
     return f.select(a < 1.0, near, f.with_sign_of(far, x))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 
-__all__ = ["fit"]
+__all__ = ["fit", "odd_tail"]
 
 
 @functools.cache
@@ -26,3 +26,14 @@ def fit(function: Callable[[np.ndarray], np.ndarray], low: float, high: float, d
     for c in reversed(in_nodes):
         result = polynomial.polyadd(polynomial.polymul(result, inner), [c])
     return tuple(float(c) for c in result)
+
+
+@functools.cache
+def odd_tail(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """P of function(x) = x + x u P(u) with u = x^2, for an odd function whose slope at zero is one."""
+
+    def tail(u: np.ndarray) -> np.ndarray:
+        x = np.sqrt(u)
+        return (function(x) / x - 1) / u
+
+    return tail

@@ -6,7 +6,7 @@ import numpy as np
 
 from mlirfuse.lowering.codegen.function_text import Function, Value
 from mlirfuse.lowering.codegen.machine import Machine, split
-from mlirfuse.lowering.codegen.minimax import fit
+from mlirfuse.lowering.codegen.minimax import fit, odd_tail
 
 __all__ = ["acos", "asin", "atan", "atan2", "cos", "reduce_in_double", "sin", "tan"]
 
@@ -29,11 +29,6 @@ def reduce_in_double(f: Function, x: Value) -> tuple[Value, Value]:
     return f.select(known, turns, 0.0).convert("i"), r
 
 
-def _sin_tail(u: np.ndarray) -> np.ndarray:
-    x = np.sqrt(u)
-    return (np.sin(x) / x - 1) / u
-
-
 def _cos_tail(u: np.ndarray) -> np.ndarray:
     # cos x - 1 = -2 sin^2(x / 2), without cancellation
     return (0.5 - 2 * np.sin(np.sqrt(u) / 2) ** 2 / u) / u
@@ -42,7 +37,7 @@ def _cos_tail(u: np.ndarray) -> np.ndarray:
 def _sin_and_cos(f: Function, r: Value) -> tuple[Value, Value]:
     """Both, for |r| <= pi/4."""
     u = r * r
-    sine = f.fma(r * u, f.polynomial(u, fit(_sin_tail, 1e-5, _QUARTER_PI_SQUARED, 3)), r)
+    sine = f.fma(r * u, f.polynomial(u, fit(odd_tail(np.sin), 1e-5, _QUARTER_PI_SQUARED, 3)), r)
     cosine = f.fma(u * u, f.polynomial(u, fit(_cos_tail, 1e-5, _QUARTER_PI_SQUARED, 3)), f.fma(u, -0.5, 1.0))
     return sine, cosine
 
@@ -70,17 +65,12 @@ def tan(f: Function, machine: Machine, x: Value) -> Value:
     return f.select(even, sine, -cosine) * machine.reciprocal(f, f.select(even, cosine, sine))
 
 
-def _atan_tail(u: np.ndarray) -> np.ndarray:
-    x = np.sqrt(u)
-    return (np.arctan(x) / x - 1) / u
-
-
 def _atan_of_magnitude(f: Function, a: Value, inverse: Value) -> Value:
     """atan(a) for a >= 0, given 1/a: pi/2 - atan(1/a) for a > 1."""
     large = a > 1.0
     t = f.select(large, inverse, a)
     u = t * t
-    near = f.fma(t * u, f.polynomial(u, fit(_atan_tail, 1e-5, 1.0, 9)), t)
+    near = f.fma(t * u, f.polynomial(u, fit(odd_tail(np.arctan), 1e-5, 1.0, 9)), t)
     return f.select(large, (_HALF_PI_LOW - near) + _HALF_PI_HIGH, near)
 
 
@@ -101,36 +91,26 @@ def atan2(f: Function, machine: Machine, y: Value, x: Value) -> Value:
     return f.with_sign_of(turned, y)
 
 
-def _asin_tail(u: np.ndarray) -> np.ndarray:
-    x = np.sqrt(u)
-    return (np.arcsin(x) / x - 1) / u
-
-
-def _asin_near(f: Function, x: Value, u: Value) -> Value:
-    """asin(x) for |x| <= 1/2, u = x^2."""
-    return f.fma(x * u, f.polynomial(u, fit(_asin_tail, 1e-5, 0.26, 5)), x)
+def _asin_near(f: Function, machine: Machine, magnitude: Value, inner: Value) -> tuple[Value, Value]:
+    """Whether |x| = `magnitude` < 1/2, and asin(inner) if so, else asin(sqrt((1 - |x|) / 2)); `inner` is x or |x|."""
+    small = magnitude < 0.5
+    half = f.fma(magnitude, -0.5, 0.5)
+    u = f.select(small, magnitude * magnitude, half)
+    t = f.select(small, inner, machine.sqrt(f, half))
+    return small, f.fma(t * u, f.polynomial(u, fit(odd_tail(np.arcsin), 1e-5, 0.26, 5)), t)
 
 
 def asin(f: Function, machine: Machine, x: Value) -> Value:
     """Near zero a polynomial, else pi/2 - 2 asin(sqrt((1 - |x|) / 2)) with the sign of x."""
     a = f.abs(x)
-    small = a < 0.5
-    half = f.fma(a, -0.5, 0.5)
-    u = f.select(small, x * x, half)
-    t = f.select(small, a, machine.sqrt(f, half))
-    near = _asin_near(f, t, u)
+    small, near = _asin_near(f, machine, a, a)
     far = f.fma(near, -2.0, _HALF_PI_LOW) + _HALF_PI_HIGH
     return f.with_sign_of(f.select(small, near, far), x)
 
 
 def acos(f: Function, machine: Machine, x: Value) -> Value:
     """pi/2 - asin(x) near zero, 2 asin(sqrt((1 - x) / 2)) near one, pi minus that near minus one."""
-    a = f.abs(x)
-    small = a < 0.5
-    half = f.fma(a, -0.5, 0.5)
-    u = f.select(small, x * x, half)
-    t = f.select(small, x, machine.sqrt(f, half))
-    near = _asin_near(f, t, u)
+    small, near = _asin_near(f, machine, f.abs(x), x)
     middle = (_HALF_PI_LOW - near) + _HALF_PI_HIGH
     double = near + near
     left = (2 * _HALF_PI_LOW - double) + 2 * _HALF_PI_HIGH
