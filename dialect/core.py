@@ -190,5 +190,10 @@ def broadcast_access(shape: tuple[int, ...], out: tuple[Expr, ...]) -> Access:
     return Access(tuple(Expr(0) if size == 1 else e for size, e in zip(shape, aligned, strict=True)))
 
 
+def like_operand(node: Node) -> TensorType:
+    """The shape and element type of the first operand."""
+    return TensorType(node.inputs[0].shape, node.inputs[0].dtype)
+
+
 def elements(node: Node) -> int:
     return math.prod(node.out.dims)

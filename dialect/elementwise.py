@@ -58,9 +58,7 @@ class UnaryOp(FusionOp, name="unary"):
             value = UNARY[node.attrs["kind"]](arrays[0], node.get("alpha", 0.0), node.get("beta", 0.0))
         return np.asarray(value).astype(node.out.dtype)
 
-    @staticmethod
-    def flops(node: Node) -> int:
-        return elements(node)
+    flops = staticmethod(elements)
 
 
 class BinaryOp(FusionOp, name="binary"):
@@ -98,9 +96,7 @@ class BinaryOp(FusionOp, name="binary"):
         with np.errstate(all="ignore"):
             return np.asarray(BINARY[node.attrs["kind"]](*arrays)).astype(node.out.dtype)
 
-    @staticmethod
-    def flops(node: Node) -> int:
-        return elements(node)
+    flops = staticmethod(elements)
 
 
 class SelectOp(FusionOp, name="select"):
@@ -133,9 +129,7 @@ class SelectOp(FusionOp, name="select"):
     def reference(node: Node, *arrays: Any) -> Any:
         return np.where(*arrays)
 
-    @staticmethod
-    def flops(node: Node) -> int:
-        return elements(node)
+    flops = staticmethod(elements)
 
 
 class CastOp(FusionOp, name="cast"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlirfuse.dialect.contraction import dilated
-from mlirfuse.dialect.core import FusionOp, MappingType, elements
+from mlirfuse.dialect.core import FusionOp, MappingType, elements, like_operand
 from mlirfuse.dialect.indexing import Condition, Expr, var
 from mlirfuse.dialect.node import Access, Indexing, Node, TensorType, out_variables
 from mlirfuse.mlir import ext, ir
@@ -243,9 +243,7 @@ class SoftmaxOp(FusionOp, name="softmax"):
     result: ext.Result[Any]
     mapping_type = MappingType.MANY_TO_MANY
 
-    @staticmethod
-    def infer(node: Node) -> TensorType:
-        return TensorType(node.inputs[0].shape, node.inputs[0].dtype)
+    infer = staticmethod(like_operand)
 
     indexing = staticmethod(_row_indexing)
 
@@ -274,9 +272,7 @@ class NormalizeOp(FusionOp, name="normalize"):
     result: ext.Result[Any]
     mapping_type = MappingType.MANY_TO_MANY
 
-    @staticmethod
-    def infer(node: Node) -> TensorType:
-        return TensorType(node.inputs[0].shape, node.inputs[0].dtype)
+    infer = staticmethod(like_operand)
 
     indexing = staticmethod(_row_indexing)
 

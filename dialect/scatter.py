@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mlirfuse.dialect.core import FusionOp, MappingType
+from mlirfuse.dialect.core import FusionOp, MappingType, like_operand
 from mlirfuse.dialect.indexing import Condition, Expr, var
-from mlirfuse.dialect.node import Access, Indexing, Node, TensorType, out_variables
+from mlirfuse.dialect.node import Access, Indexing, Node, out_variables
 from mlirfuse.mlir import ext, ir
 
 __all__ = ["ScatterOp"]
@@ -46,9 +46,7 @@ class ScatterOp(FusionOp, name="scatter"):
                 return f"cannot put {updates} at {indices} along axis {axis} of {x}"
         return None
 
-    @staticmethod
-    def infer(node: Node) -> TensorType:
-        return TensorType(node.inputs[0].shape, node.inputs[0].dtype)
+    infer = staticmethod(like_operand)
 
     @staticmethod
     def indexing(node: Node) -> Indexing:

@@ -109,6 +109,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="GPU", type=_device, help=text)
 
 
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """What verbs that compile and run take."""
+    add_threads(parser)
+    add_device(parser)
+    add_compile_options(parser)
+    add_json(parser)
+
+
 def add_runs(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--runs", metavar="N", type=positive, help=text)
 

@@ -43,10 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_runs(parser, f"inferences, in a race at least so many in each turn (default {RUNS}, in a race 10)")
     parser.add_argument("--kernels", action="store_true", help="list the time of every launch, without --against")
     parser.add_argument("--seed", metavar="N", type=arguments.seed, default=0, help="seed of random inputs (default 0)")
-    arguments.add_threads(parser)
-    arguments.add_device(parser)
-    arguments.add_compile_options(parser)
-    arguments.add_json(parser)
+    arguments.add_running(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

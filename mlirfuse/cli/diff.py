@@ -31,10 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the coarsest type that the group rounds to)",
     )
     parser.add_argument("--all", action="store_true", help="list every group, not only those beyond the tolerance")
-    arguments.add_threads(parser)
-    arguments.add_device(parser)
-    arguments.add_compile_options(parser)
-    arguments.add_json(parser)
+    arguments.add_running(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

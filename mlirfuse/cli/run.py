@@ -36,10 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", metavar="MODEL", help=reference)
     arguments.add_runs(parser, f"inferences to time (default {RUNS}, fewer for slow ones)")
     parser.add_argument("-o", "--output", metavar="FILE.npz", help="write the outputs, as numpy.load reads them")
-    arguments.add_threads(parser)
-    arguments.add_device(parser)
-    arguments.add_compile_options(parser)
-    arguments.add_json(parser)
+    arguments.add_running(parser)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Which SSA values differ between threads or blocks: a forward data-flow analysis."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from mlirfuse.mlir import ir
+from mlirfuse.simulator.walk import operations_under
 
 __all__ = ["varying_values"]
 
@@ -18,14 +18,6 @@ _SOURCES = frozenset(
     }.items()
     for name in names
 )
-
-
-def _operations(op: Any) -> Iterator[Any]:
-    for region in op.regions:
-        for block in region.blocks:
-            for inner in block.operations:
-                yield inner.operation
-                yield from _operations(inner.operation)
 
 
 class _Varying:
@@ -91,7 +83,7 @@ def varying_values(function: Any) -> set[int]:
     A value outside the set is one Python or NumPy scalar at run time (vectors: one lane).
     """
     varying = _Varying()
-    operations = list(_operations(function))
+    operations = list(operations_under(function))
     while True:
         varying.changed = False
         for op in operations:

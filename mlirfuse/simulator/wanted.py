@@ -1,21 +1,14 @@
 """Which values decide addresses, masks and trip counts: a backward slice, for counting without arithmetic."""
 
-from collections.abc import Iterator
 from typing import Any
+
+from mlirfuse.simulator.walk import operations_under
 
 __all__ = ["wanted_values"]
 
 _LOADS = ("memref.load", "affine.load", "affine.vector_load", "vector.load")
 _STORES = ("memref.store", "affine.store", "affine.vector_store", "vector.store")
 _VIEWS = ("memref.cast", "memref.memory_space_cast", "memref.view", "memref.subview", "memref.assume_alignment")
-
-
-def _walk(op: Any) -> Iterator[Any]:
-    for region in op.regions:
-        for block in region.blocks:
-            for inner in block.operations:
-                yield inner.operation
-                yield from _walk(inner.operation)
 
 
 class _Slice:
@@ -25,11 +18,11 @@ class _Slice:
         self.sources: dict[int, list[int]] = {}
         self.roots: list[int] = []
         self.buffers: dict[int, int] = {}
-        for op in _walk(function):
+        for op in operations_under(function):
             if op.name in _VIEWS:
                 self.buffers[hash(op.results[0])] = self.buffer(op.operands[0])
                 self.roots += [hash(v) for v in list(op.operands)[1:]]
-        for op in _walk(function):
+        for op in operations_under(function):
             self.visit(op)
 
     def buffer(self, memref: Any) -> int:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from attention_groups import CASES, attention, grouped_queries, prologue_and_moves
-from cpu_cases import DEVICE, Case, compile_cases
+from cpu_cases import DEVICE, Case
 from group_builder import GroupBuilder
 
 from mlirfuse.lowering.schedule.deep import DeepPlan
@@ -41,18 +41,13 @@ def cases():
     return found
 
 
-RUNS = cases()
+CASES = cases()
 
 
-@pytest.fixture(scope="module")
-def entries():
-    return compile_cases(RUNS)
-
-
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", CASES)
 def test_attention_agrees_with_the_definition(name, entries):
-    assert isinstance(RUNS[name].schedule, DeepLoops)
-    assert RUNS[name].run(entries[name]) < 3e-6
+    assert isinstance(CASES[name].schedule, DeepLoops)
+    assert CASES[name].run(entries[name]) < 3e-6
 
 
 def test_both_products_are_register_tiles():
@@ -68,12 +63,12 @@ def test_rows_too_long_for_the_cache_are_walked_in_parts():
 
 
 def test_schedules_survive_attributes():
-    schedule = RUNS["odd_sizes"].schedule
+    schedule = CASES["odd_sizes"].schedule
     assert host_schedule_from_dict(host_schedule_to_dict(schedule)) == schedule
 
 
 def test_illegal_schedules_say_why():
-    group, schedule = RUNS["odd_sizes"].group, RUNS["odd_sizes"].schedule
+    group, schedule = CASES["odd_sizes"].group, CASES["odd_sizes"].schedule
     assert "stages" in dataclasses.replace(schedule, stages=schedule.stages[:2]).why_illegal(group, DEVICE)
     assert "stage 0" in dataclasses.replace(schedule, rows=1).why_illegal(group, DEVICE)
     assert "do not divide" in dataclasses.replace(schedule, part=7).why_illegal(group, DEVICE)

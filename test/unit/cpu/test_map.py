@@ -7,7 +7,7 @@ import dataclasses
 import random
 
 import pytest
-from cpu_cases import DEVICE, Case, compile_cases
+from cpu_cases import DEVICE, Case
 from group_builder import GroupBuilder
 
 from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections
@@ -236,11 +236,6 @@ def cases():
 
 
 CASES = cases()
-
-
-@pytest.fixture(scope="module")
-def entries():
-    return compile_cases(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

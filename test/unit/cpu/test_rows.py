@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from cpu_cases import DEVICE, Case, compile_cases
+from cpu_cases import DEVICE, Case
 from group_builder import GroupBuilder
 
 from mlirfuse.lowering.schedule.host import choose_host_schedule
@@ -87,11 +87,6 @@ def cases():
 
 
 CASES = cases()
-
-
-@pytest.fixture(scope="module")
-def entries():
-    return compile_cases(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

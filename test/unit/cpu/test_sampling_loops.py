@@ -1,15 +1,10 @@
 """Kernels that read between elements, on the CPU, against their NumPy definitions."""
 
 import pytest
-from cpu_cases import Case, compile_cases
+from cpu_cases import Case
 from sampling_groups import GROUPS
 
 CASES = {name: Case(group) for name, group in GROUPS.items()}
-
-
-@pytest.fixture(scope="module")
-def entries():
-    return compile_cases(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,7 +1,7 @@
 """Scatter and positions of maxima on the CPU, against their NumPy definitions."""
 
 import pytest
-from cpu_cases import Case, compile_cases
+from cpu_cases import Case
 from group_builder import GroupBuilder
 
 
@@ -26,11 +26,6 @@ CASES = {
     "positions": Case(positions()),
     "positions_channels_last": Case(positions((0, 2, 3, 1))),
 }
-
-
-@pytest.fixture(scope="module")
-def entries():
-    return compile_cases(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,7 +1,7 @@
 """Sorted runs and merges on the CPU, against NumPy definitions."""
 
 import pytest
-from cpu_cases import DEVICE, Case, compile_cases
+from cpu_cases import DEVICE, Case
 from group_builder import GroupBuilder
 
 from mlirfuse.lowering.schedule.sorting import SortLoops
@@ -14,7 +14,7 @@ def sort(shape, axis, run, keep, largest=True, dtype="float32"):
     return b.group(b.op("cast", order, to="float32"), order)
 
 
-GROUPS = {
+CASES = {
     "rows": Case(sort((5, 100), 1, 2048, 10)),
     "columns": Case(sort((33, 4), 0, 16, 16, False)),
     "runs": Case(sort((2, 300), 1, 128, 50), SortLoops(3)),
@@ -25,14 +25,9 @@ GROUPS = {
 }
 
 
-@pytest.fixture(scope="module")
-def entries():
-    return compile_cases(GROUPS)
-
-
-@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize("name", CASES)
 def test_sorted_positions(name, entries):
-    assert GROUPS[name].run(entries[name]) == 0.0
+    assert CASES[name].run(entries[name]) == 0.0
 
 
 def test_tiles_are_runs():
