@@ -48,6 +48,7 @@ def build_report(
         "launches": len(steps) + len(hosts),
         "kernels": len({row["kernel"] for row in rows}),
         "fallback_nodes": len(hosts),
+        **_copied(hosts, device),
         "copies": sum(set(row["ops"]) <= {"reshape", "concat", "slice", "transpose"} for row in rows),
         "flops": sum(row["flops"] for row in rows),
         "recomputed_flops": sum(row["recomputed_flops"] for row in rows),
@@ -170,6 +171,13 @@ def _traffic(program: Mapping[str, Any], moved: Sequence[Sequence[int]]) -> dict
         "intermediate_bytes": stored,
         "weight_bytes": sum(weights.values()),
     }
+
+
+def _copied(hosts: list[dict[str, Any]], device: Device) -> dict[str, int]:
+    """What nodes on the host read from the device's memory and write to it; nothing where it is the host's too."""
+    refs = [ref for step in hosts for ref in (*step["inputs"], *step["outputs"])]
+    passed = [] if device.shares_memory else [ref for ref in refs if ref["space"] != "host"]
+    return {"host_copies": len(passed), "host_copy_bytes": sum(ref.get("bytes", 0) for ref in passed)}
 
 
 def _host_calls(module: ir.Module) -> list[Any]:

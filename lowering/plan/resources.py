@@ -36,18 +36,20 @@ class Chooser(Protocol):
 class ResourceModel:
     """Kernel time is launch + max(bytes / bandwidth, flops / rate), in seconds.
 
-    A contraction's prologue is computed again for every `tile` of output channels.
+    A contraction's prologue is computed again for every `tile` of output channels. `host` bytes a second pass from the
+    host or to it; 0 where both have one memory.
     """
 
     bandwidth: float = 2e12
     flops: float = 20e12
     launch: float = 2e-6
     tile: int = 64
+    host: float = 0.0
 
     @classmethod
     def of(cls, device: Device) -> ResourceModel:
         """The model of one device."""
-        return cls(device.dram_bandwidth, device.fp32_flops, device.launch_seconds)
+        return cls(device.dram_bandwidth, device.fp32_flops, device.launch_seconds, host=device.host_bandwidth)
 
     def seconds(self, graph: Graph, members: Members) -> float:
         """Time of one kernel that holds `members`."""
@@ -58,6 +60,10 @@ class ResourceModel:
     def kernel_seconds(self, traffic: float, work: float) -> float:
         """Time of one kernel that moves `traffic` bytes and does `work` operations."""
         return self.launch + max(traffic / self.bandwidth, work / self.flops)
+
+    def copy_seconds(self, size: float) -> float:
+        """Time of `size` bytes between the host and the device."""
+        return size / self.host if self.host else 0.0
 
     def why_separate(self, graph: Graph, first: Members, second: Members) -> Finding | None:
         together = self.seconds(graph, {*first, *second})

@@ -24,6 +24,8 @@ _TOTALS = (
     ("distinct kernels", "kernels", None),
     ("copies", "copies", None),
     ("nodes on the host", "fallback_nodes", None),
+    ("  values copied for them", "host_copies", None),
+    ("  of bytes", "host_copy_bytes", "B"),
     ("work", "flops", "FLOP"),
     ("work done again", "recomputed_flops", "FLOP"),
     ("memory traffic", "dram_bytes", "B"),

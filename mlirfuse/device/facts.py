@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 KIB = 1024
 MIB = 1024 * KIB
+# Bytes a second in one direction over 16 lanes (PCI Express Base Specification 3.0, 4.0, 5.0)
+PCIE_3, PCIE_4, PCIE_5 = 15.75e9, 31.5e9, 63e9
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Device:
     l2_bandwidth: float = 0.0  # bytes a second that all multiprocessors together read from it
     l2_latency: float = 0.0  # seconds until it answers
     dram_latency: float = 0.0
+    host_bandwidth: float = 0.0  # bytes a second from the host or to it; 0 where both have one memory
     tf32_flops: float = 0.0  # dense tensor cores, fp32 accumulation; 0 where there are none
     fp16_flops: float = 0.0
     bf16_flops: float = 0.0
@@ -57,6 +60,11 @@ class Device:
     def has_blocks(self) -> bool:
         """Whether threads run in blocks that share memory, as on every GPU."""
         return self.max_threads_per_block > 0
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether nodes on the host read and write its memory where it is, as on CPUs and integrated GPUs."""
+        return self.host_bandwidth == 0
 
     @property
     def has_tensor_cores(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mlirfuse.device.facts import KIB, MIB, Device
+from mlirfuse.device.facts import KIB, MIB, PCIE_3, Device
 
 # An estimate: a dispatch with its memory barrier in a recorded command buffer.
 _DISPATCH_SECONDS = 5e-6
@@ -34,12 +34,13 @@ def _graphics(chip: str, name: str, *, workgroup_bytes: int, max_threads_per_blo
 PORTABLE = "portable"
 GRAPHICS: Mapping[str, Device] = {
     # The limits that WebGPU promises of every device (W3C WebGPU, "Limits"); the rates of a small integrated GPU. No
-    # number of registers is promised; assumed are Intel's 128.
+    # number of registers is promised, nor a memory shared with the host; assumed are Intel's 128, and PCIe.
     PORTABLE: _graphics(
         PORTABLE,
         "any GPU with Vulkan",
         multiprocessors=8,
         dram_bandwidth=50e9,
+        host_bandwidth=PCIE_3,
         l2_bytes=MIB,
         fp32_flops=1e12,
         registers_per_thread=128,

@@ -7,7 +7,7 @@ Capability"); *products* add what a data sheet says of one board.
 from collections.abc import Mapping
 from typing import Any
 
-from mlirfuse.device.facts import KIB, MIB, Device
+from mlirfuse.device.facts import KIB, MIB, PCIE_3, PCIE_4, PCIE_5, Device
 
 # CUDA C++ Programming Guide 13, "Technical Specifications per Compute Capability". The same for all
 # capabilities listed there: 1024 threads a block, warps of 32, 65536 registers a multiprocessor
@@ -93,6 +93,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA TITAN Xp",
         multiprocessors=30,
         dram_bandwidth=547.7e9,
+        host_bandwidth=PCIE_3,
         l2_bandwidth=1.4e12,
         l2_bytes=3 * MIB,
         fp32_flops=12.15e12,
@@ -104,6 +105,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA A100-SXM4-80GB",
         multiprocessors=108,
         dram_bandwidth=2039e9,
+        host_bandwidth=PCIE_4,
         l2_bandwidth=5e12,
         l2_bytes=40 * MIB,
         fp32_flops=19.5e12,
@@ -118,6 +120,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA GeForce RTX 3090",
         multiprocessors=82,
         dram_bandwidth=936e9,
+        host_bandwidth=PCIE_4,
         l2_bandwidth=2.4e12,
         l2_bytes=6 * MIB,
         fp32_flops=35.6e12,
@@ -132,6 +135,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA GeForce RTX 4090",
         multiprocessors=128,
         dram_bandwidth=1008e9,
+        host_bandwidth=PCIE_4,
         l2_bandwidth=5e12,
         l2_bytes=72 * MIB,
         fp32_flops=82.6e12,
@@ -146,6 +150,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA H100 80GB HBM3",
         multiprocessors=132,
         dram_bandwidth=3.35e12,
+        host_bandwidth=PCIE_5,
         l2_bandwidth=5.5e12,
         l2_bytes=50 * MIB,
         fp32_flops=67e12,
@@ -159,6 +164,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA H200",
         multiprocessors=132,
         dram_bandwidth=4.8e12,
+        host_bandwidth=PCIE_5,
         l2_bandwidth=5.5e12,
         l2_bytes=50 * MIB,
         fp32_flops=67e12,
@@ -173,6 +179,7 @@ PRODUCTS: Mapping[str, Device] = {
         "NVIDIA GeForce RTX 5090",
         multiprocessors=170,
         dram_bandwidth=1792e9,
+        host_bandwidth=PCIE_5,
         l2_bandwidth=6e12,
         l2_bytes=96 * MIB,
         fp32_flops=104.8e12,

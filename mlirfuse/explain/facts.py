@@ -127,7 +127,8 @@ class Value:
 class Totals:
     """The figures of one plan, in ops, bytes and seconds; what an override costs is their difference.
 
-    `intermediate_bytes` is each value stored between launches, once; `bytes_moved` what all groups read and write.
+    `intermediate_bytes` is each value stored between launches, once; `bytes_moved` what all groups read and write;
+    `host_copy_bytes` what is copied for nodes on the host, nothing where host and device have one memory.
     """
 
     operators: int = 0
@@ -141,6 +142,7 @@ class Totals:
     bytes_not_stored: int = 0
     bytes_saved: int = 0
     intermediate_bytes: int = 0
+    host_copy_bytes: int = 0
     seconds: float = 0.0
 
     def minus(self, other: Totals) -> dict[str, float]:

@@ -52,6 +52,7 @@ def explain_module(module: ir.Module, target: str = "") -> Explanation:
 def _totals(
     program: _Program, groups: tuple[GroupFacts, ...], edges: list[Edge], joined: list[JoinedEdge], stored: int
 ) -> Totals:
+    copied = program.host_copy_bytes()
     return Totals(
         operators=len(program.entries),
         groups=len(groups),
@@ -64,7 +65,8 @@ def _totals(
         bytes_not_stored=sum(g.bytes_not_stored for g in groups),
         bytes_saved=sum(g.bytes_saved for g in groups),
         intermediate_bytes=stored,
-        seconds=sum(g.seconds for g in groups),
+        host_copy_bytes=copied,
+        seconds=sum(g.seconds for g in groups) + program.model.copy_seconds(copied),
     )
 
 
@@ -163,6 +165,12 @@ class _Program:
     @cached_property
     def graph(self) -> Graph:
         return Graph(tuple(self.entries))
+
+    def host_copy_bytes(self) -> int:
+        """What nodes on the host read from kernels and write for them, where that is in another memory."""
+        here = [entry for entry in self.entries if self.places[entry.index] == "host"] if self.model.host else []
+        read = sum(self.entries[p].bytes for e in here for p in e.inputs if self.places[p] != "host")
+        return read + sum(e.bytes for e in here if any(self.places[u] != "host" for u in e.users))
 
     # --- what it says ----------------------------------------------------------------------------
 

@@ -29,7 +29,11 @@ def _shaders(compilation: Any, module: Any, steps: Any) -> Any:
     options: CompileOptions = compilation.options
     device = device_for(compilation.target.chip or PORTABLE)
     kernels = place_kernels(split_kernels(module), steps)
-    shaders = compile_shaders(kernels, device.subgroup, workers=workers_of(options), cache=kernel_cache(options))
+    workers = workers_of(options)
+    # One worker gains nothing from a process of its own: `compile` already runs all of this in one.
+    shaders = compile_shaders(
+        kernels, device.subgroup, workers=workers, cache=kernel_cache(options), isolated=workers > 1
+    )
     _check_memory(shaders, device)
     return shaders
 

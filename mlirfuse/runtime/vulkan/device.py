@@ -13,7 +13,7 @@ from wgpu.backends.wgpu_native import extras
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 from mlirfuse.options import leave_display_alone
 
-__all__ = ["adapters", "explained", "make_pipeline", "open_device"]
+__all__ = ["MAPPABLE", "adapters", "explained", "make_pipeline", "open_device"]
 
 # SPIR-V's capabilities, and what WebGPU calls the feature that brings them; None where no feature is needed.
 _FEATURES: dict[str, str | None] = {
@@ -25,6 +25,8 @@ _FEATURES: dict[str, str | None] = {
     "GroupNonUniform": "subgroup",
     "GroupNonUniformShuffle": "subgroup",
 }
+MAPPABLE = "mappable-primary-buffers"  # the host reads and writes buffers that shaders bind
+_HOST_MEMORY = ("IntegratedGPU", "CPU")  # kinds of adapters whose memory is the host's
 _LIMITS = (
     "max-buffer-size",
     "max-storage-buffer-binding-size",
@@ -59,7 +61,8 @@ def open_device(chosen: int | str | None, capabilities: Sequence[str]) -> Any:
             f"The GPU '{name}' cannot run this network: its kernels need {', '.join(missing)} of SPIR-V, and the "
             f"driver does not have it. Choose another GPU, or compile for the CPU."
         )
-    wanted = {f for f in needed if f} | ({"timestamp-query"} & set(adapter.features))
+    useful = {"timestamp-query"} | ({MAPPABLE} if adapter.info["adapter_type"] in _HOST_MEMORY else set())
+    wanted = {f for f in needed if f} | (useful & set(adapter.features))
     limits = {limit: adapter.limits[limit] for limit in _LIMITS if limit in adapter.limits}
     with explained(f"opening the GPU '{name}'"):
         return adapter.request_device_sync(required_features=sorted(wanted), required_limits=limits)

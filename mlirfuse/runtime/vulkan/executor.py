@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class VulkanExecutor:
     # --- inside -------------------------------------------------------------------------------------
 
     def _run(self, arrays: Sequence[Any]) -> list[Any]:
-        with self._lock, explained("running the network"):
+        with self._turn("running the network"):
             for index, array in enumerate(arrays):
                 self._memory.put_input(index, array)
             self._submit()
@@ -91,22 +92,33 @@ class VulkanExecutor:
 
     def _replay(self) -> None:
         """The steps on the inputs that are there, to their end."""
-        with self._lock, explained("running the network"):
+        with self._turn("running the network"):
             self._submit()
             self._memory.wait()
 
     def _timed(self, clock: Clock) -> Array:
         """When each launch of one replay began and ended, in seconds."""
-        with self._lock, explained("timing the network"):
+        with self._turn("timing the network"):
             self._submit(clock)
             return clock.read()
+
+    @contextlib.contextmanager
+    def _turn(self, doing: str) -> Iterator[None]:
+        """The GPU and its memory for one inference, whose buffers are closed afterwards."""
+        with self._lock, explained(doing):
+            try:
+                yield
+            finally:
+                self._memory.close()
 
     def _submit(self, clock: Clock | None = None) -> None:
         launches = itertools.count()
         for stretch in self._stretches:
             if isinstance(stretch, HostCall):
                 self._host.run(stretch, self._memory)
+                self._memory.flush()
                 continue
+            self._memory.close()
             encoder = self.device.create_command_encoder()
             for step in stretch:
                 if isinstance(step, Copy):

@@ -15,7 +15,7 @@ TOTALS = {
     "recomputed_flops",
     *("dram_bytes", "dram_weight_bytes", "dram_input_bytes", "dram_output_bytes", "dram_intermediate_bytes"),
     *("compulsory_bytes", "intermediate_bytes"),
-    *("weight_bytes", "arena_bytes"),
+    *("weight_bytes", "arena_bytes", "host_copies", "host_copy_bytes"),
 }
 KERNEL = {
     *("name", "ops", "mode", "mapping", "grid", "block", "shared_bytes", "registers", "spill_bytes", "flops"),
