@@ -64,11 +64,12 @@ class _Tile:
 
         Each entry is the shared array it belongs to, the row and column there, and the value.
         """
-        s = self.schedule
-        width = QUAD if self._b_is_contiguous() else 1
+        s, p = self.schedule, self.problem
+        a = QUAD if self._in_quads(0, p.a, p.variables[1], p.m) else 1
+        b = QUAD if self._in_quads(1, p.b_operand, p.variables[2], p.n) else 1
         return [
-            *self._fetch(A, s.block_m, 1, k0, self._read_a),
-            *self._fetch(B, s.block_n // width, width, k0, self._read_b),
+            *self._fetch(A, s.block_m // a, a, k0, self._read_a),
+            *self._fetch(B, s.block_n // b, b, k0, self._read_b),
         ]
 
     def _fetch(self, array: int, columns: int, width: int, k0: Expr, read: Any) -> list[tuple[int, Expr, Expr, Any]]:
@@ -138,22 +139,21 @@ class _Tile:
     def _bind_n(self, n: Expr, k: Expr) -> dict[Var, Expr]:
         return self.values(n=n, k=k)
 
-    def _b_is_contiguous(self) -> bool:
-        """Whether four neighbouring n lie side by side in the second operand, aligned."""
-        operand = self.anchor.operands[1]
-        buffer = self.frame.buffers.get(operand)
-        if not isinstance(buffer, Buffer) or self.problem.n % QUAD or buffer.aligned % QUAD:
+    def _in_quads(self, position: int, access: Access, free: Expr, extent: int) -> bool:
+        """Whether every four neighbours along `free`, a variable of so many values, lie side by side, aligned."""
+        buffer = self.frame.buffers.get(self.anchor.operands[position])
+        if not isinstance(buffer, Buffer) or extent % QUAD or buffer.aligned % QUAD or free.is_constant:
             return False
-        if self.problem.b_operand.conditions:
+        variable = free.terms[0][0]
+        if any(variable in c.value.variables() for c in access.conditions):
             return False
-        n = self.problem.variables[2]
-        if n.is_constant:
+        lane = Var("lane", 0, QUAD - 1)
+        quad = Expr(0, ((Var("quad", 0, extent // QUAD - 1), 1),)) if extent > QUAD else Expr(0)
+        address = buffer.address(access.index).substitute({variable: quad * QUAD + Expr(0, ((lane, 1),))})  # type: ignore[dict-item]
+        if address.coefficient(lane) != 1:
             return False
-        address = buffer.address(self.problem.b_operand.index)
-        lanes = Expr(0, ((Var("lane", 0, QUAD - 1), 1),))
-        quarter = Expr(0, ((Var("quarter", 0, self.problem.n // QUAD - 1), 1),)) if self.problem.n > QUAD else Expr(0)
-        moved = address.substitute({n.terms[0][0]: quarter * QUAD + lanes})  # type: ignore[dict-item]
-        return moved.coefficient(lanes.terms[0][0]) == 1  # type: ignore[arg-type]
+        rest = address.substitute({lane: Expr(0)})
+        return rest.constant % QUAD == 0 and all(factor % QUAD == 0 for _, factor in rest.terms)
 
     # -- multiply
 
