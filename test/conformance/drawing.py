@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import Node
+from mlirfuse.lowering.groups.group import Group
 
 __all__ = ["ELEMENTS", "FLOATS", "INTEGERS", "Drawing", "Unsuitable"]
 
@@ -103,6 +104,55 @@ class Drawing:
             self.exact.add(result)
         self.loose |= out.dtype == "float16"
         return result
+
+    def attempt(self, step: Any, value: int) -> int | None:
+        """What a step makes of a value; None where it does not suit, and then nothing of it is left."""
+        b = self.builder
+        types, inputs, splats, members = len(b.types), len(b.inputs), len(b.splats), len(b.members)
+        try:
+            return step(self, value)
+        except Unsuitable:
+            for v in range(types, len(b.types)):
+                self.arrays.pop(v, None)
+                self.layouts.pop(v, None)
+                self.exact.discard(v)
+            del b.types[types:], b.inputs[inputs:], b.splats[splats:], b.members[members:]
+            return None
+
+    def finished(self, outputs: list[int], one_in: int) -> tuple[Group, dict[int, tuple[int, ...]]]:
+        """The group of what these outputs need, and the larger tensors that some of them are the leading part of.
+
+        One output in so many has a layout that is drawn, and one in so many is such a part.
+        """
+        needed = self._needed(outputs)
+        layouts = {v: layout for v, layout in self.layouts.items() if v in needed}
+        parents: dict[int, tuple[int, ...]] = {}
+        for v in outputs:
+            dims = self.type(v).dims
+            if len(dims) > 1 and self.chance(one_in):
+                layouts[v] = tuple(self.draw(st.permutations(range(len(dims)))))
+            if dims and self.chance(one_in):
+                axis = self.integer(0, len(dims) - 1)
+                parents[v] = (*dims[:axis], dims[axis] + self.one_of([1, 3, 4, 8]), *dims[axis + 1 :])
+        whole = self.builder.group(*outputs, layouts=layouts)
+        group = dataclasses.replace(
+            whole,
+            inputs=tuple(v for v in whole.inputs if v in needed),
+            members=tuple(m for m in whole.members if m.result in needed),
+            immediates=tuple((v, n) for v, n in whole.immediates if v in needed),
+        )
+        return group, parents
+
+    def _needed(self, outputs: list[int]) -> set[int]:
+        made = {m.result: m for m in self.builder.members}
+        needed: set[int] = set()
+        todo = list(outputs)
+        while todo:
+            v = todo.pop()
+            if v not in needed:
+                needed.add(v)
+                todo += made[v].operands if v in made else ()
+        return needed
 
     def type(self, v: int) -> Any:
         return self.builder.types[v]

@@ -6,14 +6,14 @@ concatenations, shuffles, slices and up-samplings in any order; any value may be
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from drawing import Drawing, Unsuitable
 from hypothesis import strategies as st
-from random_groups import Drawing, RandomGroup, Unsuitable
+from random_groups import RandomGroup
 
 from mlirfuse.lowering.groups.boxes import frame_of
 from mlirfuse.lowering.groups.stages import Stages, stages_of
@@ -330,17 +330,10 @@ def random_blocks(draw: Any) -> RandomBlock:
 
 def _step(d: _Block, step: Any, value: int) -> int:
     """The step's value; the same where it does not suit."""
-    b = d.builder
-    mark = len(b.types), len(b.inputs), len(b.splats), len(b.members), Counter(d.kinds)
-    try:
-        result = step(d, value)
-    except Unsuitable:
-        for v in range(mark[0], len(b.types)):
-            d.arrays.pop(v, None)
-            d.layouts.pop(v, None)
-            d.exact.discard(v)
-        del b.types[mark[0] :], b.inputs[mark[1] :], b.splats[mark[2] :], b.members[mark[3] :]
-        d.kinds = mark[4]
+    kinds = Counter(d.kinds)
+    result = d.attempt(step, value)
+    if result is None:
+        d.kinds = kinds
         return value
     d.values.append(result)
     return result
@@ -362,23 +355,7 @@ def _finished(d: _Block) -> RandomBlock:
 
     outputs = [v for v in results[:-1] if alike(v) and (v not in used or d.chance(6))]
     outputs = [*(v for v in outputs if v not in used or d.chance(2)), last]
-    needed = _needed(made, outputs)
-    layouts = {v: layout for v, layout in d.layouts.items() if v in needed}
-    parents: dict[int, tuple[int, ...]] = {}
-    for v in outputs:
-        dims = d.type(v).dims
-        if d.chance(4):
-            layouts[v] = tuple(d.draw(st.permutations(range(len(dims)))))
-        if d.chance(4):
-            axis = d.integer(0, len(dims) - 1)
-            parents[v] = (*dims[:axis], dims[axis] + d.one_of([1, 3, 4]), *dims[axis + 1 :])
-    whole = d.builder.group(*outputs, layouts=layouts)
-    group = dataclasses.replace(
-        whole,
-        inputs=tuple(v for v in whole.inputs if v in needed),
-        members=tuple(m for m in whole.members if m.result in needed),
-        immediates=tuple((v, n) for v, n in whole.immediates if v in needed),
-    )
+    group, parents = d.finished(outputs, 4)
     stages = stages_of(group)
     frame = stages if isinstance(stages, str) else frame_of(stages)
     return RandomBlock(
@@ -391,17 +368,6 @@ def _finished(d: _Block) -> RandomBlock:
         () if isinstance(frame, str) else _tile(d, stages, frame),
         d.kinds,
     )
-
-
-def _needed(made: dict[int, Any], outputs: list[int]) -> set[int]:
-    needed: set[int] = set()
-    todo = list(outputs)
-    while todo:
-        v = todo.pop()
-        if v not in needed:
-            needed.add(v)
-            todo += made[v].operands if v in made else ()
-    return needed
 
 
 def _tile(d: _Block, stages: Any, dims: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from drawing import ELEMENTS, FLOATS, INTEGERS, Drawing, Unsuitable
+from drawing import ELEMENTS, FLOATS, INTEGERS, Drawing
 from drawn_anchors import ANCHORS
 from drawn_movement import MOVEMENT, REORDERING
 from drawn_pointwise import POINTWISE
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mlirfuse.dialect import semantics
 from mlirfuse.lowering.groups.group import Group
 
-__all__ = ["Drawing", "RandomGroup", "Unsuitable", "random_groups"]
+__all__ = ["RandomGroup", "random_groups"]
 
 FOLLOWING = (*POINTWISE, *POINTWISE, *REORDERING)  # what planned groups have after an anchor
 
@@ -72,25 +72,13 @@ def random_groups(draw: Any) -> RandomGroup:
             else (*POINTWISE, *MOVEMENT, *(ANCHORS * 2 if d.anchors < anchors else ()))
         )
         step = d.one_of(choices)
-        mark = len(d.builder.types), len(d.builder.inputs), len(d.builder.splats)
-        try:
-            value = step(d, value)
-        except Unsuitable:
-            _undo(d, *mark)
-            continue
-        d.anchors += step in ANCHORS
+        made = d.attempt(step, value)
+        if made is not None:
+            value = made
+            d.anchors += step in ANCHORS
     if not d.builder.members:
         value = d.op("unary", value, kind="not" if dtype == "bool" else "relu", exact=True)
     return _finished(d, value)
-
-
-def _undo(d: Drawing, types: int, inputs: int, splats: int) -> None:
-    """Forget what an unsuitable op added."""
-    for v in range(types, len(d.builder.types)):
-        d.arrays.pop(v, None)
-        d.layouts.pop(v, None)
-        d.exact.discard(v)
-    del d.builder.types[types:], d.builder.inputs[inputs:], d.builder.splats[splats:]
 
 
 def _finished(d: Drawing, value: int) -> RandomGroup:
@@ -105,27 +93,5 @@ def _finished(d: Drawing, value: int) -> RandomGroup:
         # A group with an anchor yields the anchor's result or what follows it.
         if not anchored or other >= anchored[0]:
             outputs.append(other)
-    needed: set[int] = set()
-    todo = list(outputs)
-    while todo:
-        v = todo.pop()
-        if v not in needed:
-            needed.add(v)
-            todo += made[v].operands if v in made else ()
-    parents: dict[int, tuple[int, ...]] = {}
-    layouts = dict(d.layouts)
-    for v in outputs:
-        dims = d.type(v).dims
-        if len(dims) > 1 and d.chance(3):
-            layouts[v] = tuple(d.draw(st.permutations(range(len(dims)))))
-        if dims and d.chance(3):
-            axis = d.integer(0, len(dims) - 1)
-            parents[v] = (*dims[:axis], dims[axis] + d.one_of([1, 3, 4, 8]), *dims[axis + 1 :])
-    whole = d.builder.group(*outputs, layouts=layouts)
-    group = dataclasses.replace(
-        whole,
-        inputs=tuple(v for v in whole.inputs if v in needed),
-        members=tuple(m for m in whole.members if m.result in needed),
-        immediates=tuple((v, n) for v, n in whole.immediates if v in needed),
-    )
+    group, parents = d.finished(outputs, 3)
     return RandomGroup(group, [d.arrays[v] for v in group.inputs], [d.arrays[v] for v in outputs], parents, d.loose)

@@ -20,14 +20,20 @@ def add_bias(b: OpBuilder, y: Tensor, bias: Tensor | None) -> Tensor:
     return b.binary("add", y, b.reshape(bias, (1, y.dims[1], *(1,) * (y.rank - 2))))
 
 
-@importer("Conv")
-def conv(b: OpBuilder, node: NodeCall) -> Tensor:
-    """Conv: padding resolved, the bias an addition of its own."""
+def _operands(node: NodeCall) -> tuple[Tensor, Tensor]:
+    """The input and the weight, of one rank with at least one spatial dimension."""
     x, weight = node.input(0), node.input(1)
     if x.rank < 3 or weight.rank != x.rank:
         raise InvalidNode(
             f"needs an input [N, C, spatial...] and a weight of the same rank, not {x.type} and {weight.type}"
         )
+    return x, weight
+
+
+@importer("Conv")
+def conv(b: OpBuilder, node: NodeCall) -> Tensor:
+    """Conv: padding resolved, the bias an addition of its own."""
+    x, weight = _operands(node)
     kernel = tuple(node.attr("kernel_shape", weight.dims[2:]))
     if kernel != weight.dims[2:]:
         raise InvalidNode(f"has kernel_shape {kernel}, but its weight is {weight.type}")
@@ -47,11 +53,7 @@ def conv(b: OpBuilder, node: NodeCall) -> Tensor:
 @importer("ConvTranspose")
 def conv_transpose(b: OpBuilder, node: NodeCall) -> Tensor:
     """ConvTranspose = Conv of the input with `strides` - 1 zeros between neighbours and the flipped weight."""
-    x, weight = node.input(0), node.input(1)
-    if x.rank < 3 or weight.rank != x.rank:
-        raise InvalidNode(
-            f"needs an input [N, C, spatial...] and a weight of the same rank, not {x.type} and {weight.type}"
-        )
+    x, weight = _operands(node)
     groups, rank = int(node.attr("group", 1)), x.rank - 2
     if weight.dims[0] != x.dims[1] or groups < 1 or weight.dims[0] % groups:
         raise InvalidNode(f"has a weight {weight.type} that does not fit its input {x.type} in {groups} groups")
