@@ -28,7 +28,7 @@ from mlirfuse.lowering.schedule.simt import VECTOR as QUAD
 from mlirfuse.lowering.schedule.simt import ContractTiles
 from mlirfuse.mlir import ir, vector
 
-__all__ = ["emit_contract"]
+__all__ = ["add_products", "emit_contract", "keep_sums", "kept_sums", "no_sums", "store_sums"]
 
 A, B, C = 0, 1, 2  # shared arrays
 
@@ -41,7 +41,7 @@ class _Tile:
         assert anchor is not None
         self.frame, self.schedule, self.anchor = frame, schedule, anchor
         self.problem: ContractProblem = contract_problem(
-            anchor.node, taps_first=anchor.node.op == "conv", box=frame.group.box
+            anchor.node, taps_first=anchor.node.op == "conv", box=frame.group.box, part=frame.group.part
         )
         self.m0 = frame.block[0] * schedule.block_m
         self.n0 = frame.block[1] * schedule.block_n
@@ -232,11 +232,46 @@ class _Tile:
 
 def emit_contract(frame: Frame, schedule: ContractTiles) -> None:
     """Emit the body of a contraction kernel."""
+    store_sums(frame, schedule, add_products(frame, schedule, no_sums(frame, schedule)))
+
+
+def no_sums(frame: Frame, schedule: ContractTiles) -> list[Any]:
+    """A thread's accumulators before anything is added."""
+    zero = frame.builder.constant(0.0, ir.VectorType.get([QUAD], ir.F32Type.get()))
+    return [zero] * (schedule.thread_n * schedule.thread_m // QUAD)
+
+
+def store_sums(frame: Frame, schedule: ContractTiles, accumulators: list[Any]) -> None:
+    """The epilogue of what the accumulators hold."""
+    _Tile(frame, schedule).copy_out(accumulators)
+
+
+def keep_sums(frame: Frame, schedule: ContractTiles, total: int, accumulators: list[Any]) -> None:
+    """Leave the accumulators in the shared array `total`, each thread its own."""
+    for (row, column), value in zip(_places(frame, schedule), accumulators, strict=True):
+        frame.shared_store(total, row, column, value)
+
+
+def kept_sums(frame: Frame, schedule: ContractTiles, total: int) -> list[Any]:
+    """The accumulators that this thread left in the shared array `total`."""
+    return [frame.shared_load(total, row, column, QUAD) for row, column in _places(frame, schedule)]
+
+
+def _places(frame: Frame, schedule: ContractTiles) -> list[tuple[Expr, Expr]]:
+    tile = _Tile(frame, schedule)
+    columns = -(-tile.problem.n // schedule.block_n) * schedule.block_n
+    first = tile.batch * columns + tile.n0
+    return [
+        (first + tile._n_of(n), tile.m0 + tile.thread_m(quad))
+        for n in range(schedule.thread_n)
+        for quad in range(tile.quads)
+    ]
+
+
+def add_products(frame: Frame, schedule: ContractTiles, accumulators: list[Any]) -> list[Any]:
+    """Add the products of the whole reduction (or of the part that the frame's group names) to the accumulators."""
     tile = _Tile(frame, schedule)
     builder, k = frame.builder, tile.problem.k
-    zero = builder.constant(0.0, tile.vector_type)
-    count = schedule.thread_n * tile.quads
-
     slices = -(-k // schedule.block_k)
     tile.keep(tile.fetch(Expr(0)), 0)
     frame.barrier()
@@ -252,9 +287,6 @@ def emit_contract(frame: Frame, schedule: ContractTiles) -> None:
     def pair(i: Expr, carried: list[Any]) -> list[Any]:
         return turn(turn(carried, i * 2 + 1, 0), i * 2 + 2, 1)
 
-    accumulators = [zero] * count
     if slices == 1:
-        accumulators = tile.multiply(accumulators, 0)
-    else:
-        accumulators = builder.loop(-(-slices // 2), "pair", accumulators, pair)
-    tile.copy_out(accumulators)
+        return tile.multiply(accumulators, 0)
+    return builder.loop(-(-slices // 2), "pair", accumulators, pair)

@@ -3,23 +3,32 @@
 for each stage:
     for each part of its root's box:  the kernel of its own schedule, all threads together
     barrier
+
+A stage may add up its reduction in parts: the stages that compute one part of its channels run for each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize
+from mlirfuse.lowering.gpu.contract_stage import add_products, no_sums, store_sums
 from mlirfuse.lowering.gpu.frame import Frame, SharedPart
-from mlirfuse.lowering.gpu.parts import contract_parts
+from mlirfuse.lowering.gpu.parts import add_parts, contract_parts, store_parts
 from mlirfuse.lowering.gpu.team_stage import in_range, reduce_element, store_from_registers
 from mlirfuse.lowering.groups.group import Member
 from mlirfuse.lowering.kernel.cross_layer import TilePlaces, boxed
 from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
-from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, SimtCrossLayerPlan, stage_arrays
+from mlirfuse.lowering.schedule.simt_cross_layer import (
+    CrossLayerTiles,
+    SimtCrossLayerPlan,
+    adds_in_shared,
+    stage_arrays,
+)
+from mlirfuse.mlir import ir
 
 __all__ = ["emit_cross_layer"]
 
@@ -28,14 +37,14 @@ def emit_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> None:
     """Emit the body of a kernel of several stages; the frame's only shared array holds all boxes."""
     plan = SimtCrossLayerPlan(frame.group, schedule)
     places = TilePlaces(frame.builder, plan.boxes, delinearize(frame.block[0], plan.tiles))
-    kept = {
-        v: boxed(frame.shared[0], plan.kept_strides(v), places.start(box), plan.places[v], 4)
-        for v, box in plan.kept.items()
-    }
-    for stage in plan.stages:
-        if stage.number:
+    tile = _Tile(frame, plan, places)
+    for number in plan.order:
+        if number != plan.order[0]:
             _between_stages(frame)
-        _emit_stage(frame, plan, places, kept, stage.number)
+        if number in plan.inner:
+            tile.add_up(number)
+        else:
+            tile.emit(number)
 
 
 def _between_stages(frame: Frame) -> None:
@@ -43,25 +52,88 @@ def _between_stages(frame: Frame) -> None:
     frame.barrier()
 
 
-def _emit_stage(
-    frame: Frame, plan: SimtCrossLayerPlan, places: TilePlaces, kept: dict[int, Buffer], number: int
-) -> None:
-    """One stage, all parts of its root's box."""
-    stage, group, tiles = plan.stages.stages[number], plan.groups[number], plan.schedule.stages[number]
-    assert group.box is not None
-    arrays = zip(plan.arrays[number], stage_arrays(group, tiles), strict=True)
-    shared: list[Any] = [SharedPart(frame.shared[0], offset, columns) for offset, (_, columns) in arrays]
-    found = {**{v: frame.buffers[v] for v in plan.group.inputs}, **kept}
-    buffers: dict[int, Any] = {v: found[v] for v in group.inputs if v in found}
-    buffers |= places.sinks(plan.group, stage, kept, frame.buffers)
-    here = replace(frame, group=replace(group, box=places.box(group.box)), buffers=buffers, shared=shared)
-    match tiles:
-        case ContractTiles():
-            contract_parts(here, tiles)
-        case MapTiles():
-            _emit_map(here, tiles, stage.root)
-        case TeamTiles():
-            _emit_team(here, tiles, stage.root)
+@dataclass(frozen=True)
+class _Tile:
+    """The stages of one tile."""
+
+    frame: Frame
+    plan: SimtCrossLayerPlan
+    places: TilePlaces
+    _boxes: dict[int, Buffer] = field(default_factory=dict)
+
+    def emit(self, number: int) -> None:
+        """One stage, all parts of its root's box."""
+        here, tiles, root = self._frame(number), self.plan.schedule.stages[number], self.plan.stages.stages[number].root
+        match tiles:
+            case ContractTiles():
+                contract_parts(here, tiles)
+            case MapTiles():
+                _emit_map(here, tiles, root)
+            case TeamTiles():
+                _emit_team(here, tiles, root)
+
+    def add_up(self, number: int) -> None:
+        """sum = 0;  for each part of the channels:  the stages that compute it; sum += products;  epilogue(sum)"""
+        plan, tiles, builder = self.plan, self.plan.schedule.stages[number], self.frame.builder
+        stage = plan.stages.stages[number]
+        assert isinstance(tiles, ContractTiles)
+        count = stage.depth // plan.boxes.parts[number]
+        if not adds_in_shared(plan.groups[number], tiles):
+            sums = no_sums(self.frame, tiles)
+            sums = builder.loop(count, "part", sums, lambda p, held: self._part(number, p, held))
+            builder.forget()
+            store_sums(self._frame(number, of_part=False), tiles, sums)
+            return
+        total = len(plan.arrays[number]) - 1
+        rows, columns = stage_arrays(plan.groups[number], tiles)[total]
+        zero = builder.constant(0.0, ir.F32Type.get())
+        here = self._frame(number, of_part=False)
+        _each(here, here.thread, here.threads, rows * columns, lambda e: here.shared_store(total, Expr(0), e, zero))
+        self.frame.barrier()
+        builder.loop(count, "part", [], lambda p, held: self._part(number, p, held, total))
+        builder.forget()
+        store_parts(self._frame(number, of_part=False), tiles, total)
+
+    def _part(self, number: int, part: Expr, sums: list[Any], total: int | None = None) -> list[Any]:
+        stage, tiles = self.plan.stages.stages[number], self.plan.schedule.stages[number]
+        assert isinstance(tiles, ContractTiles)
+        self.places.at_part(stage, part)
+        for inner in self.plan.inner[number]:
+            self.emit(inner)
+            _between_stages(self.frame)
+        here = self._frame(number)
+        if total is None:
+            sums = add_products(here, tiles, sums)
+        else:
+            add_parts(here, tiles, total)
+        _between_stages(self.frame)
+        return sums
+
+    def _frame(self, number: int, of_part: bool = True) -> Frame:
+        """What the emitter of a stage sees: the stage as its group, its operands and what it stores as buffers.
+
+        Boxes that are there for one part of a reduction alone are left out unless it is one `of_part`.
+        """
+        plan, places, frame = self.plan, self.places, self.frame
+        stage, group, tiles = plan.stages.stages[number], plan.groups[number], plan.schedule.stages[number]
+        assert group.box is not None
+        arrays = zip(plan.arrays[number], stage_arrays(group, tiles), strict=True)
+        shared: list[Any] = [SharedPart(frame.shared[0], offset, columns) for offset, (_, columns) in arrays]
+        near = [v for v in (*group.inputs, *group.outputs) if v in plan.kept]
+        kept = {v: self._box(v) for v in near if of_part or not places.is_of_part(plan.kept[v])}
+        found = {**{v: frame.buffers[v] for v in plan.group.inputs}, **kept}
+        buffers: dict[int, Any] = {v: found[v] for v in group.inputs if v in found}
+        buffers |= places.sinks(plan.group, stage, kept, frame.buffers)
+        part = places.span(stage) if of_part else None
+        here = replace(group, box=places.box(group.box), part=part)
+        return replace(frame, group=here, buffers=buffers, shared=shared, block=(Expr(0),) * 3)
+
+    def _box(self, value: int) -> Buffer:
+        """The buffer of a kept box; evaluators tell buffers by who they are."""
+        if value not in self._boxes:
+            strides, start = self.plan.kept_strides(value), self.places.start(self.plan.kept[value])
+            self._boxes[value] = boxed(self.frame.shared[0], strides, start, self.plan.places[value], 4)
+        return self._boxes[value]
 
 
 def _emit_map(frame: Frame, schedule: MapTiles, root: Member) -> None:

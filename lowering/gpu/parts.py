@@ -3,47 +3,77 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlirfuse.dialect.indexing import Expr, delinearize
-from mlirfuse.lowering.gpu.contract_stage import emit_contract
+from mlirfuse.dialect.indexing import Expr
+from mlirfuse.lowering.gpu.contract_stage import add_products, emit_contract, keep_sums, kept_sums, store_sums
 from mlirfuse.lowering.gpu.frame import Frame
 from mlirfuse.lowering.schedule.problem import contract_problem
-from mlirfuse.lowering.schedule.simt import ContractTiles
+from mlirfuse.lowering.schedule.simt import ContractTiles, register_tiles
 
-__all__ = ["contract_parts", "each_part"]
+__all__ = ["add_parts", "contract_parts", "each_part", "store_parts"]
 
 
 def contract_parts(frame: Frame, tiles: ContractTiles) -> None:
     """All register tiles of a product, one after the other."""
-    anchor = frame.group.anchor
-    assert anchor is not None
-    problem = contract_problem(anchor.node, box=frame.group.box)
-    parts = (math.ceil(problem.m / tiles.block_m), math.ceil(problem.n / tiles.block_n), problem.batch)
-    alone = math.prod(parts) == 1
-    # with one slice of the reduction nothing stands between its last reader and the next part's first slice
-    guarded = not alone and problem.k <= tiles.block_k and not tiles.result_in_shared(frame.group)
 
     def part(at: Frame) -> None:
         emit_contract(at, tiles)
-        if guarded:
+        if not tiles.result_in_shared(at.group):
+            _end_of_slices(at, tiles)
+
+    each_part(frame, register_tiles(frame.group, tiles), part)
+
+
+def add_parts(frame: Frame, tiles: ContractTiles, total: int) -> None:
+    """Add a part of the reduction to the sums in the shared array `total`."""
+
+    def part(at: Frame) -> None:
+        keep_sums(at, tiles, total, add_products(at, tiles, kept_sums(at, tiles, total)))
+        _end_of_slices(at, tiles)
+
+    each_part(frame, register_tiles(frame.group, tiles), part)
+
+
+def store_parts(frame: Frame, tiles: ContractTiles, total: int) -> None:
+    """The epilogue of the sums in the shared array `total`."""
+    staged = tiles.result_in_shared(frame.group)
+
+    def part(at: Frame) -> None:
+        store_sums(at, tiles, kept_sums(at, tiles, total))
+        if staged:  # the next tile goes the same way
             at.barrier()
 
-    each_part(frame, parts, part)
+    each_part(frame, register_tiles(frame.group, tiles), part)
+
+
+def _end_of_slices(frame: Frame, tiles: ContractTiles) -> None:
+    """With one slice of the reduction, nothing else stands between its last reader and the next tile's first slice."""
+    anchor, group = frame.group.anchor, frame.group
+    assert anchor is not None
+    length = contract_problem(anchor.node, box=group.box, part=group.part).k
+    if length <= tiles.block_k and math.prod(register_tiles(group, tiles)) > 1:
+        frame.barrier()
 
 
 def each_part(frame: Frame, parts: tuple[int, int, int], body: Callable[[Frame], None]) -> None:
-    """body(frame with the part's number as its block) for all parts."""
-    count = math.prod(parts)
+    """body(frame with the part's number as its block) for all parts, the first dimension fastest."""
 
-    def one(i: Expr, _: list[Any]) -> list[Any]:
-        z, y, x = delinearize(i, (parts[2], parts[1], parts[0]))
-        body(replace(frame, block=(x, y, z)))
-        return []
+    def nest(outer: Sequence[int], number: tuple[Expr, ...]) -> None:
+        if not outer:
+            x, y, z = number
+            body(replace(frame, block=(x, y, z)))
+            return
 
-    if count == 1:
-        one(Expr(0), [])
-    else:
-        frame.builder.loop(count, "part", [], one)
+        def one(i: Expr, _: list[Any]) -> list[Any]:
+            nest(outer[:-1], (i, *number))
+            return []
+
+        if outer[-1] == 1:
+            one(Expr(0), [])
+        else:
+            frame.builder.loop(outer[-1], "part", [], one)
+
+    nest(parts, ())

@@ -1,4 +1,4 @@
-"""A box: the part of a value that a tile works on."""
+"""Boxes and spans: the part of a value that a tile works on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlirfuse.dialect.indexing import Expr
 
-__all__ = ["Box"]
+__all__ = ["Box", "Span"]
 
 
 @dataclass(frozen=True)
@@ -20,3 +20,11 @@ class Box:
     @property
     def elements(self) -> int:
         return math.prod(self.sizes)
+
+
+@dataclass(frozen=True)
+class Span:
+    """So many positions of one dimension, from `start` on."""
+
+    start: Expr
+    size: int

@@ -16,7 +16,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 from mlirfuse.dialect.indexing import Expr, Fetch, FloorDiv, Var, maximum, minimum, var
-from mlirfuse.lowering.groups.box import Box
+from mlirfuse.lowering.groups.box import Box, Span
+from mlirfuse.lowering.groups.reads import Read
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
 __all__ = ["Box", "TileBoxes", "frame_of"]
@@ -40,14 +41,18 @@ def frame_of(stages: Stages) -> tuple[int, ...] | str:
 class TileBoxes:
     """Everything that one tile touches. `tile` has the extent of a tile along each dimension of the frame.
 
-    Where sinks have different numbers of channels, `tile` must not cut these (it has the frame's own).
+    Where sinks have different numbers of channels, `tile` must not cut these (it has the frame's own). A stage with a
+    number in `parts` adds up so many positions at a time of the first dimension that its root reduces: stages before it
+    that only it reads then compute what one such part needs, and run once for each; its number is the variable
+    `p<stage>`.
     """
 
-    def __init__(self, stages: Stages, tile: Sequence[int]) -> None:
+    def __init__(self, stages: Stages, tile: Sequence[int], parts: Sequence[int] = ()) -> None:
         frame = frame_of(stages)
         assert not isinstance(frame, str), frame
         self.stages, self.frame = stages, frame
         self.tile = tuple(min(size, dim) for size, dim in zip(tile, frame, strict=True))
+        self.parts = tuple(parts) or (0,) * len(stages)
         self._roots: dict[int, Box] = {}
         self._reads: dict[int, list[tuple[int, Box]]] = {}
         required: dict[int, list[Box]] = {}
@@ -72,6 +77,21 @@ class TileBoxes:
     def reads(self, stage: Stage) -> Sequence[tuple[int, Box]]:
         """The boxes of kept values and operands that a stage reads, its epilogue included; one for each use."""
         return self._reads[stage.number]
+
+    def part(self, stage: Stage) -> Span | None:
+        """What a stage adds up at a time, if not all."""
+        size = self.parts[stage.number]
+        return Span(self.part_number(stage) * size, size) if size else None
+
+    def part_number(self, stage: Stage) -> Expr:
+        """The variable that numbers the parts of a stage's reduction."""
+        size = self.parts[stage.number]
+        return var(f"p{stage.number}", stage.depth // size) if size else Expr(0)
+
+    def inner(self, stage: Stage) -> tuple[Stage, ...]:
+        """The stages that run once for each part of this one's reduction."""
+        number = self.part_number(stage).variables()
+        return tuple(s for s in self.stages if any(e.variables() & number for e in self._roots[s.number].start))
 
     def own(self, stage: Stage) -> list[tuple[int, Expr, int]]:
         """(axis, first, size) of the part of a sink's result that this tile alone stores, where its box holds more."""
@@ -111,11 +131,27 @@ class TileBoxes:
                 wanted += [_box_of(index, box, dims) for index in stage.root_index(value)]
         self._roots[stage.number] = root = _hull(wanted, dims)
         reads = self._reads[stage.number] = []
-        for read in (*stage.root_reads, *stage.epilogue_reads):
-            box = _box_of(read.index, root, stage.group.types[read.value].dims)
+        number = self.part_number(stage).variables()
+        for read in (*self._root_reads(stage), *stage.epilogue_reads):
+            box = _box_of(read.index, root, stage.group.types[read.value].dims, number)
             reads.append((read.value, box))
             if read.value not in self.stages.group.inputs:
                 required.setdefault(read.value, []).append(box)
+
+    def _root_reads(self, stage: Stage) -> Sequence[Read]:
+        part, depth = self.part(stage), stage.depth_variable
+        if part is None or depth is None:
+            return stage.root_reads
+        here: dict[Var, Expr] = {depth: part.start + var("part", part.size)}
+        return [
+            Read(
+                r.value,
+                tuple(e.substitute(here) for e in r.index),
+                tuple(c.substitute(here) for c in r.conditions),
+                r.trips * part.size // stage.depth,
+            )
+            for r in stage.root_reads
+        ]
 
     def _tile_box(self, dims: tuple[int, ...]) -> Box:
         starts, sizes = [], []
@@ -138,11 +174,14 @@ class TileBoxes:
 # -- intervals
 
 
-def _box_of(index: Sequence[Expr], box: Box, dims: Sequence[int]) -> Box:
-    """The box that an index in `out_variables` reaches as these run through a box, inside `dims`."""
+def _box_of(index: Sequence[Expr], box: Box, dims: Sequence[int], outside: frozenset[Var] = frozenset()) -> Box:
+    """The box that an index in `out_variables` reaches as these run through a box, inside `dims`.
+
+    Variables in which the box starts, and those `outside`, stand still.
+    """
     local = [var(f"l{axis}", size) for axis, size in enumerate(box.sizes)]
     by_name = {f"d{axis}": start + inner for axis, (start, inner) in enumerate(zip(box.start, local, strict=True))}
-    outside = {v for e in box.start for v in e.variables()}
+    outside = outside | {v for e in box.start for v in e.variables()}
     starts, sizes = [], []
     for e, dim in zip(index, dims, strict=True):
         found = {v: by_name[v.name] for v in e.variables() if v.name in by_name}

@@ -17,7 +17,7 @@ from mlirfuse.dialect import (
     semantics,
     type_from_mlir,
 )
-from mlirfuse.lowering.groups.box import Box
+from mlirfuse.lowering.groups.box import Box, Span
 from mlirfuse.mlir import ir
 
 __all__ = ["Group", "Member", "group_of"]
@@ -44,7 +44,8 @@ class Group:
 
     `types` has the type of every value (operands and outputs with their layouts), `immediates` the number of
     every value that is a splat. With a `box`, that part of the result of `root` alone
-    is computed, and what follows from it; indices stay those of whole values.
+    is computed, and what follows from it; indices stay those of whole values. With a `part`, those positions alone of
+    the first dimension that the root reduces are added up.
     """
 
     types: tuple[TensorType, ...]
@@ -54,6 +55,7 @@ class Group:
     immediates: tuple[tuple[int, float | int], ...] = ()
     box: Box | None = None
     root: int = -1
+    part: Span | None = None
 
     @cached_property
     def producers(self) -> dict[int, Member]:
@@ -86,7 +88,7 @@ class Group:
             )
             for m in self.members
         )
-        return self.types, self.inputs, members, self.outputs, self.immediates, self.box, self.root
+        return self.types, self.inputs, members, self.outputs, self.immediates, self.box, self.root, self.part
 
     def upstream(self, value: int) -> frozenset[int]:
         """Every value that `value` is computed from, itself included."""

@@ -14,7 +14,7 @@ from mlirfuse.dialect import semantics
 from mlirfuse.dialect.indexing import Condition, Expr, Var
 from mlirfuse.lowering.groups.group import Group, Member
 
-__all__ = ["Read", "address_of", "element_reads"]
+__all__ = ["Read", "address_of", "element_reads", "first_reduced"]
 
 _PASSES = {"softmax": 3, "normalize": 3}  # readings of a row for one element, where nothing is kept
 
@@ -35,6 +35,18 @@ def element_reads(group: Group, wanted: Mapping[int, tuple[Expr, ...]], kept: Co
     for value, index in wanted.items():
         walk.visit(value, index, (), 1)
     return walk.reads
+
+
+def first_reduced(member: Member) -> Var | None:
+    """The variable by which `element_reads` of a member's result names the first dimension that the member reduces."""
+    reduction = semantics(member.node.op).indexing(member.node).reduction
+    return _numbered(reduction[0], 1) if reduction and reduction[0].terms else None
+
+
+def _numbered(e: Expr, number: int) -> Var:
+    variable = e.terms[0][0]
+    assert isinstance(variable, Var)
+    return Var(f"{variable.name}@{number}", variable.lo, variable.hi)
 
 
 class _Walk:
@@ -68,9 +80,7 @@ class _Walk:
     def _renamed(self, e: Expr) -> Expr:
         """A reduction variable under a name of its own: members use the same names."""
         self._fresh += 1
-        variable = e.terms[0][0]
-        assert isinstance(variable, Var)
-        return Expr(0, ((Var(f"{variable.name}@{self._fresh}", variable.lo, variable.hi), 1),))
+        return Expr(0, ((_numbered(e, self._fresh), 1),))
 
 
 def address_of(index: Sequence[Expr], strides: Sequence[int]) -> Expr:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mlirfuse.dialect import semantics
-from mlirfuse.dialect.indexing import Expr
+from mlirfuse.dialect.indexing import Expr, Var
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.groups.forward import Landing, forward, same_landing
 from mlirfuse.lowering.groups.group import Group, Member
-from mlirfuse.lowering.groups.reads import Read, element_reads
+from mlirfuse.lowering.groups.reads import Read, element_reads, first_reduced
 
 __all__ = ["Stage", "Stages", "stages_of"]
 
@@ -55,6 +55,17 @@ class Stage:
     def length(self) -> int:
         """Elements that one element of the root's result combines."""
         return math.prod(semantics(self.root.node.op).indexing(self.root.node).reduction_sizes)
+
+    @property
+    def depth(self) -> int:
+        """Positions of the first dimension that the root reduces: the input channels of a convolution."""
+        sizes = semantics(self.root.node.op).indexing(self.root.node).reduction_sizes
+        return sizes[0] if sizes else 1
+
+    @property
+    def depth_variable(self) -> Var | None:
+        """The variable of that dimension in `root_reads`."""
+        return first_reduced(self.root)
 
     @cached_property
     def flops_per_element(self) -> float:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, MaxOf, MinOf, Var, maximum, minimum
-from mlirfuse.lowering.groups.box import Box
+from mlirfuse.lowering.groups.box import Box, Span
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.stages import Stage
@@ -100,6 +101,22 @@ class TilePlaces:
             if e.terms
         }
         self._named: dict[Expr, Expr] = {}
+        found = [*(boxes.root_box(s) for s in boxes.stages), *boxes.kept.values()]
+        for box in found:  # here, where their values are there for all that follows
+            if not self.is_of_part(box):
+                self.start(box)
+        for stage in boxes.stages:
+            self.own(stage)
+
+    def is_of_part(self, box: Box) -> bool:
+        """Whether a box is another one for each part of some reduction."""
+        return any(e.variables() & self._parts for e in box.start)
+
+    def at_part(self, stage: Stage, number: Expr) -> None:
+        """From here on, the tile is at one part of a stage's reduction."""
+        variable = self.boxes.part_number(stage)
+        if variable.terms:
+            self.values[variable.terms[0][0]] = number  # type: ignore[index]
 
     def start(self, box: Box) -> Index:
         """Where a box starts."""
@@ -121,7 +138,7 @@ class TilePlaces:
 
     def _name(self, e: Expr) -> Expr:
         here = e.substitute(self.values)
-        if here.is_constant:
+        if here.is_constant or (e.variables() & self._parts and self.builder.is_affine(here)):
             return here
         grain = _grain(here)
         scaled = _scaled(here, grain)
@@ -129,8 +146,17 @@ class TilePlaces:
         if lo == hi:
             return Expr(lo * grain)
         variable = Expr(0, ((Var(self.builder.fresh_name("start"), lo, hi), 1),))
-        self.builder.bind(variable, self.builder.index(scaled), affine=True)
+        self.builder.bind(variable, self.builder.index(scaled), affine=not e.variables() & self._parts)
         return variable * grain
+
+    @cached_property
+    def _parts(self) -> frozenset[Var]:
+        return frozenset(v for s in self.boxes.stages for v in self.boxes.part_number(s).variables())
+
+    def span(self, stage: Stage) -> Span | None:
+        """What a stage adds up at a time, if not all, in variables of the kernel."""
+        part = self.boxes.part(stage)
+        return None if part is None else Span(self.named(part.start), part.size)
 
     def sinks(
         self, group: Group, stage: Stage, kept: Mapping[int, Buffer], outputs: Mapping[int, Buffer], alone: bool = True

@@ -80,7 +80,7 @@ class KeptPlan(CrossLayerPlan):
         types = list(part.types)
         for value, order in zip(self.stages.kept, self.orders, strict=True):
             types[value] = replace(types[value], layout=order)
-        fields = (part.inputs, part.members, part.outputs, part.immediates, part.box, part.root)
+        fields = (part.inputs, part.members, part.outputs, part.immediates, part.box, part.root, part.part)
         return StageGroup(tuple(types), *fields, tuple(self.kept_strides.items()))
 
     @cached_property

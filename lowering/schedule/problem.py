@@ -13,7 +13,7 @@ from typing import Any
 
 from mlirfuse.dialect import Access, Node, semantics
 from mlirfuse.dialect.indexing import Expr, Var, delinearize, var
-from mlirfuse.lowering.groups.box import Box
+from mlirfuse.lowering.groups.box import Box, Span
 
 __all__ = ["ContractProblem", "contract_problem"]
 
@@ -57,14 +57,19 @@ class ContractProblem:
         return var("b", self.batch), var("m", self.m), var("n", self.n), var("k", self.k)
 
 
-def contract_problem(node: Node, *, taps_first: bool = False, box: Box | None = None) -> ContractProblem:
+def contract_problem(
+    node: Node, *, taps_first: bool = False, box: Box | None = None, part: Span | None = None
+) -> ContractProblem:
     """The normal form of a `conv` or `contract`, or of a `box` of its result.
 
     A convolution's k runs over (channel, taps); with `taps_first` over (taps, channel), so that a slice of
     neighbouring k that divides the channels lies under one tap. The accesses are in terms of the whole result and of
-    the variables in which the box starts; a box of a grouped convolution has all channels.
+    the variables in which the box starts; a box of a grouped convolution has all channels. A `part` of the first
+    dimension that is reduced (a convolution's channels) stands for the whole of it.
     """
     indexing = semantics(node.op).indexing(node)
+    depths = list(indexing.reduction_sizes)
+    depths[:1] = [part.size] if part is not None else depths[:1]
     sizes = list(node.out.dims if box is None else box.sizes)
     start = (Expr(0),) * len(sizes) if box is None else box.start
     if node.op == "conv":
@@ -77,7 +82,7 @@ def contract_problem(node: Node, *, taps_first: bool = False, box: Box | None = 
             "b": [groups],
             "n": [channels],
             "m": [sizes[0], *sizes[2:]],
-            "k": _rotated(indexing.reduction_sizes, taps_first),
+            "k": _rotated(depths, taps_first),
         }
         swapped = False
     else:
@@ -88,7 +93,7 @@ def contract_problem(node: Node, *, taps_first: bool = False, box: Box | None = 
             "b" if (v := _variable(e)) in a_vars and v in b_vars else "n" if v in b_vars else "m" for e in indexing.out
         ]
         pieces = {role: [s for s, r in zip(sizes, roles, strict=True) if r == role] for role in "bmn"}
-        pieces["k"] = list(indexing.reduction_sizes)
+        pieces["k"] = depths
         reduction = list(indexing.reduction)
     linear = {role: var(role, math.prod(pieces[role])) for role in "bmnk"}
     parts = {role: list(delinearize(linear[role], tuple(pieces[role]))) for role in "bmnk"}
@@ -101,8 +106,9 @@ def contract_problem(node: Node, *, taps_first: bool = False, box: Box | None = 
         local = {axis: next(queues[role]) for axis, role in enumerate(roles)}
     for axis, e in enumerate(indexing.out):
         values |= _bind(e, start[axis] + local[axis])
-    for e, part in zip(reduction, parts["k"], strict=True):
-        values |= _bind(e, part)
+    for e, position in zip(reduction, parts["k"], strict=True):
+        first = part.start if part is not None and e is indexing.reduction[0] else 0
+        values |= _bind(e, position + first)
 
     def moved(access: Access) -> Access:
         return Access(

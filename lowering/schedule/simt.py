@@ -23,6 +23,7 @@ __all__ = [
     "RowTiles",
     "TeamTiles",
     "reduction_length",
+    "register_tiles",
     "row_length",
 ]
 
@@ -176,6 +177,13 @@ class ContractTiles:
         if max(math.ceil(problem.n / self.block_n), problem.batch) > GRID_LIMIT:
             return f"{problem.batch} batches of {problem.n} columns are more blocks than a grid may have"
         return _epilogue_problem(group)
+
+
+def register_tiles(group: Group, schedule: ContractTiles) -> tuple[int, int, int]:
+    """How many register tiles cover a product: along m, along n, and batches."""
+    assert group.anchor is not None
+    problem = contract_problem(group.anchor.node, box=group.box)
+    return math.ceil(problem.m / schedule.block_m), math.ceil(problem.n / schedule.block_n), problem.batch
 
 
 Schedule = MapTiles | TeamTiles | RowTiles | ContractTiles | SortTiles

@@ -8,6 +8,7 @@ Shared memory is assigned by liveness: boxes that live at different times lie in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,20 +26,34 @@ from mlirfuse.lowering.schedule.simt import (
     ContractTiles,
     MapTiles,
     TeamTiles,
+    register_tiles,
 )
 
-__all__ = ["CrossLayerTiles", "SimtCrossLayerPlan", "StageTiles", "choose_cross_layer", "stage_arrays"]
+__all__ = [
+    "CrossLayerTiles",
+    "SimtCrossLayerPlan",
+    "StageTiles",
+    "adds_in_shared",
+    "choose_cross_layer",
+    "stage_arrays",
+]
 
 StageTiles = ContractTiles | TeamTiles | MapTiles
+HELD = 32  # elements of a sum that a thread holds in registers while other stages run
 
 
 @dataclass(frozen=True)
 class CrossLayerTiles:
-    """Tiles of the frame of size `tile`, one a block of `threads`; for each stage its schedule."""
+    """Tiles of the frame of size `tile`, one a block of `threads`; for each stage its schedule.
+
+    A stage with a number in `parts` adds up its reduction in parts of so many channels: the stages that compute these
+    run once for each part, so that a block never holds them all.
+    """
 
     threads: int
     tile: tuple[int, ...]
     stages: tuple[StageTiles, ...]
+    parts: tuple[int, ...] = ()
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         stages = cross_layer_stages(group)
@@ -46,8 +61,11 @@ class CrossLayerTiles:
             return stages
         if len(self.stages) != len(stages):
             return f"{len(self.stages)} schedules for {len(stages)} stages"
-        if complaint := tile_problem(stages, self.tile):
+        if complaint := tile_problem(stages, self.tile, self.parts):
             return complaint
+        for number, part in enumerate(self.parts):
+            if part and not isinstance(self.stages[number], ContractTiles):
+                return f"stage {number} adds up parts, which takes a register tile"
         plan = SimtCrossLayerPlan(group, self)
         for number, (stage, schedule) in enumerate(zip(plan.groups, self.stages, strict=True)):
             if complaint := _stage_problem(stage, schedule, self.threads, device):
@@ -75,19 +93,21 @@ def _stage_problem(group: Group, schedule: StageTiles, threads: int, device: Dev
 class SimtCrossLayerPlan(CrossLayerPlan):
     """A plan with the schedules of its stages: where arrays lie in shared memory, in elements.
 
-    `places` has the offset of the box of every kept value, `arrays` those of each stage's own arrays.
+    `places` has the offset of the box of every kept value, `arrays` those of each stage's own arrays; of a stage that
+    adds up parts, the last of these is its sum, unless threads hold it in registers.
     """
 
     def __init__(self, group: Group, schedule: CrossLayerTiles) -> None:
-        super().__init__(group, schedule.tile)
+        super().__init__(group, schedule.tile, schedule.parts)
         self.schedule = schedule
-        lives = self.stages.lifetimes
-        kept = [(self.kept_span(v), *lives[v]) for v in self.stages.kept]
-        own = [
-            (rows * columns, number, number)
-            for number, (g, s) in enumerate(zip(self.groups, schedule.stages, strict=True))
-            for rows, columns in stage_arrays(g, s)
-        ]
+        kept = [(self.kept_span(v), *self.lifetimes[v]) for v in self.stages.kept]
+        own = []
+        for number, (g, s) in enumerate(zip(self.groups, schedule.stages, strict=True)):
+            arrays, turn = stage_arrays(g, s), self.turns[number]
+            own += [(rows * columns, turn, turn) for rows, columns in arrays]
+            if adds_in_shared(g, s):
+                first = min(self.turns[n] for n in self.inner[number])
+                own[-1] = (own[-1][0], first, turn)
         offsets, self.shared_elements = self._allocate([*kept, *own])
         self.places = dict(zip(self.stages.kept, offsets, strict=False))
         rest = iter(offsets[len(kept) :])
@@ -125,8 +145,20 @@ def stage_arrays(group: Group, schedule: StageTiles) -> list[tuple[int, int]]:
     if not isinstance(schedule, ContractTiles):
         return []
     s = schedule
-    operands = [(BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)]
-    return [*operands, (s.block_n, s.block_m)] if s.result_in_shared(group) else operands
+    arrays = [(BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)]
+    if s.result_in_shared(group):
+        arrays.append((s.block_n, s.block_m))
+    if adds_in_shared(group, s):
+        x, y, z = register_tiles(group, s)
+        arrays.append((z * y * s.block_n, x * s.block_m))
+    return arrays
+
+
+def adds_in_shared(group: Group, schedule: StageTiles) -> bool:
+    """Whether a stage that adds up parts has its sum in shared memory: else it is few registers of each thread."""
+    if group.part is None or not isinstance(schedule, ContractTiles):
+        return False
+    return math.prod(register_tiles(group, schedule)) > 1 or schedule.thread_m * schedule.thread_n > HELD
 
 
 # -- choosing

@@ -38,6 +38,5 @@ def schedule_from_dict(data: dict[str, Any]) -> SimtSchedule:
     fields = {k: v for k, v in data.items() if k != "kind"}
     if "stages" in fields:
         fields["stages"] = tuple(schedule_from_dict(json.loads(text)) for text in data["stages"])
-    if "tile" in fields:
-        fields["tile"] = tuple(fields["tile"])
+    fields |= {name: tuple(fields[name]) for name in ("tile", "parts") if name in fields}
     return _KINDS[data["kind"]](**fields)

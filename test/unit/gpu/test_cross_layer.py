@@ -169,3 +169,86 @@ def test_outputs_of_different_channels_are_not_cut_along_these():
     group, _ = BLOCKS["split outputs"]()
     stages = len(cross_layer_stages(group))
     assert "channels" in CrossLayerTiles(128, (1, 2, 3, 3), (POINT,) * stages).why_illegal(group, DEVICE)
+
+
+# --- reductions added up in parts -----------------------------------------------------------------------
+
+
+def inverted_residual(channels=6, wide=24, size=10):
+    b = GroupBuilder()
+    x = b.input(1, channels, size, size)
+    y = b.op("unary", b.conv(x, b.input(wide, channels, 1, 1)), kind="relu")
+    y = b.conv(y, b.input(wide, 1, 3, 3), pads=(1, 1, 1, 1), groups=wide)
+    y = b.op("binary", b.conv(y, b.input(channels, wide, 1, 1)), b.input(1, channels, 1, 1), kind="add")
+    return b.group(b.op("binary", x, y, kind="add"))
+
+
+def two_layers(kernel=1, wide=16, filters=40):
+    """A value before and after: both are read where the second layer adds up parts of the first."""
+    b = GroupBuilder()
+    x = b.op("unary", b.conv(b.input(1, 5, 9, 9), b.input(8, 5, 1, 1)), kind="relu")
+    y = b.op("unary", b.conv(x, b.input(wide, 8, kernel, kernel), pads=(kernel // 2,) * 4), kind="relu")
+    y = b.conv(y, b.input(filters, wide, 3, 3), pads=(1, 1, 1, 1))
+    return b.group(b.conv(b.op("concat", x, y, axis=1), b.input(4, 8 + filters, 1, 1)))
+
+
+@pytest.mark.parametrize("first", [SMALL, POINT], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("part", [8, 3])
+@pytest.mark.parametrize("tile", [(1, 6, 4, 5), (1, 4, 10, 10)], ids=str)
+def test_what_is_between_may_be_computed_in_parts_of_its_channels(tile, part, first):
+    """The depthwise layer and the one before it run for each part; sums are held in registers."""
+    schedule = CrossLayerTiles(128, tile, (first, POINT, SMALL), (0, 0, part))
+    group = inverted_residual()
+    error, _ = launch(group, schedule)
+    assert error < 1e-6
+
+
+@pytest.mark.parametrize("tile", [(1, 4, 9, 9), (1, 4, 4, 4), (1, 4, 2, 9)], ids=str)
+@pytest.mark.parametrize(("kernel", "part"), [(1, 4), (3, 4), (3, 8)])
+def test_sums_of_more_than_a_register_tile_lie_in_shared_memory(kernel, part, tile):
+    schedule = CrossLayerTiles(128, tile, (SMALL,) * 4, (0, 0, part, 0))
+    group = two_layers(kernel)
+    assert SimtCrossLayerPlan(group, schedule).inner == {2: (1,)}
+    error, _ = launch(group, schedule)
+    assert error < 1e-6
+
+
+def test_a_block_never_holds_all_channels_of_what_is_computed_in_parts():
+    group, stages = inverted_residual(), (SMALL, POINT, SMALL)
+    whole, parts = ((1, 6, 4, 5), stages), ((1, 6, 4, 5), stages, (0, 0, 8))
+    found = [SimtCrossLayerPlan(group, CrossLayerTiles(128, *fields)) for fields in (whole, parts)]
+    kept = [sum(plan.kept_span(v) for v in plan.kept) for plan in found]
+    assert kept[0] == 3 * kept[1]
+    assert found[0].shared_bytes > found[1].shared_bytes
+
+
+def test_two_reductions_in_parts():
+    b = GroupBuilder()
+    x = b.input(1, 5, 9, 9)
+    for filters in (8, 12, 16, 6):
+        channels = b.types[x].dims[1]
+        x = b.op("unary", b.conv(x, b.input(filters, channels, 3, 3), pads=(1, 1, 1, 1)), kind="relu")
+    group = b.group(x)
+    schedule = CrossLayerTiles(128, (1, 6, 4, 4), (SMALL,) * 4, (0, 4, 0, 8))
+    assert SimtCrossLayerPlan(group, schedule).order == (1, 3)
+    assert launch(group, schedule)[0] < 1e-6
+    assert schedule_from_dict(schedule_to_dict(schedule)) == schedule
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ((0, 0, 5), "do not divide 24 channels"),
+        ((0, 0), "2 parts for 3 stages"),
+        ((0, 1, 0), "does not add up parts of all channels"),
+        ((3, 0, 0), "no stage computes the parts"),
+    ],
+)
+def test_parts_that_are_not_legal_say_why(parts, reason):
+    schedule = CrossLayerTiles(128, (1, 6, 4, 5), (SMALL, POINT, SMALL), parts)
+    assert reason in schedule.why_illegal(inverted_residual(), DEVICE)
+
+
+def test_a_sum_in_parts_takes_a_register_tile():
+    schedule = CrossLayerTiles(128, (1, 6, 4, 5), (SMALL, POINT, POINT), (0, 0, 8))
+    assert "takes a register tile" in schedule.why_illegal(inverted_residual(), DEVICE)
