@@ -105,8 +105,8 @@ class TilePlaces:
         for box in found:  # here, where their values are there for all that follows
             if not self.is_of_part(box):
                 self.start(box)
-        for stage in boxes.stages:
-            self.own(stage)
+        for sink in boxes.stages.sinks:
+            self.own(sink)
 
     def is_of_part(self, box: Box) -> bool:
         """Whether a box is another one for each part of some reduction."""
