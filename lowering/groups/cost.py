@@ -3,8 +3,7 @@
 A GPU's kernel is a launch, the latency of its first and last bytes, and the longer of two times: that of its DRAM
 traffic, and that of the busiest multiprocessor, which works through its blocks:
 
-    compute of a stage   multiply-adds at the rate of the register tile, which loads operands from shared memory: a tile
-                         of m x n issues (m + n) / 4 vector loads for m n / 4 multiply-adds of a vector
+    compute of a stage   multiply-adds at the rate of the register tile: the part that they are of its instructions
     latency of a stage   slices of the reduction follow each other no faster than the second cache answers
     busiest              max(blocks x compute, rounds of resident blocks x latency)
 
@@ -40,7 +39,12 @@ __all__ = [
 WARP = 32
 QUAD = 4  # elements of a thread's vectors
 BUFFERS = 2  # slices of the reduction in shared memory
-FRESH_LOADS = 16.0  # multiply-adds of one thread that take as long as bringing one element of a slice to it
+# Instructions of a thread for one slice of a register tile, beside its multiply-adds and shared loads: in all, and for
+# each element that it brings to the slice. Counted in the assembly for sm_90 by benchmarks/instructions.py.
+SLICE = 20.0
+WINDOW_FETCH = 9.5  # through a window, whose taps may lie in padding
+PLAIN_FETCH = 2.5
+QUAD_FETCH = 0.75  # four neighbours at once
 MAP_OPERATIONS = 6.0  # issued for each operation of an element computed by itself: its load, and addresses
 SWITCH = 30e-9  # a barrier and the turn of a slice. An estimate: some 50 cycles
 LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two warps for its four schedulers
@@ -70,9 +74,12 @@ class RegisterTile:
     def shared_elements(self) -> int:
         return BUFFERS * self.block_k * (self.block_m + self.block_n)
 
-    @property
-    def efficiency(self) -> float:
-        return 1 / (1 + FRESH_LOADS * (self.block_m + self.block_n) / (self.block_m * self.block_n))
+    def efficiency(self, fetch: float) -> float:
+        """The part of all instructions that are multiply-adds, if an element of the first operand takes `fetch`."""
+        products = self.thread_m * self.thread_n * self.block_k
+        loads = (self.thread_m + self.thread_n) / QUAD * self.block_k
+        fetched = self.block_k * (self.block_m * fetch + self.block_n * QUAD_FETCH) / self.threads
+        return products / (products + loads + fetched + SLICE)
 
 
 _SHAPES = (
@@ -131,7 +138,7 @@ class Work:
     """What the cost of a stage follows from: elements that one element of the root combines, operations for each.
 
     `groups` is 0 unless the root is a convolution; `tiled`: a product that register tiles may compute; `in_teams`: a
-    long reduction that a warp shares.
+    long reduction that a warp shares; `windowed`: a product that reads its first operand through a window.
     """
 
     length: int
@@ -139,6 +146,7 @@ class Work:
     groups: int
     tiled: bool
     in_teams: bool
+    windowed: bool
 
     @classmethod
     def of_stage(cls, stage: Stage) -> Work:
@@ -152,10 +160,13 @@ class Work:
     @classmethod
     def _of(cls, node: Node, length: int, flops: float) -> Work:
         tiled = node.op in ("conv", "contract") and node.out.dtype == "float32"
-        windowed = node.op == "window" or _is_depthwise(node)
-        return cls(
-            length, flops, node.attrs["groups"] if node.op == "conv" else 0, tiled, length >= 64 and not windowed
-        )
+        pooled = node.op == "window" or _is_depthwise(node)
+        groups = node.attrs["groups"] if node.op == "conv" else 0
+        return cls(length, flops, groups, tiled, length >= 64 and not pooled, _has_window(node))
+
+    def fetch(self, sizes: tuple[int, ...]) -> float:
+        """Instructions for an element of a product's first operand, for a box of the result of these sizes."""
+        return WINDOW_FETCH if self.windowed else QUAD_FETCH if sizes[-1] % QUAD == 0 else PLAIN_FETCH
 
     def product(self, sizes: tuple[int, ...]) -> tuple[int, int, int, int] | None:
         """Batch, m, n and k of a box of a convolution's or contraction's result, where a register tile suits it."""
@@ -249,6 +260,15 @@ def _is_depthwise(node: Node) -> bool:
     return node.op == "conv" and node.attrs["groups"] == node.inputs[0].dims[1] > 1
 
 
+def _has_window(node: Node) -> bool:
+    """Whether a convolution reads neighbours, or not all positions."""
+    if node.op != "conv":
+        return False
+    attrs = node.attrs
+    taps = math.prod(node.inputs[1].dims[2:])
+    return taps > 1 or any(s != 1 for s in (*attrs["strides"], *attrs["input_dilation"])) or any(attrs["pads"])
+
+
 def _parts(size: int) -> list[int]:
     return [p for p in (size // 2, size // 4, size // 8, 32, 16) if 8 <= p < size and size % p == 0]
 
@@ -312,7 +332,7 @@ class _Gpu:
             for tile in TILES:
                 if tile.threads > self.device.max_threads_per_block or tile.threads < 2 * WARP:
                     continue
-                cost = self._contract(1, tile.block_m, tile.block_n, k, tile, streamed=True)
+                cost = self._contract(1, tile.block_m, tile.block_n, k, tile, True, work.fetch(node.out.dims))
                 blocks = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
                 found = self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes, math.inf)
                 if best is None or found.seconds < best.seconds:
@@ -361,26 +381,30 @@ class _Gpu:
     def _stage(self, work: Work, sizes: tuple[int, ...], threads: int, kept: bool) -> StageCost:
         product = work.product(sizes)
         if product is not None:
-            found = self._tiled(product, threads, not kept)
+            found = self._tiled(product, threads, not kept, work.fetch(sizes))
             if found is not None:
                 return found
         elements = math.prod(sizes)
         return self._team(elements, work, threads) if work.in_teams else self._map(elements, work, threads, kept)
 
-    def _tiled(self, product: tuple[int, int, int, int], threads: int, streamed: bool) -> StageCost | None:
+    def _tiled(
+        self, product: tuple[int, int, int, int], threads: int, streamed: bool, fetch: float
+    ) -> StageCost | None:
         """A product's box in the register tile that suits it."""
-        key = product, threads, streamed
+        key = product, threads, streamed, fetch
         if key not in self._products:
-            costs = [self._contract(*product, tile, streamed) for tile in TILES if tile.threads == threads]
+            costs = [self._contract(*product, tile, streamed, fetch) for tile in TILES if tile.threads == threads]
             self._products[key] = min(costs, key=lambda c: max(c.compute, c.latency), default=None)
         return self._products[key]
 
-    def _contract(self, batch: int, m: int, n: int, k: int, tile: RegisterTile, streamed: bool) -> StageCost:
+    def _contract(
+        self, batch: int, m: int, n: int, k: int, tile: RegisterTile, streamed: bool, fetch: float
+    ) -> StageCost:
         parts = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
         slices = parts * math.ceil(k / tile.block_k)
         wanted = 4 * tile.block_k * (tile.block_n + (tile.block_m if streamed else 0))
         flops = 2 * tile.block_m * tile.block_n * tile.block_k
-        compute = slices * max(flops / (self.rate * tile.efficiency), wanted / self.l2_rate)
+        compute = slices * max(flops / (self.rate * tile.efficiency(fetch)), wanted / self.l2_rate)
         latency = slices * (self.device.l2_latency + SWITCH)
         return StageCost(
             "contract", compute, latency, slices * wanted, 2.0 * batch * m * n * k, tile, 4 * tile.shared_elements
