@@ -33,9 +33,10 @@ class RandomBlock(RandomGroup):
     stages: Stages | str
     tile: tuple[int, ...]
     kinds: Counter[str]
+    seed: int  # of what is drawn further, when the block is scheduled
 
     def __repr__(self) -> str:
-        return f"{super().__repr__()}\ntile {self.tile}"
+        return f"{super().__repr__()}\ntile {self.tile}, seed {self.seed}"
 
 
 # --- steps --------------------------------------------------------------------------------------------
@@ -367,6 +368,7 @@ def _finished(d: _Block) -> RandomBlock:
         frame if isinstance(frame, str) else stages,
         () if isinstance(frame, str) else _tile(d, stages, frame),
         d.kinds,
+        d.integer(0, 1 << 16),
     )
 
 

@@ -1,7 +1,9 @@
-"""Random blocks of convolutional networks, tile by tile: in NumPy on the boxes of the analysis."""
+"""Random blocks of convolutional networks, tile by tile: in NumPy, on the simulator with its checks, and as native code."""
 
 import numpy as np
 import pytest
+from block_runs import gpu_schedules, host_schedules, refusal
+from group_runs import run_gpu, run_host
 from random_blocks import random_blocks
 from random_cases import each_of
 from tile_interpreter import interpret_tiles
@@ -22,12 +24,32 @@ def check_boxes(random):
         np.testing.assert_allclose(found[v], expected, rtol=1e-4, atol=1e-4)
 
 
+def check_gpu(random):
+    if refusal(random) is None:
+        for schedule in gpu_schedules(random):
+            assert (wrong := run_gpu(random, schedule)) is None, f"{schedule}: {wrong}"
+
+
+def check_host(random):
+    if refusal(random) is None:
+        for schedule, wrong in run_host(random, host_schedules(random)).items():
+            assert wrong is None, f"{schedule}: {wrong}"
+
+
 def test_boxes_are_enough():
     each_of(random_blocks(), QUICK, check_boxes)
 
 
+def test_simulated_kernels_agree_with_the_definitions():
+    each_of(random_blocks(), QUICK, check_gpu)
+
+
+def test_native_kernels_agree_with_the_definitions():
+    each_of(random_blocks(), QUICK, check_host)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
-@pytest.mark.parametrize("check", [check_boxes], ids=["boxes"])
+@pytest.mark.parametrize("check", [check_boxes, check_gpu, check_host], ids=["boxes", "simulator", "cpu"])
 def test_many_random_blocks(check, shard):
     each_of(random_blocks(), SHARD, check, shard)

@@ -1,0 +1,66 @@
+"""Schedules of random blocks: what the compiler chooses, and others that are drawn."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from group_runs import GPU, HOST
+from random_blocks import RandomBlock
+
+from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages
+from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, KeptPlan, schedule_cross_layer
+from mlirfuse.lowering.schedule.host_cross_layer import choose_cross_layer as choose_host
+from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
+from mlirfuse.lowering.schedule.simt_cross_layer import choose_cross_layer as choose_gpu
+
+__all__ = ["gpu_schedules", "host_schedules", "refusal"]
+
+# For a block of 128 threads, and of 64.
+STAGES: dict[int, tuple[Any, ...]] = {
+    128: (
+        ContractTiles(32, 64, 8, 4, 4),
+        ContractTiles(64, 32, 8, 4, 4),
+        ContractTiles(32, 32, 8, 2, 4),
+        ContractTiles(64, 64, 16, 4, 8),
+        TeamTiles(128),
+    ),
+    64: (ContractTiles(32, 32, 8, 4, 4), ContractTiles(16, 32, 4, 2, 4), TeamTiles(64)),
+}
+
+
+def refusal(block: RandomBlock) -> str | None:
+    """Why the group is not computed in stages, or None."""
+    if isinstance(block.stages, str):
+        return block.stages
+    stages = cross_layer_stages(block.group)
+    return stages if isinstance(stages, str) else None
+
+
+def gpu_schedules(block: RandomBlock) -> list[Any]:
+    """The compiler's, and one of the block's own tile with a schedule drawn for each stage."""
+    threads = (128, 64)[block.seed % 2]
+    draw = random.Random(block.seed)
+    stages = []
+    for group in CrossLayerPlan(block.group, block.tile).groups:
+        suitable = [s for s in STAGES[threads] if s.why_illegal(group, GPU) is None]
+        stages.append(draw.choice([*suitable, *suitable, MapTiles(threads)]))
+    return _legal(block, [choose_gpu(block.group, GPU), CrossLayerTiles(threads, block.tile, tuple(stages))], GPU)
+
+
+def host_schedules(block: RandomBlock) -> list[Any]:
+    """The compiler's, and one of the block's own tile with kept values in an order that is drawn."""
+    plan = CrossLayerPlan(block.group, block.tile)
+    draw = random.Random(block.seed)
+    orders = []
+    for v in plan.stages.kept:
+        axes = list(range(block.group.types[v].rank))
+        orders.append(tuple(draw.choice([axes, [axes[0], *axes[2:], *axes[1:2]], draw.sample(axes, len(axes))])))
+    kept = KeptPlan(block.group, block.tile, orders)
+    drawn = CrossLayerLoops(kept.boxes.tile, kept.orders, schedule_cross_layer(kept, HOST)[1])
+    return _legal(block, [choose_host(block.group, HOST), drawn], HOST)
+
+
+def _legal(block: RandomBlock, schedules: list[Any], device: Any) -> list[Any]:
+    return list(dict.fromkeys(s for s in schedules if s is not None and s.why_illegal(block.group, device) is None))
