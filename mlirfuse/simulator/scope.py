@@ -45,6 +45,8 @@ class Scope:
             last.update(dict.fromkeys(line.uses() & self.owned, position))
         dead: dict[int, list[str]] = {}
         for name, position in last.items():
+            while self._has_alternative(position):  # nothing may stand between an if and its else
+                position += 1
             dead.setdefault(position, []).append(name)
         pad, out = "    " * indent, []
         for position, line in enumerate(self.lines):
@@ -54,3 +56,6 @@ class Scope:
             if position in dead:
                 out.append(f"{pad}del {', '.join(sorted(dead[position]))}")
         return out or [pad + "pass"]
+
+    def _has_alternative(self, position: int) -> bool:
+        return position + 1 < len(self.lines) and self.lines[position + 1].text == "else:"

@@ -15,7 +15,7 @@ from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import choose_cross_layer as choose_gpu
 
-__all__ = ["gpu_schedules", "host_schedules", "refusal"]
+__all__ = ["gpu_schedule", "host_schedule", "refusal"]
 
 # For a block of 128 threads, and of 64.
 STAGES: dict[int, tuple[Any, ...]] = {
@@ -38,29 +38,31 @@ def refusal(block: RandomBlock) -> str | None:
     return stages if isinstance(stages, str) else None
 
 
-def gpu_schedules(block: RandomBlock) -> list[Any]:
-    """The compiler's, and one of the block's own tile with a schedule drawn for each stage."""
-    threads = (128, 64)[block.seed % 2]
+def gpu_schedule(block: RandomBlock) -> Any:
+    """The compiler's, or a tile of the block's own with a schedule drawn for each stage; None if that is not legal."""
+    if not block.seed % 2:
+        return choose_gpu(block.group, GPU)
     draw = random.Random(block.seed)
+    threads = draw.choice(list(STAGES))
     stages = []
     for group in CrossLayerPlan(block.group, block.tile).groups:
         suitable = [s for s in STAGES[threads] if s.why_illegal(group, GPU) is None]
         stages.append(draw.choice([*suitable, *suitable, MapTiles(threads)]))
-    return _legal(block, [choose_gpu(block.group, GPU), CrossLayerTiles(threads, block.tile, tuple(stages))], GPU)
+    return _legal(block, CrossLayerTiles(threads, block.tile, tuple(stages)), GPU)
 
 
-def host_schedules(block: RandomBlock) -> list[Any]:
-    """The compiler's, and one of the block's own tile with kept values in an order that is drawn."""
-    plan = CrossLayerPlan(block.group, block.tile)
+def host_schedule(block: RandomBlock) -> Any:
+    """The compiler's, or a tile of the block's own with kept values in an order that is drawn."""
+    if not block.seed % 2:
+        return choose_host(block.group, HOST)
     draw = random.Random(block.seed)
     orders = []
-    for v in plan.stages.kept:
+    for v in CrossLayerPlan(block.group, block.tile).stages.kept:
         axes = list(range(block.group.types[v].rank))
         orders.append(tuple(draw.choice([axes, [axes[0], *axes[2:], *axes[1:2]], draw.sample(axes, len(axes))])))
-    kept = KeptPlan(block.group, block.tile, orders)
-    drawn = CrossLayerLoops(kept.boxes.tile, kept.orders, schedule_cross_layer(kept, HOST)[1])
-    return _legal(block, [choose_host(block.group, HOST), drawn], HOST)
+    plan = KeptPlan(block.group, block.tile, orders)
+    return _legal(block, CrossLayerLoops(plan.boxes.tile, plan.orders, schedule_cross_layer(plan, HOST)[1]), HOST)
 
 
-def _legal(block: RandomBlock, schedules: list[Any], device: Any) -> list[Any]:
-    return list(dict.fromkeys(s for s in schedules if s is not None and s.why_illegal(block.group, device) is None))
+def _legal(block: RandomBlock, schedule: Any, device: Any) -> Any:
+    return schedule if schedule.why_illegal(block.group, device) is None else None

@@ -113,6 +113,27 @@ def test_uniform_if_takes_one_side() -> None:
     np.testing.assert_array_equal(y, np.where(N < 16, 1, 2))
 
 
+def test_an_array_that_only_one_side_of_a_uniform_if_reads() -> None:
+    """It is given up after the whole condition: nothing may stand before the other side."""
+    y = run(
+        """
+      %one = arith.constant 1 : i32
+      affine.for %k = 0 to 2 {
+        %n = arith.index_cast %i : index to i32
+        %w = arith.addi %n, %one : i32
+        %x = affine.load %y[%i] : YTYPE
+        %s = arith.addi %w, %x : i32
+        %v = affine.if affine_set<(k) : (k - 1 == 0)>(%k) -> i32 {
+          affine.yield %s : i32
+        } else {
+          affine.yield %one : i32
+        }
+        affine.store %v, %y[%i] : YTYPE
+      }"""
+    )
+    np.testing.assert_array_equal(y, N + 2)
+
+
 @pytest.mark.parametrize("batch", [None, 1])
 def test_while_counts_collatz_steps(batch: int | None) -> None:
     y = run(
