@@ -34,6 +34,7 @@ __all__ = [
     "kernel_cost",
     "lone_cost",
     "ranked_tiles",
+    "scheduled_cost",
 ]
 
 WARP = 32
@@ -51,6 +52,7 @@ LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two wa
 IDLE = 16  # tiles are not tried if they keep fewer than one multiprocessor in so many busy,
 CROWD = 8  # or are more than so many for each
 REGISTERS = 128  # of a thread of a register tile
+MAP_REGISTERS = 40  # and of one that computes elements by themselves
 CPU_CONTRACT = 0.6  # of a core's peak that register tiles reach on a CPU, measured by benchmarks/kernels_cpu.py
 CPU_MAP = 0.08  # and element-wise loops over a window
 L3_SPEEDUP = 3.0  # of a CPU's last cache over DRAM
@@ -111,7 +113,7 @@ class KernelCost:
     """A kernel's predicted time and what it follows from; bytes are of one launch.
 
     `dram_bytes` counts operands and outputs once, `l2_bytes` what all tiles read together; `recomputed_flops` are
-    those that more than one tile does.
+    those that more than one tile does. `registers` are allowed for each thread.
     """
 
     seconds: float
@@ -127,6 +129,7 @@ class KernelCost:
     flops: float
     recomputed_flops: float
     stages: tuple[StageCost, ...]
+    registers: int = 0
 
     @property
     def rounds(self) -> int:
@@ -172,14 +175,20 @@ class Work:
         """Batch, m, n and k of a box of a convolution's or contraction's result, where a register tile suits it."""
         if not self.tiled:
             return None
-        k, batch = self.length, max(1, self.groups)
-        if self.groups:
-            n, m = max(1, sizes[1] // self.groups), math.prod(sizes) // max(1, sizes[1])
-        else:
-            n, m = sizes[-1], math.prod(sizes[:-1])
+        batch, m, n, k = self.factors(sizes)
         if n * k <= 64 or (n < QUAD and k < 64) or n < QUAD or m < QUAD:
             return None
         return batch, m, n, k
+
+    def factors(self, sizes: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """The same of any box, whether it suits a register tile or not."""
+        k, batch = self.length, max(1, self.groups)
+        if self.groups:
+            return batch, math.prod(sizes) // max(1, sizes[1]), max(1, sizes[1] // self.groups), k
+        return batch, math.prod(sizes[:-1]), sizes[-1], k
+
+
+Way = RegisterTile | str  # how a stage computes its box: in a register tile, or by its name (contract, team, map)
 
 
 class _Question:
@@ -194,10 +203,18 @@ class _Question:
         self.flops = stages.group.flops
         self.dram_bytes = sum(stages.group.types[v].bytes for v in (*stages.group.inputs, *stages.group.outputs))
 
+    def recomputed(self, extents: TileExtents) -> float:
+        """Operations that more than one tile does: of boxes that overlap."""
+        each = sum(work.flops * math.prod(sizes) for work, sizes in zip(self.works, extents.roots, strict=True))
+        return max(0.0, extents.tiles * each - self.flops)
+
 
 class _Model(Protocol):
     def cost(self, question: _Question, extents: TileExtents) -> KernelCost | None: ...
     def lone(self, node: Node, dram_bytes: int) -> KernelCost: ...
+    def scheduled(
+        self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
+    ) -> KernelCost: ...
 
 
 def kernel_cost(stages: Stages, tile: Sequence[int], device: Device) -> KernelCost | None:
@@ -225,6 +242,13 @@ def _sensible(tiles: Iterator[tuple[int, ...]], frame: tuple[int, ...], device: 
     least = min(device.multiprocessors / IDLE, max(count for count, _ in counted))
     most = max(device.multiprocessors * CROWD, min(count for count, _ in counted))
     return [tile for count, tile in counted if least <= count <= most]
+
+
+def scheduled_cost(
+    stages: Stages, extents: TileExtents, ways: Sequence[Way], threads: int, shared_bytes: int, device: Device
+) -> KernelCost:
+    """The cost of a kernel that has its schedule: the boxes of a tile, and the way in which each stage computes its."""
+    return _model(device).scheduled(_Question(stages), extents, ways, threads, shared_bytes)
 
 
 def lone_cost(node: Node, dram_bytes: int, device: Device) -> KernelCost:
@@ -316,11 +340,25 @@ class _Gpu:
             if shared > self.device.shared_bytes_per_block:
                 continue
             found = self._kernel(
-                costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, question.flops
+                costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, question.recomputed(extents)
             )
             if best is None or found.seconds < best.seconds:
                 best = found
         return best
+
+    def scheduled(
+        self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
+    ) -> KernelCost:
+        stages = zip(question.works, extents.roots, ways, question.reads_kept, strict=True)
+        costs = [self._by(way, work, sizes, threads, kept) for work, sizes, way, kept in stages]
+        again = question.recomputed(extents)
+        return self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again)
+
+    def _by(self, way: Way, work: Work, sizes: tuple[int, ...], threads: int, kept: bool) -> StageCost:
+        if isinstance(way, RegisterTile):
+            return self._contract(*work.factors(sizes), way, not kept, work.fetch(sizes))
+        elements = math.prod(sizes)
+        return self._team(elements, work, threads) if way == "team" else self._map(elements, work, threads, kept)
 
     def lone(self, node: Node, dram_bytes: int) -> KernelCost:
         """The register tile, or what else computes it, that takes least."""
@@ -334,7 +372,7 @@ class _Gpu:
                     continue
                 cost = self._contract(1, tile.block_m, tile.block_n, k, tile, True, work.fetch(node.out.dims))
                 blocks = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
-                found = self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes, math.inf)
+                found = self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes)
                 if best is None or found.seconds < best.seconds:
                     best = found
         if best is None:
@@ -342,39 +380,38 @@ class _Gpu:
             team = WARP if work.in_teams else 1
             blocks = max(1, math.ceil(node.out.size * team / threads))
             cost = self._team(threads // WARP, work, threads) if team > 1 else self._map(threads, work, threads, False)
-            best = self._kernel([cost], (), blocks, threads, 0, dram_bytes, math.inf)
+            best = self._kernel([cost], (), blocks, threads, 0, dram_bytes)
         return best
 
     def _kernel(
         self, costs: Sequence[StageCost], tile: tuple[int, ...], blocks: int, threads: int, shared: int,
-        dram_bytes: int, once: float,
+        dram_bytes: int, again: float = 0.0,
     ) -> KernelCost:  # fmt: skip
         device = self.device
         compute, alone = sum(c.compute for c in costs), sum(max(c.compute, c.latency) for c in costs)
-        resident = self._resident(threads, shared, any(c.how == "contract" for c in costs))
+        registers = REGISTERS if any(c.how == "contract" for c in costs) else MAP_REGISTERS
+        resident = self._resident(threads, shared, registers)
         each = math.ceil(blocks / device.multiprocessors)
         share = _share_of_rate(threads * min(each, resident))
         busiest = max(each * compute / share, math.ceil(each / resident) * alone)
         memory = dram_bytes / device.dram_bandwidth
         seconds = device.launch_seconds + 2 * device.dram_latency + max(busiest, memory)
         flops = blocks * sum(c.flops for c in costs)
-        again = max(0.0, flops - once)
         return KernelCost(
             seconds, busiest, memory, tile, blocks, threads, resident * device.multiprocessors, shared, dram_bytes,
-            blocks * sum(c.l2_bytes for c in costs), flops, again, tuple(costs),
+            blocks * sum(c.l2_bytes for c in costs), flops, again, tuple(costs), registers,
         )  # fmt: skip
 
-    def _resident(self, threads: int, shared: int, tiled: bool) -> int:
-        """Blocks of a multiprocessor at one time."""
+    def _resident(self, threads: int, shared: int, registers: int) -> int:
+        """Blocks of a multiprocessor at one time, `registers` for each thread."""
         device = self.device
-        registers = threads * (REGISTERS if tiled else 40)
         return max(
             1,
             min(
                 device.max_blocks_per_sm,
                 device.max_threads_per_sm // threads,
                 device.shared_bytes_per_sm // max(1, shared + device.shared_bytes_reserved),
-                device.registers_per_sm // registers,
+                device.registers_per_sm // (threads * registers),
             ),
         )
 
@@ -443,8 +480,16 @@ class _Cpu:
         if kept > self.device.l2_bytes // 2:
             return None
         costs = [self._stage(work, sizes) for work, sizes in zip(question.works, extents.roots, strict=True)]
-        again = extents.tiles * sum(c.flops for c in costs) - question.flops
-        return self._kernel(costs, extents.tile, extents.tiles, kept, question.dram_bytes, max(0.0, again))
+        again = question.recomputed(extents)
+        return self._kernel(costs, extents.tile, extents.tiles, kept, question.dram_bytes, again)
+
+    def scheduled(
+        self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
+    ) -> KernelCost:
+        stages = zip(question.works, extents.roots, ways, strict=True)
+        costs = [self._by("map" if way == "map" else "contract", work, sizes) for work, sizes, way in stages]
+        again = question.recomputed(extents)
+        return self._kernel(costs, extents.tile, extents.tiles, shared, question.dram_bytes, again)
 
     def lone(self, node: Node, dram_bytes: int) -> KernelCost:
         whole = self._stage(Work.of(node), node.out.dims)
@@ -453,8 +498,11 @@ class _Cpu:
         return self._kernel([part], (), tiles, 0, dram_bytes, 0.0)
 
     def _stage(self, work: Work, sizes: tuple[int, ...]) -> StageCost:
+        return self._by("contract" if work.product(sizes) is not None else "map", work, sizes)
+
+    def _by(self, how: str, work: Work, sizes: tuple[int, ...]) -> StageCost:
         flops = work.flops * math.prod(sizes)
-        how, part = ("contract", CPU_CONTRACT) if work.product(sizes) is not None else ("map", CPU_MAP)
+        part = CPU_CONTRACT if how == "contract" else CPU_MAP
         return StageCost(how, flops / (self.rate * part), 0.0, 0.0, flops)
 
     def _kernel(

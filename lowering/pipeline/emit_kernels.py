@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mlirfuse.device import scheduling_device
 from mlirfuse.dialect import to_attribute
 from mlirfuse.dialect.mixed import segment_sizes
-from mlirfuse.element_types import element_bytes
 from mlirfuse.lowering.gpu.frame import Storage
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.group import Group, group_of
-from mlirfuse.lowering.groups.sectors import whole_sectors
 from mlirfuse.lowering.groups.stages import stages_of
-from mlirfuse.lowering.groups.traffic import Lying, launch_traffic
 from mlirfuse.lowering.kernel.builder import memory_type
 from mlirfuse.lowering.passes import PassFailure, register_pass
 from mlirfuse.lowering.pipeline.backends import BACKENDS, Backend
+from mlirfuse.lowering.pipeline.launch_bytes import launch_bytes
 from mlirfuse.lowering.pipeline.locations import Location, locate_values
 from mlirfuse.lowering.schedule.assign import read_schedule
 from mlirfuse.lowering.schedule.families import Family, family_of
@@ -138,22 +136,16 @@ class _Writer:
         kept["results"] = to_attribute(len(group.outputs))
         kept["shared_bytes"] = to_attribute(program.shared_bytes)
         tile = self.family.tile_of(schedule)
-        kept["traffic"] = to_attribute(self._traffic(group, tile, values, packings))
+        kept["traffic"] = to_attribute(self._traffic(group, schedule, values))
         kept["recomputed_flops"] = to_attribute(0 if tile is None else _recomputed_flops(group, tile))
         sizes, line = self.backend.launch(name, program, arguments, str(ir.DictAttr.get(kept)))
         self.sizes |= set(sizes)
         self.lines.append(line)
 
-    def _traffic(
-        self, group: Group, tile: tuple[int, ...] | None, values: Sequence[Any], packings: Mapping[int, Packing]
-    ) -> tuple[int, ...]:
-        """Bytes from and to DRAM for each argument. Rearranged weights hold what the kernel reads, and nothing else."""
-        located = zip((*group.inputs, *group.outputs), map(self._location, values), strict=True)
-        lying = {number: Lying(where.strides, where.offset) for number, where in located}
-        traffic = launch_traffic(group, lying, tile)
-        moved = dict(zip((*group.inputs, *group.outputs), (*traffic.read, *traffic.written), strict=True))
-        packed = {n: p.elements * element_bytes(group.types[n].dtype) for n, p in packings.items()}
-        return tuple({**moved, **{n: whole_sectors(size) for n, size in packed.items()}}.values())
+    def _traffic(self, group: Group, schedule: Any, values: Sequence[Any]) -> tuple[int, ...]:
+        """Bytes from and to DRAM for each argument."""
+        located = dict(zip((*group.inputs, *group.outputs), map(self._location, values), strict=True))
+        return tuple(launch_bytes(group, schedule, self.family, located).values())
 
     def _kernel(self, group: Group, schedule: Any, program: Any, storages: dict[int, Storage]) -> str:
         key = (group.structure, schedule, tuple(sorted(storages.items())))

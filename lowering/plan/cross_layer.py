@@ -19,11 +19,12 @@ from mlirfuse.lowering.groups.cost import KernelCost, cheapest_tile, lone_cost
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.groups.stages import stages_of
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
+from mlirfuse.lowering.plan.intervals import Interval, Partition
 from mlirfuse.lowering.plan.legality import outputs_of
 from mlirfuse.lowering.plan.resources import bytes_read, bytes_written
-from mlirfuse.lowering.plan.verdict import Finding, Number
+from mlirfuse.lowering.plan.verdict import Launch, Proof
 
-__all__ = ["CrossLayer", "Interval", "edges_of", "group_of_nodes"]
+__all__ = ["CrossLayer", "edges_of", "group_of_nodes"]
 
 LONGEST = 8  # blocks of one kernel
 HOPELESS = 1.6  # times its parts: an interval that takes more is not grown further
@@ -67,44 +68,6 @@ def group_of_nodes(graph: Graph, members: Collection[int]) -> Group:
     return Group(tuple(types), tuple(inputs), tuple(made), outputs, tuple(immediates))
 
 
-@dataclass(frozen=True)
-class Interval:
-    """Some blocks as one kernel: its cost beside theirs; `reason` says what forbids it (then there is no cost)."""
-
-    members: tuple[int, ...]
-    apart: float
-    cost: KernelCost | None = None
-    reason: str = ""
-
-    @property
-    def pays(self) -> bool:
-        return self.cost is not None and self.cost.seconds < self.apart
-
-    def finding(self, device: Device) -> Finding:
-        """Why the blocks are, or are not, one kernel, and from which numbers."""
-        if self.cost is None:
-            return Finding(self.reason, {"seconds_apart": self.apart})
-        cost = self.cost
-        numbers: dict[str, Number] = {
-            "seconds_together": cost.seconds,
-            "seconds_apart": self.apart,
-            "tile": "x".join(map(str, cost.tile)),
-            "tiles": cost.tiles,
-            "tiles_at_once": cost.resident,
-            "shared_bytes": cost.shared_bytes,
-            "dram_bytes": cost.dram_bytes,
-            "bytes_from_l2": cost.l2_bytes,
-            "flops": cost.flops,
-            "recomputed_flops": cost.recomputed_flops,
-            "seconds_busiest": cost.busiest,
-            "seconds_dram": cost.memory,
-        }
-        reason = (
-            f"one kernel takes {cost.seconds * 1e6:.1f} us on {device.name}, its parts take {self.apart * 1e6:.1f} us"
-        )
-        return Finding(reason, numbers)
-
-
 @dataclass
 class CrossLayer:
     """The search over one graph for one device; remembers what equal intervals cost.
@@ -118,31 +81,43 @@ class CrossLayer:
     _known: dict[Hashable, KernelCost | str] = field(default_factory=dict)
     _alone: dict[Hashable, float] = field(default_factory=dict)
 
-    def partition(self, blocks: Sequence[tuple[int, ...]]) -> tuple[list[Interval], list[Interval]]:
-        """The intervals of `blocks` (in running order) that become kernels, and all others that were looked at."""
-        alone = [self.seconds(b) for b in blocks]
-        looked_at: dict[tuple[int, int], Interval] = {}
-        best: list[tuple[float, int]] = [(0.0, 0)]  # of the first i blocks: seconds, and where the last interval starts
-        for end in range(1, len(blocks) + 1):
-            best.append((best[end - 1][0] + alone[end - 1], end - 1))
-        for start in range(len(blocks)):
-            for stop, interval in self._from(blocks, alone, start):
-                looked_at[start, stop] = interval
-        for end in range(1, len(blocks) + 1):
-            choices = [(best[end - 1][0] + alone[end - 1], end - 1)]
-            choices += [
-                (best[start][0] + i.cost.seconds, start)
-                for (start, stop), i in looked_at.items()
-                if stop == end and i.cost is not None
-            ]
-            best[end] = min(choices, key=lambda c: (c[0], -c[1]))
-        taken, end = [], len(blocks)
-        while end:
-            start = best[end][1]
-            if end - start > 1:
-                taken.append(looked_at.pop((start, end)))
-            end = start
-        return taken[::-1], list(looked_at.values())
+    def partition(self, blocks: Sequence[tuple[int, ...]]) -> Partition:
+        """`blocks` (in running order) as kernels: the intervals that take least in all, and those looked at."""
+        alone = [Interval(b, self.seconds(b)) for b in blocks]
+        apart = [i.apart for i in alone]
+        joined = {
+            (start, stop): interval
+            for start in range(len(blocks))
+            for stop, interval in self._from(blocks, apart, start)
+        }
+        return Partition(alone, joined)
+
+    def proof(self, partition: Partition, start: int, stop: int) -> Proof:
+        """Why an interval of blocks is one kernel: its parts alone, the next best, and a larger one."""
+        interval = partition.joined[start, stop]
+        anchors = [self.graph[m] for m in interval.members if self.graph[m].is_anchor]
+        first, last = (a.onnx_nodes or (a.label,) for a in (anchors[0], anchors[-1]))
+        finding = interval.finding(self.device)
+        larger = partition.nearest_larger(start, stop)
+        return Proof(
+            first,
+            last,
+            "proof",
+            finding.reason,
+            finding.numbers,
+            parts=tuple(map(self._launch, partition.alone[start:stop])),
+            runner_up=tuple(map(self._launch, partition.runner_up(start, stop))),
+            larger=None if larger is None else self._launch(larger[0]),
+            larger_adds=0.0 if larger is None else larger[1],
+        )
+
+    def _launch(self, interval: Interval) -> Launch:
+        graph, cost = self.graph, interval.cost
+        names = dict.fromkeys(name for m in interval.members for name in graph[m].onnx_nodes or (graph[m].label,))
+        if cost is not None:
+            return Launch(tuple(names), cost.seconds, cost.dram_bytes, cost.tile)
+        moved = bytes_read(graph, interval.members) + bytes_written(graph, interval.members)
+        return Launch(tuple(names), interval.apart, moved)
 
     def _from(
         self, blocks: Sequence[tuple[int, ...]], alone: Sequence[float], start: int
@@ -186,8 +161,8 @@ class CrossLayer:
         traffic = bytes_read(graph, block) + bytes_written(graph, block)
         key = lead.node.op, tuple(sorted((k, str(v)) for k, v in lead.node.attrs.items())), lead.node.inputs, traffic
         if key not in self._alone:
-            static = all(t.static for t in (*lead.node.inputs, *lead.node.outputs))
-            self._alone[key] = lone_cost(lead.node, traffic, self.device).seconds if static else 0.0
+            known = all(t.static and t.size for t in (*lead.node.inputs, *lead.node.outputs))
+            self._alone[key] = lone_cost(lead.node, traffic, self.device).seconds if known else 0.0
         return self._alone[key]
 
     def _cost(self, group: Group) -> KernelCost | str:

@@ -20,14 +20,15 @@ from mlirfuse.dialect import MappingType
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine, most_complex
 from mlirfuse.lowering.plan.constraints import ResourceConstraints
-from mlirfuse.lowering.plan.cross_layer import CrossLayer, Interval
+from mlirfuse.lowering.plan.cross_layer import CrossLayer
 from mlirfuse.lowering.plan.deep import LONGEST, graph_chain, judge_chain, neighbouring_anchors
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
+from mlirfuse.lowering.plan.intervals import Interval
 from mlirfuse.lowering.plan.legality import Legality, Limits, pieces_of
 from mlirfuse.lowering.plan.placement import Placement
 from mlirfuse.lowering.plan.reachability import Reachability, bits
 from mlirfuse.lowering.plan.resources import Chooser, ResourceModel, bytes_read, bytes_written
-from mlirfuse.lowering.plan.verdict import Finding, Number, Verdict, VerdictKind
+from mlirfuse.lowering.plan.verdict import Finding, Number, Proof, Verdict, VerdictKind
 
 __all__ = ["Plan", "PlanOptions", "in_running_order", "plan_graph"]
 
@@ -63,7 +64,7 @@ class Plan:
 
     blocks: tuple[tuple[int, ...], ...]
     verdicts: tuple[tuple[int, int, Verdict], ...]  # producer and consumer node, why
-    proofs: tuple[tuple[int, Verdict], ...] = ()
+    proofs: tuple[tuple[int, Proof], ...] = ()
 
 
 def plan_graph(
@@ -121,7 +122,7 @@ class _Planner:
         self.not_joined: dict[tuple[int, int], Interval] = {}
         if device is not None and self.options.fusion == "full" and self.options.order == "predecessors":
             self.layers = CrossLayer(graph, device, self._why_no_layers)
-        self.proofs: list[tuple[int, Verdict]] = []
+        self.proofs: list[tuple[int, Proof]] = []
         self.separate = frozenset(n.index for n in graph if set(n.onnx_nodes) & set(options.no_fuse))
 
     # --- what is forced --------------------------------------------------------------------------
@@ -308,15 +309,12 @@ class _Planner:
         if self.layers is None:
             return
         blocks = in_running_order(self.graph, [tuple(sorted(b.members)) for b in self._blocks()])
-        taken, others = self.layers.partition(blocks)
-        for interval in taken:
+        partition = self.layers.partition(blocks)
+        for (start, stop), interval in partition.taken.items():
             self._close(_Block(set(interval.members), MappingType.MANY_TO_MANY, layers=True))
-            finding = interval.finding(self.layers.device)
-            anchors = [self.graph[m] for m in interval.members if self.graph[m].is_anchor]
-            first, last = anchors[0], anchors[-1]
-            names = (first.onnx_nodes or (first.label,), last.onnx_nodes or (last.label,))
-            self.proofs.append((last.index, Verdict(*names, "proof", finding.reason, finding.numbers)))
-        for interval in others:
+            last = max(m for m in interval.members if self.graph[m].is_anchor)
+            self.proofs.append((last, self.layers.proof(partition, start, stop)))
+        for interval in partition.others:
             inside = set(interval.members)
             for c in interval.members:
                 for p in self.graph[c].inputs:
@@ -420,7 +418,7 @@ class _Planner:
             return "cost", judged.finding.reason, dict(judged.finding.numbers)
         first, last = (self.graph[link.anchor.result] for link in (chain.links[0], chain.last))
         names = (first.onnx_nodes or (first.label,), last.onnx_nodes or (last.label,))
-        self.proofs.append((last.index, Verdict(*names, "proof", judged.finding.reason, judged.finding.numbers)))
+        self.proofs.append((last.index, Proof(*names, "proof", judged.finding.reason, judged.finding.numbers)))
         return None
 
     def refusal(self, first: _Block, second: _Block) -> Refusal | None:

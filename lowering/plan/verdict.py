@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Finding", "Number", "Verdict", "VerdictKind"]
+__all__ = ["Finding", "Launch", "Number", "Proof", "Verdict", "VerdictKind"]
 
 Number = float | int | str
 
@@ -47,3 +47,49 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"{'+'.join(self.producer)} -> {'+'.join(self.consumer)}: {self.kind}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel that was priced: its ONNX nodes, what it takes, what it moves; its `tile` if it has several layers."""
+
+    nodes: tuple[str, ...]
+    seconds: float
+    dram_bytes: int
+    tile: tuple[int, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Launch":
+        return cls(**{**data, "nodes": tuple(data["nodes"]), "tile": tuple(data["tile"])})
+
+
+@dataclass(frozen=True)
+class Proof(Verdict):
+    """Why anchors that the table keeps apart share a kernel.
+
+    Of layers that were joined because that takes less time: `parts` are the kernels that they would be alone,
+    `runner_up` those of the next best way to run them. `larger` is the kernel that takes in neighbours too and came
+    nearest to paying (None where none could be made); the network takes `larger_adds` seconds more with it.
+    """
+
+    parts: tuple[Launch, ...] = ()
+    runner_up: tuple[Launch, ...] = ()
+    larger: Launch | None = None
+    larger_adds: float = 0.0
+
+    @classmethod
+    def from_json(cls, text: str) -> "Proof":
+        """The inverse of `to_json`."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Proof":
+        """The inverse of `dataclasses.asdict`."""
+        fields: dict[str, Any] = dict(data)
+        for name in ("producer", "consumer"):
+            fields[name] = tuple(fields[name])
+        for name in ("parts", "runner_up"):
+            fields[name] = tuple(map(Launch.from_dict, fields[name]))
+        if fields["larger"] is not None:
+            fields["larger"] = Launch.from_dict(fields["larger"])
+        return cls(**fields)

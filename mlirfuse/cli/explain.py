@@ -11,6 +11,7 @@ from mlirfuse.cli import arguments
 from mlirfuse.cli.display import Display, amount, count, microseconds, size
 from mlirfuse.cli.model import artifact_of, model_of
 from mlirfuse.cli.overrides import print_overrides
+from mlirfuse.cli.reuse import print_group_reuse, print_reuse_summary
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.files import write_file
 
@@ -99,12 +100,14 @@ def _print(display: Display, part: Explanation, queried: bool) -> None:
     display.line(f"{part.model} for {part.target}: {groups}, {launches}, {saved}{again}", style="bold")
     if len(part.groups) == 1 and queried:
         _print_group(display, part.groups[0])
+        print_group_reuse(display, part.groups[0])
     elif part.groups:
         display.table(
             [*_GROUP_COLUMNS, "work", "added", "moved", "saved", "launches"],
             [_group_row(group) for group in part.groups],
             left=_GROUP_COLUMNS,
         )
+        print_reuse_summary(display, part)
     if part.on_host:
         display.line(f"on the host, without kernels: {', '.join(part.on_host)}")
     if part.in_place:
@@ -124,7 +127,7 @@ def _print_group(display: Display, group: GroupFacts) -> None:
         ("mapping type", group.mapping),
         ("mode", group.mode),
         ("anchors" if len(group.anchors) > 1 else "anchor", ", ".join(group.anchors) or "none"),
-        ("kernel", _compact({"kind": group.kernel, **(group.schedule or {})}) or "not scheduled"),
+        ("kernel", _kernel(group)),
         ("result", _extents(group.shape)),
         ("launches", group.launches),
         ("work", amount(group.flops, "FLOP")),
@@ -133,9 +136,16 @@ def _print_group(display: Display, group: GroupFacts) -> None:
         ("written", size(group.bytes_written)),
         ("not stored, thanks to fusion", size(group.bytes_not_stored)),
         ("traffic saved by fusion", size(group.bytes_saved)),
-        ("time by the cost model", microseconds(group.seconds)),
+        ("time by a roofline", microseconds(group.seconds)),
     ]
     display.table([f"group {group.number}", ""], facts, left=("",))
+
+
+def _kernel(group: GroupFacts) -> str:
+    """The kind of kernel with its schedule; that of a tile's stages is told stage by stage."""
+    told = () if group.reuse is None else ("stages", "orders")
+    schedule = {name: value for name, value in (group.schedule or {}).items() if name not in told}
+    return _compact({"kind": group.kernel, **schedule}) or "not scheduled"
 
 
 def _print_joined(display: Display, joined: Sequence[JoinedEdge]) -> None:

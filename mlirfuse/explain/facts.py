@@ -11,10 +11,12 @@ from typing import Any
 
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.algebra.rewrite import Rewrite
+from mlirfuse.lowering.groups.reuse import Reuse
+from mlirfuse.lowering.plan.verdict import Proof
 
 __all__ = [
-    *("SCHEMA", "Edge", "Explanation", "GroupFacts", "JoinedEdge", "Operator", "Override", "Rewrite", "Totals"),
-    "Value",
+    *("SCHEMA", "Edge", "Explanation", "GroupFacts", "JoinedEdge", "Operator", "Override", "Proof", "Reuse", "Rewrite"),
+    *("Totals", "Value"),
 ]
 
 SCHEMA = 1  # of the JSON: counts up where a field changes its meaning or goes
@@ -57,7 +59,8 @@ class GroupFacts:
     `bytes_written` move each operand and result once (of a table that is gathered from, as much as is taken).
     `bytes_not_stored` are the values that pass from one ONNX node to another inside, each once; `bytes_saved` is their
     traffic: without fusion, each would be written, and read by every node that needs it. `flops_added` are computed
-    again because an element is read in several places. `seconds` is the cost model's time.
+    again because an element is read in several places, or by several tiles. `seconds` is a roofline. `proof` says of
+    anchors that DNNFusion's table keeps apart why they are together, `reuse` what their tiles share.
     """
 
     number: int
@@ -79,6 +82,15 @@ class GroupFacts:
     bytes_saved: int
     seconds: float
     launches: int = 1
+    proof: Proof | None = None
+    reuse: Reuse | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> GroupFacts:
+        """The inverse of `dataclasses.asdict`, also from JSON."""
+        kinds: dict[str, Any] = {"proof": Proof, "reuse": Reuse}
+        parts = {name: kind.from_dict(data[name]) for name, kind in kinds.items() if data.get(name) is not None}
+        return _made(cls, {**data, **parts})
 
 
 @dataclass(frozen=True)
@@ -289,8 +301,9 @@ class Explanation:
         """The inverse of `to_dict`. ValueError, KeyError or TypeError if it is something else."""
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}")
-        lists = {"operators": Operator, "groups": GroupFacts, "edges": Edge, "joined": JoinedEdge}
+        lists = {"operators": Operator, "edges": Edge, "joined": JoinedEdge}
         values = {name: tuple(_made(kind, item) for item in data[name]) for name, kind in lists.items()}
+        values["groups"] = tuple(map(GroupFacts.from_dict, data["groups"]))
         values |= {name: tuple(_made(Value, item) for item in data[name]) for name in ("inputs", "outputs")}
         return cls(
             model=data["model"],

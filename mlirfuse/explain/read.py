@@ -6,16 +6,22 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from mlirfuse.device import planning_device
+from mlirfuse.device import Device, planning_device
 from mlirfuse.dialect import attribute_value, from_attribute, node_of, onnx_nodes, semantics, type_from_mlir
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.dialect.node import Node
-from mlirfuse.explain.facts import Edge, Explanation, GroupFacts, JoinedEdge, Operator, Totals, Value
+from mlirfuse.explain.facts import Edge, Explanation, GroupFacts, JoinedEdge, Operator, Reuse, Totals, Value
 from mlirfuse.lowering.algebra.rewrite_algebra import rewrites_of
+from mlirfuse.lowering.groups.group import group_of
+from mlirfuse.lowering.pipeline.launch_bytes import launch_bytes
+from mlirfuse.lowering.pipeline.locations import Location, locate_values
 from mlirfuse.lowering.plan.graph import Graph, GraphNode, main_function
 from mlirfuse.lowering.plan.recomputation import recomputed_flops
 from mlirfuse.lowering.plan.resources import ResourceModel, bytes_read, bytes_written
-from mlirfuse.lowering.plan.verdict import Verdict
+from mlirfuse.lowering.plan.verdict import Proof, Verdict
+from mlirfuse.lowering.schedule.assign import read_schedule
+from mlirfuse.lowering.schedule.families import family_of
+from mlirfuse.lowering.schedule.reuse import reuse_of
 from mlirfuse.mlir import context, ir
 
 __all__ = ["explain_module", "explain_text"]
@@ -75,7 +81,7 @@ class _Program:
     """Every operation of the module, groups opened, as one graph; and where each is.
 
     `operands[i]` has, for operator i and each value that it reads, the operator that makes it, or None; `model` is the
-    one that decided.
+    one that decided, for `device`; `locations` are known once buffers are assigned.
     """
 
     entries: list[GraphNode] = field(default_factory=list)
@@ -88,13 +94,18 @@ class _Program:
     readers: dict[Any, list[int]] = field(default_factory=dict)  # argument of the function -> operators
     returned: list[tuple[str, Any]] = field(default_factory=list)
     model: ResourceModel = field(default_factory=ResourceModel)
+    device: Device | None = None
+    locations: dict[Any, Location] = field(default_factory=dict)
 
     @classmethod
     def read(cls, module_op: ir.Operation) -> _Program:
         function = main_function(module_op)
         body = function.regions[0].blocks[0]
-        device = attribute_value(module_op, "fusion.device")
-        program = cls(model=ResourceModel.of(planning_device(device)) if device else ResourceModel())
+        name = attribute_value(module_op, "fusion.device")
+        device = planning_device(name) if name else None
+        program = cls(model=ResourceModel() if device is None else ResourceModel.of(device), device=device)
+        if "fusion.arena_bytes" in function.attributes:
+            program.locations = locate_values(function)
         names = attribute_value(function, "fusion.inputs", ())
         program.arguments = list(zip(names, body.arguments, strict=False))
         program.readers = {argument: [] for argument in body.arguments}
@@ -227,7 +238,9 @@ class _Program:
         schedule = _schedule(op)
         read, written = bytes_read(self.graph, members), bytes_written(self.graph, members)
         between = self._values_between_nodes(members)
-        flops, added = sum(e.flops for e in entries), recomputed_flops(self.graph, members)
+        reuse = self._reuse(op)
+        flops = sum(e.flops for e in entries)
+        added = recomputed_flops(self.graph, members) if reuse is None else round(reuse.flops_added)
         anchors = [e for e in entries if e.is_anchor]
         empty = all(0 in _shape(result) for result in op.results)  # nothing is launched for no elements
         results = list(op.results)
@@ -251,7 +264,28 @@ class _Program:
             bytes_saved=sum(self.entries[m].bytes * (1 + readers) for m, readers in between.items()),
             seconds=0.0 if empty else self.model.kernel_seconds(read + written, flops + added),
             launches=0 if empty else 1,
+            proof=next(map(Proof.from_json, attribute_value(op, "proofs", ())), None),
+            reuse=reuse,
         )
+
+    def _reuse(self, op: ir.Operation) -> Reuse | None:
+        """What the tiles of a group share, once it has its schedule and its buffers."""
+        if self.device is None or not self.locations or "schedule" not in op.attributes:
+            return None
+        family, group = family_of(self.device), group_of(op)
+        schedule = read_schedule(op, family)
+        if len(group.anchors) < 2 or family.tile_of(schedule) is None:
+            return None
+        values = (*op.operands, *op.results)
+        located = {n: self.locations[v] for n, v in zip((*group.inputs, *group.outputs), values, strict=True)}
+        moved = launch_bytes(group, schedule, family, located)
+        return reuse_of(group, schedule, self.device, [self._name(v) for v in op.operands], moved)
+
+    def _name(self, value: Any) -> str:
+        """What people call a value that a group reads: its maker, or the network's input; a constant has no name."""
+        if value in self.makers:
+            return self.entries[self.makers[value]].label
+        return next((name for name, argument in self.arguments if argument == value), "")
 
     def _values_between_nodes(self, members: list[int]) -> dict[int, int]:
         """Values that do not leave the group and pass from one ONNX node to another: how many others read them."""

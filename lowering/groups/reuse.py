@@ -1,0 +1,121 @@
+"""What a kernel of several stages reuses, as plain data: needs no MLIR, so that an explanation holds it as it is.
+
+Everything is that of one tile unless it says otherwise; bytes and operations are counted, seconds are the cost model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Reuse", "StageReuse", "ValueReuse"]
+
+Sizes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StageReuse:
+    """One stage: its root, the `box` of the root's result (of `shape`) that a tile computes, and how.
+
+    `nodes` are the ONNX nodes of the root and of what follows it in registers. `kind` is contract (a register tile),
+    team (threads share a reduction) or map; `schedule` the sizes of it. `halo` is how far the boxes of neighbouring
+    tiles overlap along each dimension; `factor` how often all tiles together compute an element, `flops_added` what
+    that costs them. `compute_seconds` are those of one tile at full rate, `latency_seconds` the least it takes.
+    """
+
+    number: int
+    op: str
+    nodes: tuple[str, ...]
+    shape: Sizes
+    box: Sizes
+    halo: Sizes
+    kind: str
+    schedule: Mapping[str, Any]
+    flops: float
+    factor: float
+    flops_added: float
+    compute_seconds: float
+    latency_seconds: float
+    l2_bytes: float
+    array_bytes: int
+
+
+@dataclass(frozen=True)
+class ValueReuse:
+    """Where a value of the kernel lives.
+
+    `place` is read (an operand, from DRAM), written (to DRAM), kept (its box lies in the block's shared memory, or in a
+    thread's scratch, from stage `first` to stage `last`), register (elements pass from one op to the next) or inline
+    (computed where it is read). A value that is kept and written has two entries. `bytes` are those of the whole
+    value, `box_bytes` those of its `box`, which neighbouring tiles share by `halo`; `dram_bytes` are
+    what the launch moves of it. Where a value has no box of its own, `box` is empty.
+    """
+
+    name: str
+    op: str
+    shape: Sizes
+    place: str
+    first: int
+    last: int
+    bytes: int
+    box: Sizes = ()
+    halo: Sizes = ()
+    box_bytes: int = 0
+    dram_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """A kernel of several stages: tiles of size `tile` cut the `frame` into `tiles` along each dimension.
+
+    A GPU runs a tile as a block of `threads`, `at_once` of them at one time, of the `most_at_once` that its
+    `multiprocessors` have room for by what `limited_by` names (so in `rounds`); a CPU's thread works on one tile.
+    `kept_bytes` is the most that kept boxes take at once, `memory_bytes` with what stages need for themselves, of
+    the `memory_limit` of a block (or of scratch). `registers` are those that a thread may have. `flops` are of all
+    tiles, `flops_added` what is computed more than once among them. `l2_bytes` is what all tiles read together,
+    `dram_bytes` what the launch moves. `seconds` is the launch, the latency of the first and last bytes, and the longer
+    of `busiest_seconds` (of the multiprocessor or core with most tiles) and `dram_seconds`.
+    """
+
+    device: str
+    tile: Sizes
+    frame: Sizes
+    tiles: Sizes
+    threads: int
+    multiprocessors: int
+    at_once: int
+    most_at_once: int
+    limited_by: str
+    rounds: int
+    registers: int
+    kept_bytes: int
+    memory_bytes: int
+    memory_limit: int
+    flops: float
+    flops_added: float
+    l2_bytes: float
+    dram_bytes: int
+    seconds: float
+    busiest_seconds: float
+    dram_seconds: float
+    stages: tuple[StageReuse, ...]
+    values: tuple[ValueReuse, ...]
+
+    @property
+    def factor(self) -> float:
+        """Operations of all tiles together over those of computing everything once."""
+        return self.flops / max(1.0, self.flops - self.flops_added)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Reuse:
+        """The inverse of `dataclasses.asdict`, also from JSON."""
+        parts = {
+            "stages": tuple(_made(StageReuse, stage) for stage in data["stages"]),
+            "values": tuple(_made(ValueReuse, value) for value in data["values"]),
+        }
+        return _made(cls, {**data, **parts})
+
+
+def _made(kind: Any, data: Mapping[str, Any]) -> Any:
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
