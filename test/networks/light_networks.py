@@ -35,12 +35,17 @@ def random_inputs(specs, seed=0):
 
 @functools.cache
 def expected_of(name):
-    """What ONNX Runtime gives for the random inputs of `artifact_of(name, ...)`, and those inputs."""
+    """Random inputs of `artifact_of(name, ...)`, and what ONNX Runtime gives for them."""
+    inputs = random_inputs(artifact_of(name, "cpu").inputs)
+    return inputs, onnxruntime_outputs(model_of(name), inputs)
+
+
+def onnxruntime_outputs(model, inputs):
+    """By name."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(model_of(name).SerializeToString(), providers=["CPUExecutionProvider"])
-    inputs = random_inputs(artifact_of(name, "cpu").inputs)
-    return inputs, dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs), strict=True))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs), strict=True))
 
 
 def relative_error(found, expected):
