@@ -157,8 +157,10 @@ class Work:
 
     @classmethod
     def of(cls, node: Node) -> Work:
+        if not all(tensor.size for tensor in (*node.inputs, node.out)):
+            return cls._of(node, 1, 0.0)  # no elements, and no index that would find them
         length = math.prod(semantics(node.op).indexing(node).reduction_sizes)
-        return cls._of(node, length, semantics(node.op).flops(node) / max(1, node.out.size))
+        return cls._of(node, length, semantics(node.op).flops(node) / node.out.size)
 
     @classmethod
     def _of(cls, node: Node, length: int, flops: float) -> Work:
