@@ -1,0 +1,34 @@
+"""Every kind of block of networks as one kernel of several stages, executed by a Vulkan driver."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from block_groups import BLOCKS
+from group_builder import random_operands, reference
+from shader_runs import needs_vulkan, run_group
+
+from mlirfuse.device import device_for
+from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
+from mlirfuse.lowering.schedule.simt_deep import DeepTiles
+
+pytestmark = needs_vulkan
+QUICK = ("fire", "separable", "shuffle unit")
+DEVICE = device_for("mali-g710")  # as much memory in a block as Mesa's software driver has
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in BLOCKS]
+)
+def test_a_block_is_one_kernel(name):
+    group, _ = BLOCKS[name]()
+    schedule = choose_schedule(group, DEVICE)
+    assert isinstance(schedule, CrossLayerTiles | DeepTiles)
+    layouts = weight_layouts(group, schedule)
+    types = tuple(dataclasses.replace(t, layout=layouts.get(v, t.layout)) for v, t in enumerate(group.types))
+    group = dataclasses.replace(group, types=types)
+    operands = random_operands(group)
+    found = run_group(group, operands, schedule, DEVICE)
+    for made, expected in zip(found, reference(group, operands), strict=True):
+        assert np.abs(made - expected).max() <= 1e-5 * np.abs(expected).max()
