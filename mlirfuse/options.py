@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Self
 
-from mlirfuse.device import CHIPS, GRAPHICS, PTX_CHIPS
+from mlirfuse.device import CHIPS, GRAPHICS, PRODUCTS, PTX_CHIPS, PTX_PRODUCTS
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 
 __all__ = [
@@ -194,8 +194,8 @@ class Target:
 
 _BUILT_IN: Mapping[str, tuple[str, ...]] = {
     "cpu": (),
-    "cuda": PTX_CHIPS,
-    "simulator": tuple(CHIPS),
+    "cuda": (*PTX_CHIPS, *PTX_PRODUCTS),
+    "simulator": (*CHIPS, *PRODUCTS),
     "vulkan": tuple(GRAPHICS),
 }
 

@@ -151,6 +151,11 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between them, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 def pair(value: Callable[[str], Any], example: str) -> Callable[[str], tuple[str, Any]]:
     """A type for NAME=VALUE; names may hold `=` if the value does not."""
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against",
         metavar="PEER,...",
-        type=_names,
+        type=arguments.names,
         default=(),
         help="race onnxruntime, openvino, torch, torch-compile, each in processes of its own that take turns",
     )
@@ -177,7 +177,3 @@ def _onnx_file(model: Model, artifact: Artifact, folder: Path) -> str:
     path = folder / "model.onnx"
     onnx.save(bound_model(model.source, shapes), path)
     return str(path)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

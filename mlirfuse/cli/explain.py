@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlirfuse.cli import arguments
+from mlirfuse.cli.compare import compare_plans
 from mlirfuse.cli.display import Display, amount, count, microseconds, size
 from mlirfuse.cli.model import artifact_of, model_of
 from mlirfuse.cli.overrides import print_overrides
@@ -30,12 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--node", metavar="NAME", help="only what concerns this ONNX node")
     query.add_argument("--edge", metavar="A,B", help="only the edge from one ONNX node to another: fused, or why not")
     query.add_argument("--group", metavar="N", type=arguments.seed, help="only this group")
+    compared = "the plans for other targets beside it, and where they differ"
+    query.add_argument("--compare", metavar="TARGET,...", type=arguments.names, default=(), help=compared)
     parser.add_argument("--html", metavar="FILE", help="write the explanation as a page: the graph, with reasons")
     arguments.add_compile_options(parser)
     arguments.add_json(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
+    if args.compare:
+        return compare_plans(args)
     whole = _explanation(model_of(args.model), args)
     part = _queried(whole, args)
     display = Display(args.json)

@@ -4,7 +4,7 @@ from mlirfuse.device.cpu import ANY_CPU, host_device, usable_cores
 from mlirfuse.device.facts import Device
 from mlirfuse.device.graphics import GRAPHICS, PORTABLE
 from mlirfuse.device.lookup import device_for, planning_device, product, scheduling_device
-from mlirfuse.device.nvidia import CHIPS, PRODUCTS, PTX_CHIPS
+from mlirfuse.device.nvidia import CHIPS, PRODUCTS, PTX_CHIPS, PTX_PRODUCTS
 from mlirfuse.device.occupancy import Occupancy, occupancy
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "PORTABLE",
     "PRODUCTS",
     "PTX_CHIPS",
+    "PTX_PRODUCTS",
     "Device",
     "Occupancy",
     "device_for",

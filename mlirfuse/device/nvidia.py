@@ -42,6 +42,13 @@ _LIMITS: Mapping[str, Mapping[str, int]] = {
         "shared_bytes_per_block": 99 * KIB,
         "shared_bytes_reserved": KIB,
     },
+    "sm_87": {
+        "max_threads_per_sm": 1536,
+        "max_blocks_per_sm": 16,
+        "shared_bytes_per_sm": 164 * KIB,
+        "shared_bytes_per_block": 163 * KIB,
+        "shared_bytes_reserved": KIB,
+    },
     "sm_89": {
         "max_threads_per_sm": 1536,
         "max_blocks_per_sm": 24,
@@ -128,6 +135,20 @@ PRODUCTS: Mapping[str, Device] = {
         fp16_flops=71e12,
         bf16_flops=71e12,
     ),
+    # NVIDIA Jetson AGX Orin Technical Brief (64 GB): 2048 cores in 16 multiprocessors, 5.3 TFLOPS fp32, 170 sparse TOPS
+    # int8, of which dense fp16 is a quarter and tf32 an eighth; 4 MiB L2; LPDDR5 of 204.8 GB/s, shared with the host
+    "orin": _gpu(
+        "sm_87",
+        "NVIDIA Jetson AGX Orin",
+        multiprocessors=16,
+        dram_bandwidth=204.8e9,
+        l2_bandwidth=0.6e12,
+        l2_bytes=4 * MIB,
+        fp32_flops=5.3e12,
+        tf32_flops=21.25e12,
+        fp16_flops=42.5e12,
+        bf16_flops=42.5e12,
+    ),
     # Ada white paper, GeForce RTX 4090: 128 multiprocessors, 82.6 TFLOPS fp32 and tf32, 165.2 fp16 with
     # fp32 accumulation, 1008 GB/s, 72 MiB L2
     "rtx4090": _gpu(
@@ -194,9 +215,11 @@ CHIPS: Mapping[str, str] = {
     "sm_61": "titan-xp",
     "sm_80": "a100",
     "sm_86": "rtx3090",
+    "sm_87": "orin",
     "sm_89": "rtx4090",
     "sm_90": "h100",
     "sm_120": "rtx5090",
 }
 # Those that PTX is made for: before compute capability 7.5 there are plans (the DNNFusion paper's GPU), but no code.
 PTX_CHIPS = tuple(chip for chip, name in CHIPS.items() if PRODUCTS[name].capability >= (7, 5))
+PTX_PRODUCTS = tuple(name for name, product in PRODUCTS.items() if product.chip in PTX_CHIPS)

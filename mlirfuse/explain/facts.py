@@ -189,7 +189,8 @@ class Explanation:
     """The plan of one network: operators, groups in running order, and every edge between two operators.
 
     `edges` are those that are not fused, `joined` the others; `rewrites` what was rewritten before planning, and
-    what was not for which reason; `overrides` the cost of each option that overruled the planner.
+    what was not for which reason; `overrides` the cost of each option that overruled the planner. `device` is the name
+    of the device that was planned for, in the device tables.
     """
 
     model: str
@@ -202,6 +203,7 @@ class Explanation:
     outputs: tuple[Value, ...] = ()
     rewrites: tuple[Rewrite, ...] = ()
     overrides: tuple[Override, ...] = ()
+    device: str = ""
     totals: Totals = field(default_factory=Totals)
 
     @property
@@ -312,6 +314,7 @@ class Explanation:
             rewrites=tuple(_made(Rewrite, item) for item in data["rewrites"]),
             overrides=tuple(map(Override.from_dict, data["overrides"])),
             totals=_made(Totals, data["totals"]),
+            device=data.get("device", ""),
         )
 
 

@@ -51,6 +51,7 @@ def explain_module(module: ir.Module, target: str = "") -> Explanation:
         inputs=program.inputs(),
         outputs=program.outputs(),
         rewrites=rewrites_of(module),
+        device=attribute_value(module.operation, "fusion.device", ""),
         totals=_totals(program, groups, edges, joined, sum(stored.values())),
     )
 

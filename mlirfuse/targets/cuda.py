@@ -1,10 +1,14 @@
-"""`cuda` and `cuda:sm_XX`: PTX for one architecture, and for sm_80 as what any later GPU can run."""
+"""`cuda` and `cuda:sm_XX`: PTX for one architecture, and for sm_80 as what any later GPU can run.
+
+`cuda:h200` is the code of that product's architecture, planned and scheduled for its own rates.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mlirfuse.artifact import Artifact, Image, Kernel, Plan, Program
+from mlirfuse.device import device_for
 from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.nvvm.compile import compile_kernels
 from mlirfuse.lowering.nvvm.pipeline import lower_kernel
@@ -14,7 +18,7 @@ from mlirfuse.options import CompileOptions, Target
 from mlirfuse.targets import Backend
 from mlirfuse.targets.finish import artifact_of, kernel_cache, stage_options_for, workers_of
 
-__all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "stage_options"]
+__all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "chip_of", "stage_options"]
 
 DEFAULT_CHIP = "sm_90"
 FALLBACK_CHIP = "sm_80"
@@ -25,6 +29,11 @@ def stage_options(target: Target, options: CompileOptions) -> StageOptions:
     return stage_options_for(target.chip or DEFAULT_CHIP, options)
 
 
+def chip_of(target: Target) -> str:
+    """The chip that code is made for."""
+    return device_for(target.chip or DEFAULT_CHIP).chip
+
+
 def _compile(compilation: Any, module: Any, chip: str, assemble: bool | None) -> Any:
     options: CompileOptions = compilation.options
     workers, cache = workers_of(options), kernel_cache(options)
@@ -32,8 +41,7 @@ def _compile(compilation: Any, module: Any, chip: str, assemble: bool | None) ->
 
 
 def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
-    target: Target = compilation.target
-    chip = target.chip or DEFAULT_CHIP
+    chip = chip_of(compilation.target)
     data = host_program(module)
     with compilation.stage("ptx"):
         compiled = {chip: _compile(compilation, module, chip, None)}
@@ -56,7 +64,7 @@ def _nvvm(compilation: Any, module: Any) -> str:
 
 
 def _ptx(compilation: Any, module: Any) -> str:
-    compiled = _compile(compilation, module, compilation.target.chip or DEFAULT_CHIP, False)
+    compiled = _compile(compilation, module, chip_of(compilation.target), False)
     return "\n".join({k.entry: k.ptx for k in compiled.values()}.values())
 
 

@@ -42,7 +42,7 @@ def test_right_on_the_simulator(name):
 
 
 @pytest.mark.skipif(not ptxas.available(), reason="ptxas is not installed (extra mlirfuse[ptxas])")
-@pytest.mark.parametrize("chip", ["sm_80", "sm_90", "sm_120"])
+@pytest.mark.parametrize("chip", ["sm_80", "sm_87", "sm_90", "sm_120"])
 @pytest.mark.parametrize("name", networks(quick=("squeezenet",)))
 def test_assembles_without_spills(name, chip):
     kernels = artifact_of(name, f"cuda:{chip}").report["kernels"]

@@ -40,7 +40,7 @@ TABLES = (
     "mlirfuse/runtime/executor.py",
     "lowering/pipeline/backends.py",
 )
-CONSTANTS = {"CHIPS", "DEFAULT_CHIP", "FALLBACK_CHIP", "GRAPHICS", "PORTABLE", "PRODUCTS", "PTX_CHIPS"}
+CONSTANTS = {"CHIPS", "DEFAULT_CHIP", "FALLBACK_CHIP", "GRAPHICS", "PORTABLE", "PRODUCTS", "PTX_CHIPS", "PTX_PRODUCTS"}
 ASKED = ("chip", "device", "target")  # attributes that hold a name, whatever they are compared with
 TESTS_OF_TEXT = ("startswith", "endswith", "fullmatch", "match", "removeprefix")
 

@@ -27,7 +27,7 @@ FUNCTIONS = (
 
 
 @needs_ptxas
-@pytest.mark.parametrize("chip", ["sm_80", "sm_90", "sm_120"])
+@pytest.mark.parametrize("chip", ["sm_80", "sm_87", "sm_90", "sm_120"])
 def test_kernels_assemble_without_spills(chip):
     compiled = compile_kernels(KERNELS, chip, isolated=False)
     assert list(compiled) == list(KERNELS)

@@ -76,7 +76,8 @@ def test_a_target_has_a_kind_and_a_chip() -> None:
     "text", ["", "gpu", "cuda:", "cuda:sm_99", "cuda:sm_61", "cpu:sm_90", "CUDA", "cuda:sm_90:x", None, 3]
 )
 def test_an_unknown_target_lists_the_known_ones(text: Any) -> None:
-    with pytest.raises(UnsupportedTarget, match=r"known are cpu, cuda, cuda:\{sm_80,.*sm_120\}, simulator, .*\{sm_61,"):
+    known = r"known are cpu, cuda, cuda:\{sm_80,.*sm_120,.*h200.*\}, simulator, .*\{sm_61,"
+    with pytest.raises(UnsupportedTarget, match=known):
         parse_target(text)
 
 
