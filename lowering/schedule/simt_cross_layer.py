@@ -66,10 +66,11 @@ class CrossLayerTiles:
         for number, part in enumerate(self.parts):
             if part and not isinstance(self.stages[number], ContractTiles):
                 return f"stage {number} adds up parts, which takes a register tile"
-        plan = SimtCrossLayerPlan(group, self)
-        for number, (stage, schedule) in enumerate(zip(plan.groups, self.stages, strict=True)):
+        groups = CrossLayerPlan(group, self.tile, self.parts).groups
+        for number, (stage, schedule) in enumerate(zip(groups, self.stages, strict=True)):
             if complaint := _stage_problem(stage, schedule, self.threads, device):
                 return f"stage {number}: {complaint}"
+        plan = SimtCrossLayerPlan(group, self)
         if plan.shared_bytes > device.shared_bytes_per_block:
             return f"{plan.shared_bytes} bytes of shared memory; the device has {device.shared_bytes_per_block}"
         if plan.tile_count >= 1 << 31:

@@ -159,6 +159,11 @@ def test_schedules_that_are_not_legal_say_why(schedule, reason):
     assert reason in schedule.why_illegal(fire(), DEVICE)
 
 
+def test_a_register_tile_takes_all_channels_of_a_grouped_convolution():
+    schedule = CrossLayerTiles(128, (1, 6, 4, 5), (SMALL,) * 3, (0, 0, 8))
+    assert "all channels of a grouped convolution" in schedule.why_illegal(inverted_residual(), DEVICE)
+
+
 def test_boxes_that_do_not_fit_are_refused():
     tiles = ContractTiles(64, 64, 8, 4, 4)
     schedule = CrossLayerTiles(256, (1, 256, 56, 56), (tiles, tiles, tiles))
