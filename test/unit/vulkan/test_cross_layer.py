@@ -9,6 +9,7 @@ from group_builder import random_operands, reference
 from shader_runs import needs_vulkan, run_group
 
 from mlirfuse.device import device_for
+from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_deep import DeepTiles
@@ -23,7 +24,17 @@ DEVICE = device_for("mali-g710")  # as much memory in a block as Mesa's software
 )
 def test_a_block_is_one_kernel(name):
     group, _ = BLOCKS[name]()
-    schedule = choose_schedule(group, DEVICE)
+    check(group, choose_schedule(group, DEVICE))
+
+
+def test_a_reduction_is_added_up_in_parts():
+    tiled = ContractTiles(32, 32, 4, 4, 4)
+    group, _ = BLOCKS["inverted residual"]()
+    check(group, CrossLayerTiles(64, (1, 3, 4, 4), (tiled, MapTiles(64), tiled), (0, 0, 3)))
+
+
+def check(group, schedule):
+    """The outputs by a driver are the reference's."""
     assert isinstance(schedule, CrossLayerTiles | DeepTiles)
     layouts = weight_layouts(group, schedule)
     types = tuple(dataclasses.replace(t, layout=layouts.get(v, t.layout)) for v, t in enumerate(group.types))
