@@ -9,7 +9,7 @@ Each stage is a group of its own with a box; the schedules and emitters of singl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -66,7 +66,19 @@ def _part_problem(stages: Stages, tile: Sequence[int], parts: Sequence[int]) -> 
             return f"stage {stage.number}: no stage computes the parts that it adds up"
         if inner & once or any(parts[n] for n in inner):
             return f"stage {stage.number}: what computes its parts is itself added up in parts"
+        if why := _used_apart(stages, stage.number, inner):
+            return f"stage {stage.number}: {why}"
         once |= inner
+    return None
+
+
+def _used_apart(stages: Stages, number: int, inner: Collection[int]) -> str | None:
+    """Why the stages `inner` cannot run for each part that stage `number` adds up: something else needs them whole."""
+    for n in inner:
+        for v in stages.stages[n].group.outputs:
+            readers = {s.number for s in stages.readers(v)} if v in stages.kept else set()
+            if v in stages.group.outputs or not readers <= {number, *inner}:
+                return f"what stage {n} computes of its parts is used elsewhere too"
     return None
 
 

@@ -8,14 +8,14 @@ from typing import Any
 from group_runs import GPU, HOST
 from random_blocks import RandomBlock
 
-from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages
+from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages, tile_problem
 from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, KeptPlan, schedule_cross_layer
 from mlirfuse.lowering.schedule.host_cross_layer import choose_cross_layer as choose_host
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import choose_cross_layer as choose_gpu
 
-__all__ = ["gpu_schedule", "host_schedule", "refusal"]
+__all__ = ["drawn_parts", "gpu_schedule", "host_schedule", "refusal"]
 
 # For a block of 128 threads, and of 64.
 STAGES: dict[int, tuple[Any, ...]] = {
@@ -38,17 +38,36 @@ def refusal(block: RandomBlock) -> str | None:
     return stages if isinstance(stages, str) else None
 
 
+def drawn_parts(block: RandomBlock) -> tuple[int, ...]:
+    """Channels that stages add up at a time, where a stage before them can compute these alone; empty for all at once."""
+    assert not isinstance(block.stages, str)
+    draw = random.Random(block.seed)
+    found = [0] * len(block.stages)
+    for stage in block.stages:
+        sizes = [n for n in range(1, stage.depth) if stage.depth % n == 0]
+        if sizes and draw.random() < 0.7:
+            trial = [*found[: stage.number], draw.choice(sizes), *found[stage.number + 1 :]]
+            found = trial if tile_problem(block.stages, block.tile, trial) is None else found
+    return tuple(found) if any(found) else ()
+
+
 def gpu_schedule(block: RandomBlock) -> Any:
     """The compiler's, or a tile of the block's own with a schedule drawn for each stage; None if that is not legal."""
     if not block.seed % 2:
         return choose_gpu(block.group, GPU)
     draw = random.Random(block.seed)
     threads = draw.choice(list(STAGES))
-    stages = []
-    for group in CrossLayerPlan(block.group, block.tile).groups:
+    parts, stages = drawn_parts(block), []
+    for number, group in enumerate(CrossLayerPlan(block.group, block.tile, parts).groups):
         suitable = [s for s in STAGES[threads] if s.why_illegal(group, GPU) is None]
-        stages.append(draw.choice([*suitable, *suitable, MapTiles(threads)]))
-    return _legal(block, CrossLayerTiles(threads, block.tile, tuple(stages)), GPU)
+        if any(parts) and parts[number]:
+            suitable = [s for s in suitable if isinstance(s, ContractTiles)]
+        else:
+            suitable = [*suitable, *suitable, MapTiles(threads)]
+        if not suitable:
+            return None
+        stages.append(draw.choice(suitable))
+    return _legal(block, CrossLayerTiles(threads, block.tile, tuple(stages), parts), GPU)
 
 
 def host_schedule(block: RandomBlock) -> Any:

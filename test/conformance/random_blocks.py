@@ -326,6 +326,9 @@ def random_blocks(draw: Any) -> RandomBlock:
         family = d.one_of([CONVS, CONVS, CONVS, POOLS, OTHERS, OTHERS])
         step = _odd if d.chance(ODD) else d.one_of(family)
         value = _step(d, step, value)
+    for _ in range(4):
+        if sum(m.is_anchor for m in d.builder.members) < 2:
+            value = _step(d, d.one_of(CONVS), value)
     return _finished(d)
 
 

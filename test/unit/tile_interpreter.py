@@ -57,16 +57,22 @@ class _Run:
         self.tiles = self.numbers.shape[1]
         self.by_tile = {f"t{axis}": n for axis, n in enumerate(self.numbers)}
         self.kept: dict[int, Array] = {}
+        self.before: dict[tuple[int, int], tuple[Array, ...]] = {}
         self.outputs = {v: np.zeros(self.group.types[v].dims, self.group.types[v].dtype) for v in self.group.outputs}
         self.stored = {v: np.zeros(self.group.types[v].dims, int) for v in self.group.outputs}
 
     def run(self) -> dict[int, Array]:
-        for v, box in self.boxes.kept.items():
-            self._check_inside(box, self.group.types[v].dims, f"kept v{v}")
+        inner = {s.number: self.boxes.inner(s) for s in self.stages if self.boxes.parts[s.number]}
+        once = {i.number for found in inner.values() for i in found}
+        done: set[int] = set()
         for stage in self.stages:
-            self._stage(stage)
-            for v, (_, last) in self.stages.lifetimes.items():
-                if last == stage.number:
+            if stage.number in once:
+                continue
+            before = inner.get(stage.number, ())
+            self._run(stage, before)
+            done |= {stage.number, *(s.number for s in before)}
+            for v in list(self.kept):
+                if {s.number for s in self.stages.readers(v)} <= done:
                     del self.kept[v]
         for v, count in self.stored.items():
             if (count != 1).any():
@@ -93,19 +99,42 @@ class _Run:
 
     # -- stages
 
-    def _stage(self, stage: Stage) -> None:
-        dims, box = stage.root.node.out.dims, self.boxes.root_box(stage)
-        self._check_inside(box, dims, f"the root of stage {stage.number}")
-        for v, read in self.boxes.reads(stage):
-            self._check_inside(read, self.group.types[v].dims, f"v{v} in stage {stage.number}")
+    def _run(self, stage: Stage, inner: Sequence[Stage]) -> None:
+        """A stage; where it adds up its reduction in parts, those that compute these before each."""
+        size = self.boxes.parts[stage.number]
+        total: Array = None
+        for part in range(stage.depth // size) if size else (0,):
+            if size:
+                self.by_tile[f"p{stage.number}"] = np.full(self.tiles, part)
+            for before in inner:
+                self._compute(before)
+            found = self._root(stage, (part * size, size) if size else None)
+            total = found if total is None else total + found
+        self._store_all(stage, total)
+
+    def _compute(self, stage: Stage) -> None:
+        self._store_all(stage, self._root(stage, None))
+
+    def _points(self, stage: Stage) -> Points:
+        box = self.boxes.root_box(stage)
         local = np.indices(box.sizes).reshape(len(box.sizes), -1)
         index = tuple(
             (start[:, None] + inner).reshape(-1) for start, inner in zip(self._start(box), local, strict=True)
         )
-        points = Points(np.repeat(np.arange(self.tiles), local.shape[1]), index)
-        walk = _Walk(self, stage)
-        whole = np.full((self.tiles, *dims), np.nan, np.float32)
-        whole[(points.tile, *points.index)] = walk.root(points)
+        return Points(np.repeat(np.arange(self.tiles), local.shape[1]), index)
+
+    def _root(self, stage: Stage, part: tuple[int, int] | None) -> Array:
+        """The elements of a stage's root's result, or what one part of its reduction adds to them."""
+        dims, box = stage.root.node.out.dims, self.boxes.root_box(stage)
+        self._check_inside(box, dims, f"the root of stage {stage.number}")
+        for v, read in self.boxes.reads(stage):
+            self._check_inside(read, self.group.types[v].dims, f"v{v} in stage {stage.number}")
+        return _Walk(self, stage).root(self._points(stage), part)
+
+    def _store_all(self, stage: Stage, root: Array) -> None:
+        points, walk = self._points(stage), _Walk(self, stage)
+        whole = np.full((self.tiles, *stage.root.node.out.dims), np.nan, np.float32)
+        whole[(points.tile, *points.index)] = root
         walk.known[stage.root.result] = whole
         for v in stage.group.outputs:
             self._store(stage, walk, v, points)
@@ -119,9 +148,13 @@ class _Run:
                 raise BoxError(f"stage {stage.number} stores v{v} outside its {dim} elements along axis {axis}")
         values = walk.value(v, places)
         if v in self.stages.kept:
+            self._check_inside(self.boxes.kept[v], self.group.types[v].dims, f"kept v{v}")
             if not self._inside(self.boxes.kept[v], places).all():
                 raise BoxError(f"stage {stage.number} stores v{v} outside the box that is kept")
             kept = self.kept.setdefault(v, np.full((self.tiles, *self.group.types[v].dims), np.nan, np.float32))
+            if (stage.number, v) in self.before:  # what this stage stored for the part before is gone
+                kept[self.before[stage.number, v]] = np.nan
+            self.before[stage.number, v] = (places.tile, *places.index)
             kept[(places.tile, *places.index)] = values
         if v in self.group.outputs:
             own = np.ones(len(points), bool)
@@ -144,6 +177,8 @@ class _Run:
             return self.operands[v][points.index]
         if not self._inside(self.boxes.kept[v], points).all():
             raise BoxError(f"stage {stage.number} reads v{v} outside the box that is kept")
+        if v not in self.kept:
+            raise BoxError(f"stage {stage.number} reads v{v} before it is there")
         found = self.kept[v][(points.tile, *points.index)]
         if np.isnan(found).any():
             raise BoxError(f"stage {stage.number} reads v{v} at {_first(points, np.isnan(found))}: nothing is there")
@@ -162,12 +197,12 @@ class _Walk:
         self.outer, self.stage, self.group = run, stage, stage.group
         self.known: dict[int, Array] = {}
 
-    def root(self, points: Points) -> Array:
+    def root(self, points: Points, part: tuple[int, int] | None) -> Array:
         member = self.stage.root
         positions = max(1, math.prod(semantics(member.node.op).indexing(member.node).reduction_sizes))
         step = max(1, POINTS // positions)
         parts = [
-            self._apply(member, Points(points.tile[i : i + step], tuple(x[i : i + step] for x in points.index)))
+            self._apply(member, Points(points.tile[i : i + step], tuple(x[i : i + step] for x in points.index)), part)
             for i in range(0, len(points), step)
         ]
         return np.concatenate(parts)
@@ -187,12 +222,14 @@ class _Walk:
             return self.outer.read(self.stage, v, points)
         return self._apply(self.group.producers[v], points)
 
-    def _apply(self, member: Any, points: Points) -> Array:
+    def _apply(self, member: Any, points: Points, part: tuple[int, int] | None = None) -> Array:
         node = member.node
         indexing = semantics(node.op).indexing(node)
-        sizes = indexing.reduction_sizes
+        sizes = indexing.reduction_sizes if part is None else (part[1], *indexing.reduction_sizes[1:])
         count = math.prod(sizes)
         reduced = np.indices(sizes).reshape(len(sizes), count)
+        if part is not None:
+            reduced[0] += part[0]
         names = _named(indexing.out, [np.repeat(i, count) for i in points.index])
         names |= _named(indexing.reduction, [np.tile(r, len(points)) for r in reduced])
         tile = np.repeat(points.tile, count)
