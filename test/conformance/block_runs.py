@@ -39,7 +39,7 @@ def refusal(block: RandomBlock) -> str | None:
 
 
 def drawn_parts(block: RandomBlock) -> tuple[int, ...]:
-    """Channels that stages add up at a time, where a stage before them can compute these alone; empty for all at once."""
+    """Channels that stages add up at a time, where stages before them compute these alone; empty for all at once."""
     assert not isinstance(block.stages, str)
     draw = random.Random(block.seed)
     found = [0] * len(block.stages)
