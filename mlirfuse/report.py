@@ -51,6 +51,7 @@ def build_report(
         **_copied(hosts, device),
         "copies": sum(set(row["ops"]) <= {"reshape", "concat", "slice", "transpose"} for row in rows),
         "flops": sum(row["flops"] for row in rows),
+        "predicted_seconds": sum(row["predicted_seconds"] for row in rows),
         "recomputed_flops": sum(row["recomputed_flops"] for row in rows),
         "global_bytes": None,
         "dram_bytes": sum(row["dram_read_bytes"] + row["dram_write_bytes"] for row in rows),
@@ -100,10 +101,14 @@ def _row(op: Any, step: Mapping[str, Any], moved: Sequence[int], compiled: Any) 
         "registers": None if compiled is None else compiled.registers,
         "spill_bytes": None if compiled is None else compiled.spill_bytes,
         "flops": attribute_value(op, "flops"),
+        "predicted_seconds": attribute_value(op, "seconds"),
         "recomputed_flops": attribute_value(op, "recomputed_flops"),
         "global_bytes": None,
         "dram_read_bytes": sum(moved[:reads]),
         "dram_write_bytes": sum(moved[reads:]),
+        "dram_intermediate_bytes": sum(
+            size for ref, size in zip(step["args"], moved, strict=True) if ref["space"] == "arena"
+        ),
     }
 
 

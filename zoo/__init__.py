@@ -1,7 +1,8 @@
 """Networks for tests and benchmarks: real structures, random weights, nothing to download.
 
 `light/NAME` are the nine networks that the onnx package carries; the plain names are graphs that come with this
-package (`zoo/light/*.onnx`). Weights depend only on network, tensor name and seed.
+package (`zoo/light/*.onnx`); `blocks/NAME` are single blocks of networks. Weights depend only on network, tensor name
+and seed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from mlirfuse.zoo.wheel_names import WHEEL_NETWORKS
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["WHEEL_NETWORKS", "build", "names"]
+__all__ = ["WHEEL_NETWORKS", "blocks", "build", "names"]
 
 _PREFIX = "light/"
+_BLOCK = "blocks/"
 
 
 def names() -> tuple[str, ...]:
@@ -25,6 +27,13 @@ def names() -> tuple[str, ...]:
     from mlirfuse.zoo.recipes import recipe_names
 
     return tuple(_PREFIX + name for name in WHEEL_NETWORKS) + recipe_names()
+
+
+def blocks() -> tuple[str, ...]:
+    """Further names that `build` knows: single blocks of networks."""
+    from mlirfuse.zoo.block_models import block_names
+
+    return tuple(_BLOCK + name for name in block_names())
 
 
 def build(name: str, *, seed: int = 0) -> onnx.ModelProto:
@@ -37,7 +46,11 @@ def build(name: str, *, seed: int = 0) -> onnx.ModelProto:
         return build_wheel_network(name.removeprefix(_PREFIX), seed)
     if name in recipe_names():
         return build_recipe(name, seed)
-    known = names()
+    if name in blocks():
+        from mlirfuse.zoo.block_models import build_block
+
+        return build_block(name.removeprefix(_BLOCK), seed)
+    known = (*names(), *blocks())
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or [k for k in known if name and name in k][:3]
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
     raise MlirfuseError(f"The zoo has no network '{name}'; {hint} `mlirfuse zoo` lists all {len(known)}.")

@@ -7,12 +7,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlirfuse.device import scheduling_device
+from mlirfuse.device import Device, scheduling_device
 from mlirfuse.dialect import to_attribute
 from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.lowering.gpu.frame import Storage
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.group import Group, group_of
+from mlirfuse.lowering.groups.launch_cost import launch_seconds
 from mlirfuse.lowering.groups.stages import stages_of
 from mlirfuse.lowering.kernel.builder import memory_type
 from mlirfuse.lowering.passes import PassFailure, register_pass
@@ -20,7 +21,7 @@ from mlirfuse.lowering.pipeline.backends import BACKENDS, Backend
 from mlirfuse.lowering.pipeline.launch_bytes import launch_bytes
 from mlirfuse.lowering.pipeline.locations import Location, locate_values
 from mlirfuse.lowering.schedule.assign import read_schedule
-from mlirfuse.lowering.schedule.families import Family, family_of
+from mlirfuse.lowering.schedule.families import family_of
 from mlirfuse.lowering.schedule.packing import Packing
 from mlirfuse.mlir import ir
 
@@ -48,7 +49,7 @@ class EmitKernels:
         if function is None:
             raise PassFailure("fusion-emit-kernels found no function to compile")
         backend = BACKENDS[device.kind]
-        text = _Writer(function, family_of(device), backend).module()
+        text = _Writer(function, device, backend).module()
         _replace_body(op, ir.Module.parse(text), {name: ir.UnitAttr.get() for name in backend.attributes})
 
 
@@ -65,8 +66,9 @@ def _replace_body(module: ir.Operation, made: ir.Module, attributes: dict[str, i
 class _Writer:
     """Writes the host program as text beside the kernels, one line of thought per op of the function."""
 
-    def __init__(self, function: Any, family: Family, backend: Backend) -> None:
-        self.function, self.family, self.backend = function.operation, family, backend
+    def __init__(self, function: Any, device: Device, backend: Backend) -> None:
+        self.function, self.device, self.backend = function.operation, device, backend
+        self.family = family_of(device)
         self.where = locate_values(function)
         slices = (w for w in self.where.values() if w.space == "arena")
         self.arena_bytes = max((w.offset + w.span * w.element_bytes for w in slices), default=0)
@@ -136,8 +138,10 @@ class _Writer:
         kept["results"] = to_attribute(len(group.outputs))
         kept["shared_bytes"] = to_attribute(program.shared_bytes)
         tile = self.family.tile_of(schedule)
-        kept["traffic"] = to_attribute(self._traffic(group, schedule, values))
+        traffic = self._traffic(group, schedule, values)
+        kept["traffic"] = to_attribute(traffic)
         kept["recomputed_flops"] = to_attribute(0 if tile is None else _recomputed_flops(group, tile))
+        kept["seconds"] = to_attribute(launch_seconds(group, sum(traffic), self.device, tile))
         sizes, line = self.backend.launch(name, program, arguments, str(ir.DictAttr.get(kept)))
         self.sizes |= set(sizes)
         self.lines.append(line)

@@ -19,20 +19,21 @@ def count_traffic(artifact: Any) -> dict[str, Any]:
         return artifact.report
     executor = SimulatorExecutor(artifact, threads=None, device=None)
     counted = executor.count()
+    rows = []
     spaces = dict.fromkeys(("weight", "input", "output", "arena"), 0)
-    for step, (_, moved) in zip(executor.launches, counted, strict=True):
+    for row, step, (_, moved) in zip(artifact.report["kernels"], executor.launches, counted, strict=True):
+        own = dict.fromkeys(spaces, 0)
         for ref, size in zip(step.args, moved.argument_bytes, strict=True):
+            own[ref.space] += size
             spaces[ref.space] += size
-    rows = [
-        {
+        rows.append({
             **row,
             "global_bytes": moved.global_bytes,
             "dram_read_bytes": moved.dram_read_bytes,
             "dram_write_bytes": moved.dram_write_bytes,
+            "dram_intermediate_bytes": own["arena"],
             "bank_conflict_factor": moved.bank_conflict_factor,
-        }
-        for row, (_, moved) in zip(artifact.report["kernels"], counted, strict=True)
-    ]
+        })  # fmt: skip
     totals = {
         **artifact.report["totals"],
         "global_bytes": sum(row["global_bytes"] for row in rows),

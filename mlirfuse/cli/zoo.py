@@ -28,7 +28,7 @@ def execute(args: argparse.Namespace) -> int:
 
     display = Display(args.json)
     if args.model is None:
-        names = list(zoo.names())
+        names = [*zoo.names(), *zoo.blocks()]
         for name in names:
             display.line(f"zoo:{name}")
         display.result({"networks": names})

@@ -12,15 +12,15 @@ from mlirfuse.cli.main import main
 
 TOTALS = {
     *("nodes_imported", "ops", "groups", "launches", "kernels", "fallback_nodes", "copies", "flops", "global_bytes"),
-    "recomputed_flops",
+    *("recomputed_flops", "predicted_seconds"),
     *("dram_bytes", "dram_weight_bytes", "dram_input_bytes", "dram_output_bytes", "dram_intermediate_bytes"),
     *("compulsory_bytes", "intermediate_bytes"),
     *("weight_bytes", "arena_bytes", "host_copies", "host_copy_bytes"),
 }
 KERNEL = {
     *("name", "ops", "mode", "mapping", "grid", "block", "shared_bytes", "registers", "spill_bytes", "flops"),
-    *("global_bytes", "dram_read_bytes", "dram_write_bytes", "recomputed_flops"),
-    *("blocks", "resident_blocks", "occupancy", "occupancy_limit", "waves"),
+    *("global_bytes", "dram_read_bytes", "dram_write_bytes", "dram_intermediate_bytes", "recomputed_flops"),
+    *("predicted_seconds", "blocks", "resident_blocks", "occupancy", "occupancy_limit", "waves"),
 }
 
 

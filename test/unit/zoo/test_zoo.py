@@ -57,13 +57,34 @@ def inputs_for(model, seed=0):
     return feeds
 
 
+@pytest.mark.parametrize("name", zoo.blocks())
+def test_blocks_are_native_and_right(name):
+    model = zoo.build(name)
+    onnx.checker.check_model(model, full_check=True)
+    feeds = inputs_for(model)
+    with context():
+        module, store, statuses = imported(model)
+        assert {s.status for s in statuses} == {"native"}
+        found = interpret(module, store, feeds)
+    runtime = session(model)
+    for output, want in zip(runtime.get_outputs(), runtime.run(None, feeds), strict=True):
+        assert np.abs(found[output.name] - want).max() <= 1e-4 * np.abs(want).max()
+
+
 def test_names():
+    assert len(zoo.blocks()) == 11 and not set(zoo.blocks()) & set(zoo.names())
     assert len(WHEEL) == 9 and "light/resnet50" in zoo.names() and "resnet50" in zoo.names()
     assert len(zoo.names()) == len(set(zoo.names())) == 9 + 45
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"), [("resnet5", "resnet50"), ("light/vgg", "light/vgg19"), ("zoo:squeezenet", "squeezenet1.")]
+    ("wrong", "right"),
+    [
+        ("resnet5", "resnet50"),
+        ("light/vgg", "light/vgg19"),
+        ("zoo:squeezenet", "squeezenet1."),
+        ("fire", "blocks/fire"),
+    ],
 )
 def test_an_unknown_name_gets_suggestions(wrong, right):
     with pytest.raises(MlirfuseError, match=right):
