@@ -30,21 +30,30 @@ from mlirfuse.lowering.schedule.simt_cross_layer import (
 )
 from mlirfuse.mlir import ir
 
-__all__ = ["emit_cross_layer"]
+__all__ = ["emit_cross_layer", "prepare_cross_layer"]
 
 
 def emit_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> None:
     """Emit the body of a kernel of several stages; the frame's only shared array holds all boxes."""
+    prepare_cross_layer(frame, schedule)()
+
+
+def prepare_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> Callable[[], None]:
+    """Compute where the tile's boxes start, which affine maps need outside of any branch; the rest is what it gives."""
     plan = SimtCrossLayerPlan(frame.group, schedule)
     places = TilePlaces(frame.builder, plan.boxes, delinearize(frame.block[0], plan.tiles))
     tile = _Tile(frame, plan, places)
-    for number in plan.order:
-        if number != plan.order[0]:
-            _between_stages(frame)
-        if number in plan.inner:
-            tile.add_up(number)
-        else:
-            tile.emit(number)
+
+    def stages() -> None:
+        for number in plan.order:
+            if number != plan.order[0]:
+                _between_stages(frame)
+            if number in plan.inner:
+                tile.add_up(number)
+            else:
+                tile.emit(number)
+
+    return stages
 
 
 def _between_stages(frame: Frame) -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
+from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize, maximum, minimum
 from mlirfuse.lowering.gpu.border_stage import emit_borders
 from mlirfuse.lowering.gpu.contract_stage import emit_contract
-from mlirfuse.lowering.gpu.cross_layer_stage import emit_cross_layer
+from mlirfuse.lowering.gpu.cross_layer_stage import prepare_cross_layer
 from mlirfuse.lowering.gpu.deep_stage import emit_deep
-from mlirfuse.lowering.gpu.frame import SharedShape, Storage, kernel_frame
+from mlirfuse.lowering.gpu.frame import Frame, SharedPart, SharedShape, Storage, kernel_frame
 from mlirfuse.lowering.gpu.map_stage import emit_map
 from mlirfuse.lowering.gpu.row_stage import emit_row
 from mlirfuse.lowering.gpu.sort_stage import emit_sort
 from mlirfuse.lowering.gpu.team_stage import emit_team
+from mlirfuse.lowering.groups.components import components
 from mlirfuse.lowering.schedule.program import TileProgram
+from mlirfuse.lowering.schedule.side_by_side import SideBySide
 from mlirfuse.lowering.schedule.simt import BUFFERS, WARP, ContractTiles, MapTiles, RowTiles, TeamTiles, row_length
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, SimtCrossLayerPlan
 from mlirfuse.lowering.schedule.simt_deep import DeepTiles, SimtDeepPlan
 from mlirfuse.lowering.schedule.simt_forms import SimtSchedule
+from mlirfuse.lowering.schedule.simt_program import tile_program
 from mlirfuse.lowering.schedule.sorting import SortPlan, SortTiles, key_bytes
 from mlirfuse.mlir import ir, passmanager
 
@@ -39,30 +47,97 @@ def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage]
     with kernel_frame(
         name, group, where, threads=program.workers, grid=program.tiles, shared_shapes=shapes, registers=registers
     ) as (module, frame):
-        match schedule:
-            case MapTiles():
-                emit_map(frame, schedule)
-            case TeamTiles():
-                emit_team(frame, schedule)
-            case RowTiles():
-                emit_row(frame, schedule)
-            case SortTiles():
-                emit_sort(frame, schedule)
-            case ContractTiles():
-                emit_contract(frame, schedule)
-            case DeepTiles():
-                emit_deep(frame, schedule)
-            case CrossLayerTiles():
-                emit_cross_layer(frame, schedule)
-        if isinstance(schedule, TeamTiles | RowTiles | ContractTiles):
-            emit_borders(frame)
+        _prepare(frame, program)()
     passmanager.PassManager.parse(_CLEAN_UP).run(module.operation)
     return module
 
 
+def _prepare(frame: Frame, program: TileProgram) -> Callable[[], None]:
+    """Emit what has to stand outside of any branch; the body of the kernel is what this gives."""
+    match program.schedule:
+        case MapTiles() as s:
+            return partial(emit_map, frame, s)
+        case TeamTiles() as s:
+            return partial(_with_borders, frame, partial(emit_team, frame, s))
+        case RowTiles() as s:
+            return partial(_with_borders, frame, partial(emit_row, frame, s))
+        case ContractTiles() as s:
+            return partial(_with_borders, frame, partial(emit_contract, frame, s))
+        case SortTiles() as s:
+            return partial(emit_sort, frame, s)
+        case DeepTiles() as s:
+            return partial(emit_deep, frame, s)
+        case CrossLayerTiles() as s:
+            return prepare_cross_layer(frame, s)
+        case SideBySide():
+            return _prepare_parts(frame, program)
+    raise AssertionError(program.schedule)
+
+
+def _with_borders(frame: Frame, emit: Callable[[], None]) -> None:
+    emit()
+    emit_borders(frame)
+
+
+def _prepare_parts(frame: Frame, program: TileProgram) -> Callable[[], None]:
+    """Each part for the blocks that are its own; all use the same shared memory."""
+    branches: list[tuple[Condition, Callable[[], None]]] = []
+    first = 0
+    for number, (part, schedule) in enumerate(zip(components(program.group), program.schedule.stages, strict=True)):
+        own = tile_program(part, schedule)
+        at = frame.block[0] - first
+        block = _own_block(frame, f"part{number}", at, own.tiles)
+        shared = _own_arrays(frame, _shared_shapes(own))
+        branches.append(
+            (
+                Condition(at, 0, own.tile_count - 1),
+                _prepare(replace(frame, group=part, block=block, shared=shared), own),
+            )
+        )
+        first += own.tile_count
+
+    def parts() -> None:
+        for condition, body in branches:
+            frame.builder.when([condition], body)
+            frame.builder.forget()
+
+    return parts
+
+
+def _own_block(frame: Frame, name: str, at: Expr, tiles: Sequence[int]) -> tuple[Expr, Expr, Expr]:
+    """The number of a block in its part's own grid, inside it also for blocks of other parts."""
+    count = math.prod(tiles)
+    inside = minimum(maximum(at, 0), count - 1)
+    z, y, x = delinearize(inside, tuple(reversed((*tiles, *(1 for _ in range(3 - len(tiles)))))))
+    found = []
+    for axis, e in zip("xyz", (x, y, z), strict=True):
+        if e.is_constant:
+            found.append(e)
+            continue
+        named = Expr(0, ((Var(frame.builder.fresh_name(f"{name}.{axis}"), *e.range), 1),))
+        frame.builder.bind(named, frame.builder.index(e), affine=True)
+        found.append(named)
+    return found[0], found[1], found[2]
+
+
+def _own_arrays(frame: Frame, shapes: Sequence[SharedShape]) -> list[Any]:
+    """A part's arrays in the shared memory of the kernel, one after the other."""
+    found: list[Any] = []
+    offset = 0
+    for shape in shapes:
+        sizes = [size for size in shape if isinstance(size, int)]
+        found.append(SharedPart(frame.shared[0], offset, sizes[-1]) if len(sizes) == 2 else frame.shared[0])
+        offset += _padded(math.prod(sizes))
+    return found
+
+
+def _padded(elements: int) -> int:
+    return -(-elements // 4) * 4
+
+
 def _registers(schedule: SimtSchedule) -> int | None:
     """How many registers a thread may have, if its schedule says."""
-    if isinstance(schedule, DeepTiles | CrossLayerTiles):
+    if isinstance(schedule, DeepTiles | CrossLayerTiles | SideBySide):
         return max((r for r in map(_registers, schedule.stages) if r), default=None)
     return schedule.registers if isinstance(schedule, ContractTiles) else None
 
@@ -86,6 +161,13 @@ def _shared_shapes(program: TileProgram) -> tuple[SharedShape, ...]:
             return ((1, s.threads // WARP),) if s.team > WARP else ()
         case DeepTiles() as s:
             return ((SimtDeepPlan(program.group, s).shared_elements,),)
+        case SideBySide() as s:
+            parts = [tile_program(g, how) for g, how in zip(components(program.group), s.stages, strict=True)]
+            most = max(
+                sum(_padded(math.prod(n for n in shape if isinstance(n, int))) for shape in _shared_shapes(part))
+                for part in parts
+            )
+            return ((most,),) if most else ()
         case CrossLayerTiles() as s:
             elements = SimtCrossLayerPlan(program.group, s).shared_elements
             return ((elements,),) if elements else ()

@@ -35,10 +35,12 @@ __all__ = [
     "lone_cost",
     "ranked_tiles",
     "scheduled_cost",
+    "side_by_side_cost",
 ]
 
 WARP = 32
 QUAD = 4  # elements of a thread's vectors
+THREADS = (128, 256)  # of a block of several stages
 BUFFERS = 2  # slices of the reduction in shared memory
 # Instructions of a thread for one slice of a register tile, beside its multiply-adds and shared loads: in all, and for
 # each element that it brings to the slice. Counted in the assembly for sm_90 by benchmarks/instructions.py.
@@ -130,6 +132,7 @@ class KernelCost:
     recomputed_flops: float
     stages: tuple[StageCost, ...]
     registers: int = 0
+    parts: tuple[KernelCost, ...] = ()  # of a kernel whose blocks belong to parts that share no values
 
     @property
     def rounds(self) -> int:
@@ -212,29 +215,30 @@ class _Question:
 
 
 class _Model(Protocol):
-    def cost(self, question: _Question, extents: TileExtents) -> KernelCost | None: ...
-    def lone(self, node: Node, dram_bytes: int) -> KernelCost: ...
+    def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None: ...
+    def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost: ...
+    def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None: ...
     def scheduled(
         self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
     ) -> KernelCost: ...
 
 
-def kernel_cost(stages: Stages, tile: Sequence[int], device: Device) -> KernelCost | None:
-    """The cost of a kernel with this tile, or None where a block has no room for it."""
+def kernel_cost(stages: Stages, tile: Sequence[int], device: Device, threads: int = 0) -> KernelCost | None:
+    """The cost of a kernel with this tile (and so many `threads` a block), or None where a block has no room for it."""
     question = _Question(stages)
-    return _model(device).cost(question, question.extents.of(tile))
+    return _model(device).cost(question, question.extents.of(tile), threads)
 
 
-def cheapest_tile(stages: Stages, device: Device) -> KernelCost | None:
+def cheapest_tile(stages: Stages, device: Device, threads: int = 0) -> KernelCost | None:
     """The cost of the tile that takes least, ties to the larger; None where none fits."""
-    return min(ranked_tiles(stages, device), key=lambda c: c.seconds, default=None)
+    return min(ranked_tiles(stages, device, threads), key=lambda c: c.seconds, default=None)
 
 
-def ranked_tiles(stages: Stages, device: Device) -> list[KernelCost]:
-    """The costs of all tiles that fit, the cheapest first, ties to the larger."""
+def ranked_tiles(stages: Stages, device: Device, threads: int = 0) -> list[KernelCost]:
+    """The costs of all tiles that fit, the cheapest first, ties to the larger; with so many `threads` if not 0."""
     question, model = _Question(stages), _model(device)
     tiles = _sensible(_tiles(stages, question.extents.frame), question.extents.frame, device)
-    found = [model.cost(question, question.extents.of(tile)) for tile in tiles]
+    found = [model.cost(question, question.extents.of(tile), threads) for tile in tiles]
     return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
 
 
@@ -251,6 +255,24 @@ def scheduled_cost(
 ) -> KernelCost:
     """The cost of a kernel that has its schedule: the boxes of a tile, and the way in which each stage computes its."""
     return _model(device).scheduled(_Question(stages), extents, ways, threads, shared_bytes)
+
+
+def side_by_side_cost(parts: Sequence[Stages], dram_bytes: int, device: Device) -> KernelCost | None:
+    """The cost of parts that share no values as blocks of one kernel, or None where the device has none such."""
+    model = _model(device)
+    best: KernelCost | None = None
+    for threads in THREADS:
+        costs = [_part_cost(part, device, threads) for part in parts]
+        found = model.together([c for c in costs if c is not None], dram_bytes) if all(costs) else None
+        if found is not None and (best is None or found.seconds < best.seconds):
+            best = found
+    return best
+
+
+def _part_cost(part: Stages, device: Device, threads: int) -> KernelCost | None:
+    if len(part) == 1:
+        return _model(device).lone(part.stages[0].root.node, 0, threads)
+    return cheapest_tile(part, device, threads)
 
 
 def lone_cost(node: Node, dram_bytes: int, device: Device) -> KernelCost:
@@ -328,25 +350,23 @@ class _Gpu:
         self.l2_rate = device.l2_bandwidth / device.multiprocessors
         self._products: dict[Any, StageCost | None] = {}
 
-    def cost(self, question: _Question, extents: TileExtents) -> KernelCost | None:
-        best: KernelCost | None = None
-        kept = 4 * extents.shared_elements(question.stages)
-        for threads in (128, 256):
-            if threads > self.device.max_threads_per_block:
-                continue
-            costs = [
-                self._stage(work, sizes, threads, kept)
-                for work, sizes, kept in zip(question.works, extents.roots, question.reads_kept, strict=True)
-            ]
-            shared = kept + max(c.shared_bytes for c in costs)
-            if shared > self.device.shared_bytes_per_block:
-                continue
-            found = self._kernel(
-                costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, question.recomputed(extents)
-            )
-            if best is None or found.seconds < best.seconds:
-                best = found
-        return best
+    def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None:
+        found = [self._with_threads(question, extents, n) for n in ((threads,) if threads else THREADS)]
+        return min((c for c in found if c is not None), key=lambda c: c.seconds, default=None)
+
+    def _with_threads(self, question: _Question, extents: TileExtents, threads: int) -> KernelCost | None:
+        if threads > self.device.max_threads_per_block:
+            return None
+        costs = [
+            self._stage(work, sizes, threads, kept)
+            for work, sizes, kept in zip(question.works, extents.roots, question.reads_kept, strict=True)
+        ]
+        shared = 4 * extents.shared_elements(question.stages) + max(c.shared_bytes for c in costs)
+        if shared > self.device.shared_bytes_per_block:
+            return None
+        return self._kernel(
+            costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, question.recomputed(extents)
+        )
 
     def scheduled(
         self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
@@ -362,8 +382,8 @@ class _Gpu:
         elements = math.prod(sizes)
         return self._team(elements, work, threads) if way == "team" else self._map(elements, work, threads, kept)
 
-    def lone(self, node: Node, dram_bytes: int) -> KernelCost:
-        """The register tile, or what else computes it, that takes least."""
+    def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost:
+        """The register tile, or what else computes it, that takes least; with so many `threads` if not 0."""
         best: KernelCost | None = None
         work = Work.of(node)
         product = work.product(node.out.dims)
@@ -372,18 +392,48 @@ class _Gpu:
             for tile in TILES:
                 if tile.threads > self.device.max_threads_per_block or tile.threads < 2 * WARP:
                     continue
+                if threads and tile.threads != threads:
+                    continue
                 cost = self._contract(1, tile.block_m, tile.block_n, k, tile, True, work.fetch(node.out.dims))
                 blocks = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
                 found = self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes)
                 if best is None or found.seconds < best.seconds:
                     best = found
         if best is None:
-            threads = 256
+            threads = threads or 256
             team = WARP if work.in_teams else 1
             blocks = max(1, math.ceil(node.out.size * team / threads))
             cost = self._team(threads // WARP, work, threads) if team > 1 else self._map(threads, work, threads, False)
             best = self._kernel([cost], (), blocks, threads, 0, dram_bytes)
         return best
+
+    def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None:
+        """Blocks of several parts in one grid: those that there is room for run at once, whichever part they are of."""
+        device = self.device
+        threads, shared = parts[0].threads, max(p.shared_bytes for p in parts)
+        if threads > device.max_threads_per_block or shared > device.shared_bytes_per_block:
+            return None
+        blocks = sum(p.tiles for p in parts)
+        stages = tuple(s for p in parts for s in p.stages)
+        registers = max(p.registers for p in parts)
+        resident = self._resident(threads, shared, registers)
+        each = math.ceil(blocks / device.multiprocessors)
+        share = _share_of_rate(threads * min(each, resident))
+        compute = [sum(s.compute for s in p.stages) / share for p in parts]
+        alone = [sum(max(s.compute, s.latency) for s in p.stages) for p in parts]
+        mean = each / blocks  # of the busiest multiprocessor's share of all blocks
+        busiest = max(
+            max(map(max, zip(compute, alone, strict=True))),
+            mean * sum(p.tiles * c for p, c in zip(parts, compute, strict=True)),
+            mean * sum(p.tiles * c for p, c in zip(parts, alone, strict=True)) / min(each, resident),
+        )
+        memory = dram_bytes / device.dram_bandwidth
+        seconds = device.launch_seconds + 2 * device.dram_latency + max(busiest, memory)
+        return KernelCost(
+            seconds, busiest, memory, (), blocks, threads, resident * device.multiprocessors, shared, dram_bytes,
+            sum(p.l2_bytes for p in parts), sum(p.flops for p in parts), sum(p.recomputed_flops for p in parts), stages,
+            registers, tuple(parts),
+        )  # fmt: skip
 
     def _kernel(
         self, costs: Sequence[StageCost], tile: tuple[int, ...], blocks: int, threads: int, shared: int,
@@ -477,7 +527,7 @@ class _Cpu:
         self.device = device
         self.rate = device.fp32_flops / device.multiprocessors
 
-    def cost(self, question: _Question, extents: TileExtents) -> KernelCost | None:
+    def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None:
         kept = 4 * extents.shared_elements(question.stages)
         if kept > self.device.l2_bytes // 2:
             return None
@@ -493,7 +543,10 @@ class _Cpu:
         again = question.recomputed(extents)
         return self._kernel(costs, extents.tile, extents.tiles, shared, question.dram_bytes, again)
 
-    def lone(self, node: Node, dram_bytes: int) -> KernelCost:
+    def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None:
+        return None  # a kernel's tiles are of one kind on a CPU, where a hand-over is all that they would save
+
+    def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost:
         whole = self._stage(Work.of(node), node.out.dims)
         tiles = max(1, min(16 * self.device.multiprocessors, node.out.size // 1024))
         part = StageCost(whole.how, whole.compute / tiles, 0.0, 0.0, whole.flops / tiles)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType
 from mlirfuse.lowering.groups.boxes import frame_of
-from mlirfuse.lowering.groups.cost import KernelCost, cheapest_tile, lone_cost
+from mlirfuse.lowering.groups.components import components
+from mlirfuse.lowering.groups.cost import KernelCost, cheapest_tile, lone_cost, side_by_side_cost
 from mlirfuse.lowering.groups.group import Group, Member
-from mlirfuse.lowering.groups.stages import stages_of
+from mlirfuse.lowering.groups.stages import Stages, stages_of
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.intervals import Interval, Partition
 from mlirfuse.lowering.plan.legality import outputs_of
@@ -168,14 +169,23 @@ class CrossLayer:
     def _cost(self, group: Group) -> KernelCost | str:
         key = group.structure
         if key not in self._known:
-            stages = stages_of(group)
+            self._known[key] = self._priced(group)
+        return self._known[key]
+
+    def _priced(self, group: Group) -> KernelCost | str:
+        found: list[Stages] = []
+        for part in components(group):
+            stages = stages_of(part)
             frame = stages if isinstance(stages, str) else frame_of(stages)
             if isinstance(stages, str) or isinstance(frame, str):
-                self._known[key] = str(frame)
-            else:
-                cost = cheapest_tile(stages, self.device)
-                self._known[key] = cost or f"no tile of it fits in a block of {self.device.name}"
-        return self._known[key]
+                return str(frame)
+            found.append(stages)
+        if len(found) == 1:
+            cost = cheapest_tile(found[0], self.device)
+        else:
+            traffic = sum(group.types[v].bytes for v in (*group.inputs, *group.outputs))
+            cost = side_by_side_cost(found, traffic, self.device)
+        return cost or f"no tile of it fits in a block of {self.device.name}"
 
     def _with_concats(self, members: Collection[int]) -> tuple[int, ...]:
         """The members with the free concatenations between them: those that only join what is made here."""

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType, semantics
+from mlirfuse.lowering.groups.components import components
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.schedule.cross_layer import cross_layer_stages
 from mlirfuse.lowering.schedule.problem import contract_problem
+from mlirfuse.lowering.schedule.side_by_side import SideBySide, choose_side_by_side
 from mlirfuse.lowering.schedule.simt import (
     SHARED_ROW_LIMIT,
     WARP,
@@ -22,7 +24,8 @@ from mlirfuse.lowering.schedule.simt import (
     row_length,
 )
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, choose_cross_layer
-from mlirfuse.lowering.schedule.simt_deep import DeepTiles, choose_deep
+from mlirfuse.lowering.schedule.simt_deep import choose_deep
+from mlirfuse.lowering.schedule.simt_forms import SimtSchedule
 from mlirfuse.lowering.schedule.sorting import SortTiles, sort_threads
 
 __all__ = ["candidates", "choose_schedule", "weight_layouts"]
@@ -39,11 +42,13 @@ def _is_wide(out: TensorType) -> bool:
     return out.dtype == "float32" and out.size >= 1 << 16 and innermost % 4 == 0
 
 
-def candidates(group: Group, device: Device) -> list[Schedule | DeepTiles | CrossLayerTiles]:
+def candidates(group: Group, device: Device) -> list[SimtSchedule]:
     """Schedules worth considering, the preferred first."""
     anchor = group.anchor
-    found: list[Schedule | DeepTiles | CrossLayerTiles] = []
-    if len(group.anchors) > 1 and (deep := choose_deep(group, device)) is not None:
+    found: list[SimtSchedule] = []
+    if len(group.anchors) > 1 and (parts := choose_side_by_side(group, device)) is not None:
+        found.append(parts)
+    elif len(group.anchors) > 1 and (deep := choose_deep(group, device)) is not None:
         found.append(deep)
     elif len(group.anchors) > 1 and (tiles := choose_cross_layer(group, device)) is not None:
         found.append(tiles)
@@ -117,13 +122,16 @@ def _reads_in_fours(anchor: Member) -> bool:
     return True
 
 
-def choose_schedule(group: Group, device: Device) -> Schedule | DeepTiles | CrossLayerTiles:
+def choose_schedule(group: Group, device: Device) -> SimtSchedule:
     """The first legal candidate; every group has one, since any value can be computed point by point."""
     return next(s for s in candidates(group, device) if s.why_illegal(group, device) is None)
 
 
-def weight_layouts(group: Group, schedule: Schedule | DeepTiles | CrossLayerTiles) -> dict[int, tuple[int, ...]]:
+def weight_layouts(group: Group, schedule: SimtSchedule) -> dict[int, tuple[int, ...]]:
     """Layouts that constant operands should have: a register tile reads neighbouring output channels together."""
+    if isinstance(schedule, SideBySide):
+        pairs = zip(components(group), schedule.stages, strict=True)
+        return {v: order for part, tiles in pairs for v, order in weight_layouts(part, tiles).items()}
     if isinstance(schedule, CrossLayerTiles):
         stages = cross_layer_stages(group)
         assert not isinstance(stages, str), stages

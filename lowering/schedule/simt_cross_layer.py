@@ -165,31 +165,33 @@ def adds_in_shared(group: Group, schedule: StageTiles) -> bool:
 # -- choosing
 
 
-def choose_cross_layer(group: Group, device: Device) -> CrossLayerTiles | None:
+def choose_cross_layer(group: Group, device: Device, threads: int = 0) -> CrossLayerTiles | None:
     """The tile that the cost model finds cheapest, with a schedule for each stage; None where there is none.
+
+    With `threads`, of those whose blocks have so many.
 
     A schedule may need more shared memory than the model counts: then tiles with fewer positions are tried.
     """
     stages = cross_layer_stages(group)
     if isinstance(stages, str):
         return None
-    cost = cheapest_tile(stages, device)
+    cost = cheapest_tile(stages, device, threads)
     while cost is not None:
         found = _scheduled(stages, cost)
         if found.why_illegal(group, device) is None:
             return found
-        cost = _smaller(stages, cost, device)
+        cost = _smaller(stages, cost, device, threads)
     return None
 
 
-def _smaller(stages: Stages, cost: KernelCost, device: Device) -> KernelCost | None:
+def _smaller(stages: Stages, cost: KernelCost, device: Device, threads: int) -> KernelCost | None:
     """The cost of a tile of half the size along its longest spatial dimension."""
     tile = list(cost.tile)
     axis = max(range(len(tile)), key=lambda a: tile[a] if a >= 2 or len(tile) < 3 else 0)
     if tile[axis] == 1:
         return None
     tile[axis] = -(-tile[axis] // 2)
-    return kernel_cost(stages, tile, device)
+    return kernel_cost(stages, tile, device, threads)
 
 
 def _scheduled(stages: Stages, cost: KernelCost) -> CrossLayerTiles:

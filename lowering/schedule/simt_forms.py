@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from mlirfuse.lowering.schedule.side_by_side import SideBySide
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, RowTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_deep import DeepTiles
@@ -13,7 +14,7 @@ from mlirfuse.lowering.schedule.sorting import SortTiles
 
 __all__ = ["SimtSchedule", "schedule_from_dict", "schedule_to_dict"]
 
-SimtSchedule = MapTiles | TeamTiles | RowTiles | ContractTiles | SortTiles | DeepTiles | CrossLayerTiles
+SimtSchedule = MapTiles | TeamTiles | RowTiles | ContractTiles | SortTiles | DeepTiles | CrossLayerTiles | SideBySide
 _KINDS: dict[str, type[SimtSchedule]] = {
     "map": MapTiles,
     "team": TeamTiles,
@@ -22,15 +23,17 @@ _KINDS: dict[str, type[SimtSchedule]] = {
     "sort": SortTiles,
     "deep": DeepTiles,
     "cross-layer": CrossLayerTiles,
+    "side-by-side": SideBySide,
 }
 
 
 def schedule_to_dict(schedule: SimtSchedule) -> dict[str, Any]:
     """The schedule as plain data, with its kind; stages of one of several are JSON texts."""
     kind = next(name for name, cls in _KINDS.items() if isinstance(schedule, cls))
-    if isinstance(schedule, DeepTiles | CrossLayerTiles):
+    if isinstance(schedule, DeepTiles | CrossLayerTiles | SideBySide):
         stages = [json.dumps(schedule_to_dict(stage)) for stage in schedule.stages]
-        return {**{k: v for k, v in asdict(schedule).items() if k != "stages"}, "kind": kind, "stages": stages}
+        fields = {k: v for k, v in vars(schedule).items() if k != "stages"}
+        return {**fields, "kind": kind, "stages": stages}
     return {"kind": kind, **asdict(schedule)}
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+from mlirfuse.lowering.groups.components import components
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.schedule.families import Family, register_family
 from mlirfuse.lowering.schedule.problem import contract_problem
 from mlirfuse.lowering.schedule.program import Box, Stage, TileProgram
+from mlirfuse.lowering.schedule.side_by_side import SideBySide
 from mlirfuse.lowering.schedule.simt import (
     WARP,
     ContractTiles,
@@ -130,6 +132,8 @@ def tile_program(group: Group, schedule: SimtSchedule) -> TileProgram:
             )
         case DeepTiles():
             return _deep_program(group, schedule)
+        case SideBySide():
+            return _side_by_side_program(group, schedule)
         case CrossLayerTiles():
             return _cross_layer_program(group, schedule)
 
@@ -163,6 +167,20 @@ def _cross_layer_program(group: Group, schedule: CrossLayerTiles) -> TileProgram
         (*kept, *_global_boxes(group)),
         (*stages, *_copy_out(group)),
         plan.shared_bytes,
+    )
+
+
+def _side_by_side_program(group: Group, schedule: SideBySide) -> TileProgram:
+    parts = [tile_program(part, tiles) for part, tiles in zip(components(group), schedule.stages, strict=True)]
+    own = [box for part in parts for box in part.boxes if box.place != "global"]
+    return TileProgram(
+        group,
+        schedule,
+        (sum(part.tile_count for part in parts), 1, 1),
+        schedule.threads,
+        (*own, *_global_boxes(group)),
+        tuple(stage for part in parts for stage in part.stages),
+        max(part.shared_bytes for part in parts),
     )
 
 
