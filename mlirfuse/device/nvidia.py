@@ -19,57 +19,27 @@ _EVERY_CAPABILITY: Mapping[str, int] = {
     "registers_per_thread": 255,
     "register_unit": 256,
 }
+
+
+def _limits(threads: int, blocks: int, shared_kib: int, *, block_kib: int = 0, reserved_kib: int = 1) -> dict[str, int]:
+    """Of a multiprocessor; a block has all of its shared memory but what is reserved, or `block_kib`."""
+    return {
+        "max_threads_per_sm": threads,
+        "max_blocks_per_sm": blocks,
+        "shared_bytes_per_sm": shared_kib * KIB,
+        "shared_bytes_per_block": (block_kib or shared_kib - reserved_kib) * KIB,
+        "shared_bytes_reserved": reserved_kib * KIB,
+    }
+
+
 _LIMITS: Mapping[str, Mapping[str, int]] = {
-    # 48 KiB a block: there is no opt-in for more before 7.0
-    "sm_61": {
-        "max_threads_per_sm": 2048,
-        "max_blocks_per_sm": 32,
-        "shared_bytes_per_sm": 96 * KIB,
-        "shared_bytes_per_block": 48 * KIB,
-        "shared_bytes_reserved": 0,
-    },
-    "sm_80": {
-        "max_threads_per_sm": 2048,
-        "max_blocks_per_sm": 32,
-        "shared_bytes_per_sm": 164 * KIB,
-        "shared_bytes_per_block": 163 * KIB,
-        "shared_bytes_reserved": KIB,
-    },
-    "sm_86": {
-        "max_threads_per_sm": 1536,
-        "max_blocks_per_sm": 16,
-        "shared_bytes_per_sm": 100 * KIB,
-        "shared_bytes_per_block": 99 * KIB,
-        "shared_bytes_reserved": KIB,
-    },
-    "sm_87": {
-        "max_threads_per_sm": 1536,
-        "max_blocks_per_sm": 16,
-        "shared_bytes_per_sm": 164 * KIB,
-        "shared_bytes_per_block": 163 * KIB,
-        "shared_bytes_reserved": KIB,
-    },
-    "sm_89": {
-        "max_threads_per_sm": 1536,
-        "max_blocks_per_sm": 24,
-        "shared_bytes_per_sm": 100 * KIB,
-        "shared_bytes_per_block": 99 * KIB,
-        "shared_bytes_reserved": KIB,
-    },
-    "sm_90": {
-        "max_threads_per_sm": 2048,
-        "max_blocks_per_sm": 32,
-        "shared_bytes_per_sm": 228 * KIB,
-        "shared_bytes_per_block": 227 * KIB,
-        "shared_bytes_reserved": KIB,
-    },
-    "sm_120": {
-        "max_threads_per_sm": 1536,
-        "max_blocks_per_sm": 24,
-        "shared_bytes_per_sm": 100 * KIB,
-        "shared_bytes_per_block": 99 * KIB,
-        "shared_bytes_reserved": KIB,
-    },
+    "sm_61": _limits(2048, 32, 96, block_kib=48, reserved_kib=0),  # there is no opt-in for more before 7.0
+    "sm_80": _limits(2048, 32, 164),
+    "sm_86": _limits(1536, 16, 100),
+    "sm_87": _limits(1536, 16, 164),
+    "sm_89": _limits(1536, 24, 100),
+    "sm_90": _limits(2048, 32, 228),
+    "sm_120": _limits(1536, 24, 100),
 }
 
 # Not in any data sheet: NVIDIA's "Getting Started with CUDA Graphs" (technical blog, 2019) measures 0.5 us
@@ -81,14 +51,17 @@ _L2_LATENCY = 150e-9
 _DRAM_LATENCY = 280e-9
 
 
-def _gpu(chip: str, name: str, **facts: Any) -> Device:
+def _gpu(chip: str, name: str, *, half_flops: float = 0.0, **facts: Any) -> Device:
+    """`half_flops` are those of fp16 and of bf16: tensor cores compute both at one rate."""
     limits: dict[str, Any] = {**_EVERY_CAPABILITY, **_LIMITS[chip]}
     times: dict[str, Any] = {
         "launch_seconds": _GRAPH_LAUNCH_SECONDS,
         "l2_latency": _L2_LATENCY,
         "dram_latency": _DRAM_LATENCY,
     }
-    return Device(name=name, kind="gpu", chip=chip, **times, **limits, **facts)
+    return Device(
+        name=name, kind="gpu", chip=chip, fp16_flops=half_flops, bf16_flops=half_flops, **times, **limits, **facts
+    )
 
 
 # `l2_bandwidth` is in no data sheet. Measured for the H100 (Chips and Cheese, "Nvidia's H100: Funny L2, and Tons of
@@ -117,8 +90,7 @@ PRODUCTS: Mapping[str, Device] = {
         l2_bytes=40 * MIB,
         fp32_flops=19.5e12,
         tf32_flops=156e12,
-        fp16_flops=312e12,
-        bf16_flops=312e12,
+        half_flops=312e12,
     ),
     # GA102 white paper, GeForce RTX 3090: 82 multiprocessors, 35.6 TFLOPS fp32 and tf32, 71 fp16 with
     # fp32 accumulation, 936 GB/s, 6 MiB L2
@@ -132,8 +104,7 @@ PRODUCTS: Mapping[str, Device] = {
         l2_bytes=6 * MIB,
         fp32_flops=35.6e12,
         tf32_flops=35.6e12,
-        fp16_flops=71e12,
-        bf16_flops=71e12,
+        half_flops=71e12,
     ),
     # NVIDIA Jetson AGX Orin Technical Brief (64 GB): 2048 cores in 16 multiprocessors, 5.3 TFLOPS fp32, 170 sparse TOPS
     # int8, of which dense fp16 is a quarter and tf32 an eighth; 4 MiB L2; LPDDR5 of 204.8 GB/s, shared with the host
@@ -146,8 +117,7 @@ PRODUCTS: Mapping[str, Device] = {
         l2_bytes=4 * MIB,
         fp32_flops=5.3e12,
         tf32_flops=21.25e12,
-        fp16_flops=42.5e12,
-        bf16_flops=42.5e12,
+        half_flops=42.5e12,
     ),
     # Ada white paper, GeForce RTX 4090: 128 multiprocessors, 82.6 TFLOPS fp32 and tf32, 165.2 fp16 with
     # fp32 accumulation, 1008 GB/s, 72 MiB L2
@@ -161,8 +131,7 @@ PRODUCTS: Mapping[str, Device] = {
         l2_bytes=72 * MIB,
         fp32_flops=82.6e12,
         tf32_flops=82.6e12,
-        fp16_flops=165.2e12,
-        bf16_flops=165.2e12,
+        half_flops=165.2e12,
     ),
     # NVIDIA H100 data sheet (SXM; sparse figures halved): 67 TFLOPS fp32, 494.5 tf32, 989.5 fp16/bf16,
     # 3.35 TB/s; Hopper white paper: 132 multiprocessors, 50 MiB L2
@@ -176,8 +145,7 @@ PRODUCTS: Mapping[str, Device] = {
         l2_bytes=50 * MIB,
         fp32_flops=67e12,
         tf32_flops=494.5e12,
-        fp16_flops=989.5e12,
-        bf16_flops=989.5e12,
+        half_flops=989.5e12,
     ),
     # NVIDIA H200 data sheet (SXM): as H100, with 4.8 TB/s
     "h200": _gpu(
@@ -190,8 +158,7 @@ PRODUCTS: Mapping[str, Device] = {
         l2_bytes=50 * MIB,
         fp32_flops=67e12,
         tf32_flops=494.5e12,
-        fp16_flops=989.5e12,
-        bf16_flops=989.5e12,
+        half_flops=989.5e12,
     ),
     # Blackwell GeForce white paper, RTX 5090: 170 multiprocessors, 104.8 TFLOPS fp32 and tf32, 209.5 fp16
     # with fp32 accumulation, 1792 GB/s, 96 MiB L2
@@ -205,8 +172,7 @@ PRODUCTS: Mapping[str, Device] = {
         l2_bytes=96 * MIB,
         fp32_flops=104.8e12,
         tf32_flops=104.8e12,
-        fp16_flops=209.5e12,
-        bf16_flops=209.5e12,
+        half_flops=209.5e12,
     ),
 }
 
