@@ -33,6 +33,7 @@ __all__ = [
     "cheapest_tile",
     "kernel_cost",
     "lone_cost",
+    "ranked_register_tiles",
     "ranked_tiles",
     "scheduled_cost",
     "side_by_side_cost",
@@ -217,6 +218,7 @@ class _Question:
 class _Model(Protocol):
     def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None: ...
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost: ...
+    def ranked(self, node: Node, product: tuple[int, int, int, int]) -> list[RegisterTile]: ...
     def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None: ...
     def scheduled(
         self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
@@ -273,6 +275,14 @@ def _part_cost(part: Stages, device: Device, threads: int) -> KernelCost | None:
     if len(part) == 1:
         return _model(device).lone(part.stages[0].root.node, 0, threads)
     return cheapest_tile(part, device, threads)
+
+
+def ranked_register_tiles(node: Node, product: tuple[int, int, int, int], device: Device) -> list[RegisterTile]:
+    """The register tiles for a convolution or contraction that is a kernel of its own, the cheapest first.
+
+    `product` has its batch, m, n and k.
+    """
+    return _model(device).ranked(node, product)
 
 
 def lone_cost(node: Node, dram_bytes: int, device: Device) -> KernelCost:
@@ -384,21 +394,10 @@ class _Gpu:
 
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost:
         """The register tile, or what else computes it, that takes least; with so many `threads` if not 0."""
-        best: KernelCost | None = None
         work = Work.of(node)
         product = work.product(node.out.dims)
-        if product is not None:
-            batch, m, n, k = product
-            for tile in TILES:
-                if tile.threads > self.device.max_threads_per_block or tile.threads < 2 * WARP:
-                    continue
-                if threads and tile.threads != threads:
-                    continue
-                cost = self._contract(1, tile.block_m, tile.block_n, k, tile, True, work.fetch(node.out.dims))
-                blocks = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
-                found = self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes)
-                if best is None or found.seconds < best.seconds:
-                    best = found
+        tiled = [] if product is None else self._tiles_alone(product, work.fetch(node.out.dims), dram_bytes, threads)
+        best = min(tiled, key=lambda c: c.seconds, default=None)
         if best is None:
             threads = threads or 256
             team = WARP if work.in_teams else 1
@@ -406,6 +405,26 @@ class _Gpu:
             cost = self._team(threads // WARP, work, threads) if team > 1 else self._map(threads, work, threads, False)
             best = self._kernel([cost], (), blocks, threads, 0, dram_bytes)
         return best
+
+    def ranked(self, node: Node, product: tuple[int, int, int, int]) -> list[RegisterTile]:
+        costs = sorted(self._tiles_alone(product, Work.of(node).fetch(node.out.dims), 0), key=lambda c: c.seconds)
+        return [c.stages[0].tile for c in costs if c.stages[0].tile is not None]
+
+    def _tiles_alone(
+        self, product: tuple[int, int, int, int], fetch: float, dram_bytes: int, threads: int = 0
+    ) -> list[KernelCost]:
+        """What each register tile costs a product that is a kernel of its own."""
+        batch, m, n, k = product
+        found = []
+        for tile in TILES:
+            if tile.threads > self.device.max_threads_per_block or tile.threads < 2 * WARP:
+                continue
+            if threads and tile.threads != threads:
+                continue
+            cost = self._contract(1, tile.block_m, tile.block_n, k, tile, True, fetch)
+            blocks = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
+            found.append(self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes))
+        return found
 
     def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None:
         """Blocks of several parts in one grid: those that there is room for run at once, whichever part they are of."""
@@ -545,6 +564,9 @@ class _Cpu:
 
     def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None:
         return None  # a kernel's tiles are of one kind on a CPU, where a hand-over is all that they would save
+
+    def ranked(self, node: Node, product: tuple[int, int, int, int]) -> list[RegisterTile]:
+        return []  # register tiles of CPUs are their schedules' own
 
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost:
         whole = self._stage(Work.of(node), node.out.dims)

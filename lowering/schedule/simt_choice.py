@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType, semantics
 from mlirfuse.lowering.groups.components import components
+from mlirfuse.lowering.groups.cost import ranked_register_tiles
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.schedule.cross_layer import cross_layer_stages
 from mlirfuse.lowering.schedule.problem import contract_problem
@@ -86,21 +86,9 @@ def _contract_candidates(group: Group, anchor: Member, device: Device) -> Sequen
         return [TeamTiles(256, WARP, vector)]
     if problem.n < 4 or problem.m < 4:
         return []
-    tiles = [
-        ContractTiles(128, 64, 8, 8, 4),
-        ContractTiles(64, 64, 8, 4, 4),
-        ContractTiles(64, 32, 8, 4, 4),
-        ContractTiles(32, 32, 8, 4, 4),
-    ]
-
-    def cost(tile: ContractTiles) -> tuple[float, int]:
-        """Multiply-adds of the busiest multiprocessor, dearer the less a tile reuses; ties go to the larger tile."""
-        blocks = problem.batch * math.ceil(problem.m / tile.block_m) * math.ceil(problem.n / tile.block_n)
-        loads = (tile.block_m + tile.block_n) / (tile.block_m * tile.block_n)
-        area = tile.block_m * tile.block_n
-        return math.ceil(blocks / device.multiprocessors) * area * (1 + 16 * loads), -area
-
-    return sorted(tiles, key=cost)
+    product = problem.batch, problem.m, problem.n, problem.k
+    ranked = ranked_register_tiles(anchor.node, product, device)
+    return [ContractTiles(t.block_m, t.block_n, t.block_k, t.thread_m, t.thread_n) for t in ranked]
 
 
 def _reads_in_fours(anchor: Member) -> bool:
