@@ -10,7 +10,7 @@ all is found exactly. A block alone is always a candidate, so that no kernel is 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType
@@ -95,22 +95,35 @@ class CrossLayer:
 
     def proof(self, partition: Partition, start: int, stop: int) -> Proof:
         """Why an interval of blocks is one kernel: its parts alone, the next best, and a larger one."""
-        interval = partition.joined[start, stop]
-        anchors = [self.graph[m] for m in interval.members if self.graph[m].is_anchor]
-        first, last = (a.onnx_nodes or (a.label,) for a in (anchors[0], anchors[-1]))
-        finding = interval.finding(self.device)
         larger = partition.nearest_larger(start, stop)
-        return Proof(
-            first,
-            last,
-            "proof",
-            finding.reason,
-            finding.numbers,
-            parts=tuple(map(self._launch, partition.alone[start:stop])),
+        return replace(
+            self._proof(partition.joined[start, stop], partition.alone[start:stop]),
             runner_up=tuple(map(self._launch, partition.runner_up(start, stop))),
             larger=None if larger is None else self._launch(larger[0]),
             larger_adds=0.0 if larger is None else larger[1],
         )
+
+    def forced(self, members: Collection[int]) -> tuple[Interval, Proof]:
+        """Some nodes as one kernel, whether that pays or not; beside one kernel around each anchor."""
+        around = [Interval(part, self.seconds(part)) for part in self._around_anchors(members)]
+        interval = self.interval(members, sum(i.apart for i in around))
+        return interval, self._proof(interval, around)
+
+    def _around_anchors(self, members: Collection[int]) -> list[tuple[int, ...]]:
+        """Some nodes in parts of one anchor: each of the others with the last anchor before it, or the first after."""
+        inside, home = set(members), {m: m for m in members if self.graph[m].is_anchor}
+        for m in sorted(inside - set(home)):
+            before = [home[p] for p in self.graph[m].inputs if p in home]
+            home |= {m: max(before)} if before else {}
+        for m in sorted(inside - set(home), reverse=True):
+            home[m] = min((home[u] for u in self.graph[m].users if u in home), default=min(home.values()))
+        return [tuple(m for m in sorted(inside) if home[m] == a) for a in sorted(set(home.values()))]
+
+    def _proof(self, interval: Interval, parts: Sequence[Interval]) -> Proof:
+        anchors = [self.graph[m] for m in interval.members if self.graph[m].is_anchor]
+        first, last = (a.onnx_nodes or (a.label,) for a in (anchors[0], anchors[-1]))
+        finding = interval.finding(self.device)
+        return Proof(first, last, "proof", finding.reason, finding.numbers, parts=tuple(map(self._launch, parts)))
 
     def _launch(self, interval: Interval) -> Launch:
         graph, cost = self.graph, interval.cost
@@ -148,6 +161,8 @@ class CrossLayer:
         everything = self._with_concats(members)
         if sum(self.graph[m].is_anchor for m in everything) < 2:
             return Interval(everything, apart, None, "there are no two anchors")
+        if reason := next(filter(None, (_why_no_stage(self.graph[m]) for m in sorted(members))), None):
+            return Interval(everything, apart, None, reason)
         if reason := self.allowed(set(everything)):
             return Interval(everything, apart, None, reason)
         found = self._cost(group_of_nodes(self.graph, everything))
@@ -158,6 +173,8 @@ class CrossLayer:
     def seconds(self, block: Collection[int]) -> float:
         """Predicted time of a block that is a kernel of its own."""
         graph = self.graph
+        if sum(graph[m].is_anchor for m in block) > 1 and (cost := self.interval(block, 0.0).cost) is not None:
+            return cost.seconds
         lead = max((graph[m] for m in block), key=lambda n: (n.is_anchor, n.flops, n.index))
         traffic = bytes_read(graph, block) + bytes_written(graph, block)
         key = lead.node.op, tuple(sorted((k, str(v)) for k, v in lead.node.attrs.items())), lead.node.inputs, traffic
@@ -197,7 +214,7 @@ class CrossLayer:
         return tuple(sorted(found))
 
     def _may_hold(self, block: Sequence[int]) -> bool:
-        return all(_has_stage(self.graph[m]) for m in block)
+        return not any(_why_no_stage(self.graph[m]) for m in block)
 
     def _touches(self, block: Sequence[int], others: Collection[int]) -> bool:
         """Whether a block reads what others make, feeds them or reads the same."""
@@ -218,14 +235,19 @@ class CrossLayer:
         return found
 
 
-def _has_stage(entry: GraphNode) -> bool:
-    """Whether an op may be in a kernel of several stages."""
-    tensors = (*entry.node.inputs, *entry.node.outputs)
-    if entry.boundary or any(not t.static or not t.size for t in tensors):
-        return False
-    if entry.node.op == "contract":
-        return entry.node.out.rank <= 2  # tiles of longer products would have to cut rows, and leave features whole
-    return not entry.is_anchor or entry.node.op in ("conv", "window", "reduce")
+def _why_no_stage(entry: GraphNode) -> str | None:
+    """Why an op cannot be in a kernel of several stages, or None."""
+    name = f"{entry.label} ({entry.node.op})"
+    if entry.boundary:
+        return f"{entry.label} is outside of all groups: {entry.boundary}"
+    if any(not t.static or not t.size for t in (*entry.node.inputs, *entry.node.outputs)):
+        return f"tiles of several layers need sizes that are known and not 0, and {name} has others"
+    if entry.node.op == "contract" and entry.node.out.rank > 2:
+        # tiles of longer products would have to cut rows, and leave features whole
+        return f"{name} gives {entry.node.out}, and a layer's product has two dimensions"
+    if entry.is_anchor and entry.node.op not in ("conv", "contract", "window", "reduce"):
+        return f"{name} has no stage that works on a box"
+    return None
 
 
 def edges_of(interval: Interval, graph: Graph) -> Mapping[tuple[int, int], None]:

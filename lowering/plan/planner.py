@@ -137,11 +137,21 @@ class _Planner:
             members |= set(bits(self.reachability.between(members)))
             if len(pieces_of(self.graph, members)) > 1:
                 raise _cannot_force(names, "no value passes between them")
+            if sum(self.graph[m].is_anchor for m in members) > 1 and self.layers is not None:
+                self._force_layers(self.layers, names, members)
+                continue
             if complaint := self.legality.complaint(members, at_any_price=True):
                 raise _cannot_force(names, complaint.reason)
             if refused := self._refused_cell(members):
                 raise _cannot_force(names, refused)
             self._close(_Block(members, most_complex(tuple(self.graph[m].mapping for m in members))))
+
+    def _force_layers(self, layers: CrossLayer, names: tuple[str, ...], members: set[int]) -> None:
+        """Make a set with several anchors a kernel of several layers, whatever it takes."""
+        interval, proof = layers.forced(members)
+        if interval.cost is None:
+            raise _cannot_force(names, interval.reason)
+        self._join_as_layers(interval, proof)
 
     def _named(self, names: tuple[str, ...]) -> set[int]:
         found = {name: [n.index for n in self.graph if name in n.onnx_nodes] for name in names}
@@ -311,15 +321,18 @@ class _Planner:
         blocks = in_running_order(self.graph, [tuple(sorted(b.members)) for b in self._blocks()])
         partition = self.layers.partition(blocks)
         for (start, stop), interval in partition.taken.items():
-            self._close(_Block(set(interval.members), MappingType.MANY_TO_MANY, layers=True))
-            last = max(m for m in interval.members if self.graph[m].is_anchor)
-            self.proofs.append((last, self.layers.proof(partition, start, stop)))
+            self._join_as_layers(interval, self.layers.proof(partition, start, stop))
         for interval in partition.others:
             inside = set(interval.members)
             for c in interval.members:
                 for p in self.graph[c].inputs:
                     if p in inside and self._better(interval, self.not_joined.get((p, c))):
                         self.not_joined[p, c] = interval
+
+    def _join_as_layers(self, interval: Interval, proof: Proof) -> None:
+        """Close the block of an interval, and say why it may have several anchors."""
+        self._close(_Block(set(interval.members), MappingType.MANY_TO_MANY, layers=True))
+        self.proofs.append((max(m for m in interval.members if self.graph[m].is_anchor), proof))
 
     def _why_no_layers(self, members: set[int]) -> str | None:
         """Why some blocks cannot be the layers of one kernel, whatever it would take; or None."""

@@ -1,6 +1,7 @@
 // RUN: mlirfuse-opt %s --fusion-plan=no-fuse=relu1 | filecheck %s --check-prefix=ALONE
-// RUN: mlirfuse-opt %s --fusion-plan=force-fuse=relu1,conv2 | filecheck %s --check-prefix=FORCED
-// RUN: not mlirfuse-opt %s --fusion-plan=force-fuse=conv1,conv2 2>&1 | filecheck %s --check-prefix=ILLEGAL
+// RUN: mlirfuse-opt %s "--fusion-plan=fusion=no-cross-layer force-fuse=relu1,conv2" | filecheck %s --check-prefix=FORCED
+// RUN: mlirfuse-opt %s --fusion-plan=force-fuse=conv1,conv2 | filecheck %s --check-prefix=LAYERS
+// RUN: not mlirfuse-opt %s "--fusion-plan=fusion=no-cross-layer force-fuse=conv1,conv2" 2>&1 | filecheck %s --check-prefix=ILLEGAL
 // RUN: not mlirfuse-opt %s --fusion-plan=force-fuse=conv1,gone 2>&1 | filecheck %s --check-prefix=UNKNOWN
 
 // A node that the user wants alone, and nodes that the user wants together although the planner would not.
@@ -9,6 +10,9 @@
 // FORCED: fusion.conv{{.*}}plan = 0
 // FORCED: kind = "relu"{{.*}}plan = 1
 // FORCED: fusion.conv{{.*}}plan = 1
+// LAYERS: fusion.conv{{.*}}plan = 0
+// LAYERS: kind = "relu"{{.*}}plan = 0
+// LAYERS: fusion.conv{{.*}}plan = 0 {{.*}}proofs
 // ILLEGAL: The nodes conv1, conv2 cannot be one kernel as --force-fuse asks: conv1 (conv) and conv2 (conv) would share a kernel.
 // UNKNOWN: there is no operation that stands for gone
 func.func @main(%x: tensor<1x8x8x8xf32>) -> tensor<1x8x8x8xf32> {

@@ -1,14 +1,20 @@
-// RUN: mlirfuse-opt %s --split-input-file --fusion-plan | filecheck %s
+// RUN: mlirfuse-opt %s --split-input-file --fusion-plan=fusion=no-cross-layer | filecheck %s
+// RUN: mlirfuse-opt %s --split-input-file --fusion-plan | filecheck %s --check-prefix=LAYERS
 // RUN: mlirfuse-opt %s --split-input-file --fusion-plan=fusion=none | filecheck %s --check-prefix=NONE
 // RUN: mlirfuse-opt %s --split-input-file --fusion-plan=fusion=epilogue | filecheck %s --check-prefix=EPILOGUE
 
-// A bias, an activation and a residual that is there before join the convolution; the next convolution is another kernel.
+// A bias, an activation and a residual that is there before join the convolution; the next convolution is another kernel,
+// unless layers may be joined: then the proof has what one kernel takes, and what its parts do.
 // CHECK-LABEL: func.func @residual
 // CHECK: fusion.conv{{.*}}plan = 0
 // CHECK: kind = "relu"{{.*}}plan = 0
 // CHECK: fusion.conv{{.*}}plan = 1 {{.*}}verdicts = [{{.*}}legality{{.*}}would share a kernel
 // CHECK: kind = "add"{{.*}}plan = 1
 // CHECK: kind = "relu"{{.*}}plan = 1
+// LAYERS-LABEL: func.func @residual
+// LAYERS: fusion.conv{{.*}}plan = 0
+// LAYERS: fusion.conv{{.*}}plan = 0 {{.*}}proofs = [{{.*}}seconds_apart{{.*}}seconds_together{{.*}}one kernel takes
+// LAYERS: kind = "relu"{{.*}}plan = 0
 // NONE-LABEL: func.func @residual
 // NONE: fusion.conv{{.*}}plan = 0
 // NONE: kind = "relu"{{.*}}plan = 1 {{.*}}fusion is off
@@ -33,6 +39,10 @@ func.func @residual(%x: tensor<1x8x8x8xf32>) -> tensor<1x8x8x8xf32> {
 // CHECK: fusion.conv{{.*}}plan = 0
 // CHECK: kind = "exp"{{.*}}plan = 1
 // CHECK: fusion.conv{{.*}}plan = 2 {{.*}}(exp) would be computed for each use
+// LAYERS-LABEL: func.func @prologues
+// LAYERS: fusion.conv{{.*}}plan = 0
+// LAYERS: kind = "exp"{{.*}}plan = 1
+// LAYERS: fusion.conv{{.*}}plan = 2 {{.*}}(exp) would be computed for each use
 // EPILOGUE-LABEL: func.func @prologues
 // EPILOGUE: kind = "mul"{{.*}}plan = 0
 // EPILOGUE: kind = "relu"{{.*}}plan = 1 {{.*}}only epilogues are fused
@@ -50,11 +60,16 @@ func.func @prologues(%x: tensor<1x8x8x8xf32>) -> (tensor<1x8x8x8xf32>, tensor<1x
 // -----
 
 // The square of a shared value is computed by its only reader, not stored beside the value (local response normalisation).
+// Joined with the layer before, nothing of it is stored.
 // CHECK-LABEL: func.func @placement
 // CHECK: fusion.conv{{.*}}plan = 0
 // CHECK: kind = "square"{{.*}}plan = 1
 // CHECK: fusion.window{{.*}}plan = 1
 // CHECK: kind = "mul"{{.*}}plan = 1
+// LAYERS-LABEL: func.func @placement
+// LAYERS: fusion.conv{{.*}}plan = 0
+// LAYERS: kind = "square"{{.*}}plan = 0
+// LAYERS: fusion.window{{.*}}plan = 0 {{.*}}proofs
 func.func @placement(%x: tensor<1x8x8x8xf32>) -> tensor<1x8x8x8xf32> {
   %w = "fusion.weight"() {key = "w"} : () -> tensor<8x8x3x3xf32>
   %c = "fusion.conv"(%x, %w) {onnx_nodes = ["conv"], strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x8x8x8xf32>, tensor<8x8x3x3xf32>) -> tensor<1x8x8x8xf32>

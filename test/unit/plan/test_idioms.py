@@ -5,6 +5,7 @@ import pytest
 from onnx import checker, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
+from mlirfuse import CompileOptions
 from mlirfuse.compiler import compile_artifact
 from mlirfuse.runtime import load
 
@@ -133,27 +134,21 @@ IDIOMS = {
 }  # fmt: skip
 
 CHAINS = {
-    "channels last around two convolutions": (
-        text(
-            PIXELS, WEIGHTS, "float six = {6.0}, float zero = {0.0}",
-            f"""i = Transpose <perm = [0, 3, 1, 2]> (x)  {CONV.replace("(x,", "(i,")}
-            o = Transpose <perm = [0, 2, 3, 1]> (c)  r = Clip(o, zero, six)  j = Transpose <perm = [0, 3, 1, 2]> (r)
-            d = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (j, w, v)  p = Transpose <perm = [0, 2, 3, 1]> (d)
-            y = Add(p, r)""",
-            "float[1, 6, 6, 8] y",
-        ),
-        2,
+    "channels last around two convolutions": text(
+        PIXELS, WEIGHTS, "float six = {6.0}, float zero = {0.0}",
+        f"""i = Transpose <perm = [0, 3, 1, 2]> (x)  {CONV.replace("(x,", "(i,")}
+        o = Transpose <perm = [0, 2, 3, 1]> (c)  r = Clip(o, zero, six)  j = Transpose <perm = [0, 3, 1, 2]> (r)
+        d = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (j, w, v)  p = Transpose <perm = [0, 2, 3, 1]> (d)
+        y = Add(p, r)""",
+        "float[1, 6, 6, 8] y",
     ),
-    "bias and scale after the transposition": (
-        text(
-            PIXELS, "float[8, 8, 3, 3] w, float[8] v, float[8] g, float[8] b", "",
-            f"""i = Transpose <perm = [0, 3, 1, 2]> (x)  {CONV.replace("(x,", "(i,")}
-            o = Transpose <perm = [0, 2, 3, 1]> (c)  s = Mul(o, g)  t = Add(s, b)  r = Relu(t)
-            j = Transpose <perm = [0, 3, 1, 2]> (r)
-            d = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (j, w, v)  y = Relu(d)""",
-            "float[1, 8, 6, 6] y",
-        ),
-        2,
+    "bias and scale after the transposition": text(
+        PIXELS, "float[8, 8, 3, 3] w, float[8] v, float[8] g, float[8] b", "",
+        f"""i = Transpose <perm = [0, 3, 1, 2]> (x)  {CONV.replace("(x,", "(i,")}
+        o = Transpose <perm = [0, 2, 3, 1]> (c)  s = Mul(o, g)  t = Add(s, b)  r = Relu(t)
+        j = Transpose <perm = [0, 3, 1, 2]> (r)
+        d = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (j, w, v)  y = Relu(d)""",
+        "float[1, 8, 6, 6] y",
     ),
 }  # fmt: skip
 
@@ -172,15 +167,25 @@ def model(graph):
     return built
 
 
-ALL = {**{name: (graph, 1) for name, graph in IDIOMS.items()}, **CHAINS}
+@pytest.mark.parametrize("target", ["cpu", "simulator"])
+@pytest.mark.parametrize("graph", IDIOMS.values(), ids=IDIOMS)
+def test_an_idiom_is_one_launch_and_right(graph, target):
+    assert launches_of(graph, target, CompileOptions()) == 1
 
 
 @pytest.mark.parametrize("target", ["cpu", "simulator"])
-@pytest.mark.parametrize(("graph", "launches"), ALL.values(), ids=ALL)
-def test_an_idiom_is_one_launch_and_right(graph, launches, target):
+@pytest.mark.parametrize("graph", CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize(("fusion", "launches"), [("no-cross-layer", 2), ("full", 1)])
+def test_what_is_between_two_convolutions_is_in_their_launches(graph, target, fusion, launches):
+    """So small a pair is one kernel, if kernels may have several layers."""
+    assert launches_of(graph, target, CompileOptions(fusion=fusion)) == launches
+
+
+def launches_of(graph, target, options):
+    """The launches of a model that computes what the reference does."""
     built = model(graph)
-    executable = load(compile_artifact(built, target, isolated=False))
+    executable = load(compile_artifact(built, target, options, isolated=False))
     inputs = {s.name: np.random.default_rng(6).standard_normal(s.shape).astype(s.dtype) for s in executable.inputs}
     (expected,) = ReferenceEvaluator(built).run(None, inputs)
     np.testing.assert_allclose(executable.run(inputs)["y"], expected, rtol=2e-4, atol=2e-4)
-    assert executable.report().to_dict()["totals"]["launches"] == launches
+    return executable.report().to_dict()["totals"]["launches"]
