@@ -53,11 +53,11 @@ LAUNCHES = {
 JOINED = {
     "bvlc_alexnet": {"host": 12, "sm_90": 10},
     "densenet121": {"host": 104, "sm_90": 93},
-    "inception_v1": {"host": 41, "sm_90": 54},
-    "inception_v2": {"host": 58, "sm_90": 69},
+    "inception_v1": {"host": 51, "sm_90": 38},
+    "inception_v2": {"host": 63, "sm_90": 53},
     "resnet50": {"host": 39, "sm_90": 48},
     "shufflenet": {"host": 23, "sm_90": 42},
-    "squeezenet": {"host": 20, "sm_90": 18},
+    "squeezenet": {"host": 20, "sm_90": 16},
     "vgg19": {"host": 22, "sm_90": 20},
     "zfnet512": {"host": 12, "sm_90": 11},
 }
