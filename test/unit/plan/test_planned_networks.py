@@ -21,7 +21,7 @@ from mlirfuse.lowering.plan.graph import main_function, read_graph
 from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
 from mlirfuse.lowering.plan.resources import ResourceModel
 from mlirfuse.lowering.plan.summary import summarize_plan
-from mlirfuse.lowering.plan.verdict import Verdict
+from mlirfuse.lowering.plan.verdict import Proof
 from mlirfuse.mlir import context, ir
 from mlirfuse.zoo import build
 
@@ -130,7 +130,7 @@ def test_joined_layers_save_launches_and_bytes(joined_network):
 def proofs_in(module):
     """Why kernels of several anchors are legal."""
     groups = (op.operation for op in main_function(module).regions[0].blocks[0])
-    return [Verdict.from_json(line) for op in groups for line in attribute_value(op, "proofs", ())]
+    return [Proof.from_json(line) for op in groups for line in attribute_value(op, "proofs", ())]
 
 
 @pytest.mark.parametrize(
