@@ -6,10 +6,12 @@
         for k in block_k:  acc[thread_n][thread_m] += B_shared[0][k][n] * A_shared[0][k][m]
         A_shared[1], B_shared[1] = registers;  barrier
         the same with the buffers exchanged, for slices i + 1 and i + 2
+    the last slice, if their number is odd
     out = epilogue(acc)
 
 A thread's m are vectors of four, `4 * m_threads` apart, so that neighbouring threads read and write
-neighbouring words; its n are groups of four, likewise apart.
+neighbouring words; its n are groups of four, likewise apart. An operand that already lies in shared memory as a tile
+of it would is read where it is, and the first array is not there.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from functools import partial
 from typing import Any
 
 from mlirfuse.dialect import Access
-from mlirfuse.dialect.indexing import Condition, Expr, Var
+from mlirfuse.dialect.indexing import Condition, Expr, Var, minimum
 from mlirfuse.lowering.gpu.frame import Frame
 from mlirfuse.lowering.gpu.team_stage import store_from_registers
 from mlirfuse.lowering.kernel import scalar
 from mlirfuse.lowering.kernel.point import Buffer
-from mlirfuse.lowering.schedule.problem import ContractProblem, contract_problem
+from mlirfuse.lowering.schedule.problem import ContractProblem, contract_problem, lies_in_quads
 from mlirfuse.lowering.schedule.simt import VECTOR as QUAD
 from mlirfuse.lowering.schedule.simt import ContractTiles
 from mlirfuse.mlir import ir, vector
@@ -51,6 +53,8 @@ class _Tile:
         self.quads = schedule.thread_m // QUAD
         self.n_quads = schedule.thread_n // QUAD
         self.vector_type = ir.VectorType.get([QUAD], ir.F32Type.get())
+        self.resident = frame.shared[A] is None
+        self._quads: dict[int, Expr] = {}
 
     def values(self, m: Expr | None = None, n: Expr | None = None, k: Expr | None = None) -> dict[Var, Expr]:
         """Bind the problem's linear variables."""
@@ -67,10 +71,8 @@ class _Tile:
         s, p = self.schedule, self.problem
         a = QUAD if self._in_quads(0, p.a, p.variables[1], p.m) else 1
         b = QUAD if self._in_quads(1, p.b_operand, p.variables[2], p.n) else 1
-        return [
-            *self._fetch(A, s.block_m // a, a, k0, self._read_a),
-            *self._fetch(B, s.block_n // b, b, k0, self._read_b),
-        ]
+        first = [] if self.resident else self._fetch(A, s.block_m // a, a, k0, self._read_a)
+        return [*first, *self._fetch(B, s.block_n // b, b, k0, self._read_b)]
 
     def _fetch(self, array: int, columns: int, width: int, k0: Expr, read: Any) -> list[tuple[int, Expr, Expr, Any]]:
         frame, total = self.frame, self.schedule.block_k * columns
@@ -142,18 +144,11 @@ class _Tile:
     def _in_quads(self, position: int, access: Access, free: Expr, extent: int) -> bool:
         """Whether every four neighbours along `free`, a variable of so many values, lie side by side, aligned."""
         buffer = self.frame.buffers.get(self.anchor.operands[position])
-        if not isinstance(buffer, Buffer) or extent % QUAD or buffer.aligned % QUAD or free.is_constant:
+        if not isinstance(buffer, Buffer) or buffer.aligned % QUAD:
             return False
-        variable = free.terms[0][0]
-        if any(variable in c.value.variables() for c in access.conditions):
+        if any(free.variables() & c.value.variables() for c in access.conditions):
             return False
-        lane = Var("lane", 0, QUAD - 1)
-        quad = Expr(0, ((Var("quad", 0, extent // QUAD - 1), 1),)) if extent > QUAD else Expr(0)
-        address = buffer.address(access.index).substitute({variable: quad * QUAD + Expr(0, ((lane, 1),))})  # type: ignore[dict-item]
-        if address.coefficient(lane) != 1:
-            return False
-        rest = address.substitute({lane: Expr(0)})
-        return rest.constant % QUAD == 0 and all(factor % QUAD == 0 for _, factor in rest.terms)
+        return lies_in_quads(buffer.address(access.index), free, extent)
 
     # -- multiply
 
@@ -165,13 +160,36 @@ class _Tile:
         """Where a thread's group of four n starts inside the tile."""
         return (self.frame.thread // self.m_threads) * QUAD + quad * QUAD * self.n_threads
 
-    def multiply(self, accumulators: list[Any], buffer: int) -> list[Any]:
-        """One slice of the reduction: outer products of four-element vectors."""
+    def find_quads(self) -> None:
+        """Where this thread's vectors of m are, none beyond the last: what all reads of a resident operand share."""
+        if self.resident:
+            for q in range(self.quads):
+                quad = minimum((self.m0 + self.thread_m(q)) // QUAD, self.problem.m // QUAD - 1)
+                if not self.frame.builder.is_affine(quad):
+                    named = Expr(0, ((Var(self.frame.builder.fresh_name("quad"), *quad.range), 1),))
+                    self.frame.builder.bind(named, self.frame.builder.index(quad), affine=False)
+                    quad = named
+                self._quads[q] = quad * QUAD
+
+    def _resident(self, k: Expr, quad: int) -> Any:
+        """A vector of the first operand from where it lies."""
+        lane = Expr(0, ((Var("lane", 0, QUAD - 1), 1),))
+        values = self.values(m=self._quads[quad] + lane, k=k)
+        index = tuple(e.substitute(values) for e in self.problem.a.index)
+        return self.frame.evaluator(lane=lane, width=QUAD).value(self.anchor.operands[0], index)
+
+    def multiply(self, accumulators: list[Any], buffer: int, k0: Expr) -> list[Any]:
+        """One slice of the reduction, which starts at `k0`: outer products of four-element vectors."""
         frame = self.frame
         first = buffer * self.schedule.block_k
 
+        def a_of(k: Expr, quad: int) -> Any:
+            if self.resident:
+                return self._resident(k0 + k, quad)
+            return frame.shared_load(A, k + first, self.thread_m(quad), QUAD)
+
         def step(k: Expr, carried: list[Any]) -> list[Any]:
-            a = [frame.shared_load(A, k + first, self.thread_m(q), QUAD) for q in range(self.quads)]
+            a = [a_of(k, q) for q in range(self.quads)]
             b = [frame.shared_load(B, k + first, self.thread_n(q), QUAD) for q in range(self.n_quads)]
             out = []
             for n in range(self.schedule.thread_n):
@@ -273,13 +291,14 @@ def add_products(frame: Frame, schedule: ContractTiles, accumulators: list[Any])
     tile = _Tile(frame, schedule)
     builder, k = frame.builder, tile.problem.k
     slices = -(-k // schedule.block_k)
+    tile.find_quads()
     tile.keep(tile.fetch(Expr(0)), 0)
     frame.barrier()
 
     def turn(carried: list[Any], following: Expr, buffer: int) -> list[Any]:
         """Multiply the slice in `buffer` while the one `following` arrives for the other (zeros beyond the last)."""
         fetched = tile.fetch(following * schedule.block_k)
-        carried = tile.multiply(carried, buffer)
+        carried = tile.multiply(carried, buffer, (following - 1) * schedule.block_k)
         tile.keep(fetched, 1 - buffer)
         frame.barrier()
         return carried
@@ -287,6 +306,8 @@ def add_products(frame: Frame, schedule: ContractTiles, accumulators: list[Any])
     def pair(i: Expr, carried: list[Any]) -> list[Any]:
         return turn(turn(carried, i * 2 + 1, 0), i * 2 + 2, 1)
 
-    if slices == 1:
-        return tile.multiply(accumulators, 0)
-    return builder.loop(-(-slices // 2), "pair", accumulators, pair)
+    if slices > 1:
+        accumulators = builder.loop(slices // 2, "pair", accumulators, pair)
+    if slices % 2:
+        accumulators = tile.multiply(accumulators, 0, Expr((slices - 1) * schedule.block_k))
+    return accumulators

@@ -26,7 +26,6 @@ from mlirfuse.lowering.schedule.simt_cross_layer import (
     CrossLayerTiles,
     SimtCrossLayerPlan,
     adds_in_shared,
-    stage_arrays,
 )
 from mlirfuse.mlir import ir
 
@@ -94,7 +93,7 @@ class _Tile:
             store_sums(self._frame(number, of_part=False), tiles, sums)
             return
         total = len(plan.arrays[number]) - 1
-        rows, columns = stage_arrays(plan.groups[number], tiles)[total]
+        rows, columns = plan.shapes[number][total]
         zero = builder.constant(0.0, ir.F32Type.get())
         here = self._frame(number, of_part=False)
         _each(here, here.thread, here.threads, rows * columns, lambda e: here.shared_store(total, Expr(0), e, zero))
@@ -124,10 +123,10 @@ class _Tile:
         Boxes that are there for one part of a reduction alone are left out unless it is one `of_part`.
         """
         plan, places, frame = self.plan, self.places, self.frame
-        stage, group, tiles = plan.stages.stages[number], plan.groups[number], plan.schedule.stages[number]
+        stage, group = plan.stages.stages[number], plan.groups[number]
         assert group.box is not None
-        arrays = zip(plan.arrays[number], stage_arrays(group, tiles), strict=True)
-        shared: list[Any] = [SharedPart(frame.shared[0], offset, columns) for offset, (_, columns) in arrays]
+        arrays = zip(plan.arrays[number], plan.shapes[number], strict=True)
+        shared = [SharedPart(frame.shared[0], at, columns) if rows else None for at, (rows, columns) in arrays]
         near = [v for v in (*group.inputs, *group.outputs) if v in plan.kept]
         kept = {v: self._box(v) for v in near if of_part or not places.is_of_part(plan.kept[v])}
         found = {**{v: frame.buffers[v] for v in plan.group.inputs}, **kept}

@@ -50,11 +50,11 @@ def store_parts(frame: Frame, tiles: ContractTiles, total: int) -> None:
 
 
 def _end_of_slices(frame: Frame, tiles: ContractTiles) -> None:
-    """With one slice of the reduction, nothing else stands between its last reader and the next tile's first slice."""
+    """Where the last slice is in the first buffer, nothing else stands between its reader and the next tile's first."""
     anchor, group = frame.group.anchor, frame.group
     assert anchor is not None
     length = contract_problem(anchor.node, box=group.box, part=group.part).k
-    if length <= tiles.block_k and math.prod(register_tiles(group, tiles)) > 1:
+    if -(-length // tiles.block_k) % 2 and math.prod(register_tiles(group, tiles)) > 1:
         frame.barrier()
 
 

@@ -15,7 +15,9 @@ from mlirfuse.dialect import Access, Node, semantics
 from mlirfuse.dialect.indexing import Expr, Var, delinearize, var
 from mlirfuse.lowering.groups.box import Box, Span
 
-__all__ = ["ContractProblem", "contract_problem"]
+__all__ = ["VECTOR", "ContractProblem", "contract_problem", "lies_in_quads"]
+
+VECTOR = 4  # elements of a vector
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,21 @@ def contract_problem(
         moved(indexing.operands[1]),
         swapped,
     )
+
+
+def lies_in_quads(address: Expr, free: Expr, extent: int) -> bool:
+    """Whether every four neighbours along `free`, a variable of so many values, lie side by side, aligned."""
+    if extent % VECTOR or free.is_constant:
+        return False
+    variable = free.terms[0][0]
+    assert isinstance(variable, Var)
+    lane = Var("lane", 0, VECTOR - 1)
+    quad = Expr(0, ((Var("quad", 0, extent // VECTOR - 1), 1),)) if extent > VECTOR else Expr(0)
+    moved = address.substitute({variable: quad * VECTOR + Expr(0, ((lane, 1),))})
+    if moved.coefficient(lane) != 1:
+        return False
+    rest = moved.substitute({lane: Expr(0)})
+    return rest.constant % VECTOR == 0 and all(factor % VECTOR == 0 for _, factor in rest.terms)
 
 
 def _rotated(items: Sequence[Any], taps_first: bool) -> list[Any]:

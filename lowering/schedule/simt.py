@@ -14,7 +14,7 @@ from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
-from mlirfuse.lowering.schedule.problem import contract_problem
+from mlirfuse.lowering.schedule.problem import VECTOR, contract_problem
 from mlirfuse.lowering.schedule.sorting import SortTiles
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 WARP = 32
-VECTOR = 4  # elements of a thread's vectors
 BUFFERS = 2  # slices of the reduction in shared memory: one is multiplied while the next arrives
 GRID_LIMIT = 65535  # blocks along the second and third dimension of a grid
 SINGLE = ("float32", "float16", "bfloat16")  # element types that are computed in single precision

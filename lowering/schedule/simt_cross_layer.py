@@ -16,9 +16,11 @@ from mlirfuse.device import Device
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.cost import KernelCost, StageCost, cheapest_tile, kernel_cost
 from mlirfuse.lowering.groups.group import Group
+from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.groups.stages import Stages
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages, tile_problem
 from mlirfuse.lowering.schedule.deep import allocate
+from mlirfuse.lowering.schedule.problem import contract_problem, lies_in_quads
 from mlirfuse.lowering.schedule.simt import (
     BUFFERS,
     VECTOR,
@@ -101,20 +103,22 @@ class SimtCrossLayerPlan(CrossLayerPlan):
     def __init__(self, group: Group, schedule: CrossLayerTiles) -> None:
         super().__init__(group, schedule.tile, schedule.parts)
         self.schedule = schedule
+        self.shapes = [
+            stage_arrays(g, s, self.is_resident(number))
+            for number, (g, s) in enumerate(zip(self.groups, schedule.stages, strict=True))
+        ]
         kept = [(self.kept_span(v), *self.lifetimes[v]) for v in self.stages.kept]
         own = []
         for number, (g, s) in enumerate(zip(self.groups, schedule.stages, strict=True)):
-            arrays, turn = stage_arrays(g, s), self.turns[number]
-            own += [(rows * columns, turn, turn) for rows, columns in arrays]
+            turn = self.turns[number]
+            own += [(rows * columns, turn, turn) for rows, columns in self.shapes[number]]
             if adds_in_shared(g, s):
                 first = min(self.turns[n] for n in self.inner[number])
                 own[-1] = (own[-1][0], first, turn)
         offsets, self.shared_elements = self._allocate([*kept, *own])
         self.places = dict(zip(self.stages.kept, offsets, strict=False))
         rest = iter(offsets[len(kept) :])
-        self.arrays = [
-            [next(rest) for _ in stage_arrays(g, s)] for g, s in zip(self.groups, schedule.stages, strict=True)
-        ]
+        self.arrays = [[next(rest) for _ in shapes] for shapes in self.shapes]
 
     @staticmethod
     def _allocate(wanted: Sequence[tuple[int, int, int]]) -> tuple[tuple[int, ...], int]:
@@ -136,17 +140,31 @@ class SimtCrossLayerPlan(CrossLayerPlan):
         sizes, strides = self.kept[value].sizes, self.kept_strides(value)
         return strides[0] * sizes[0] if sizes else 1
 
+    def is_resident(self, number: int) -> bool:
+        """Whether a register tile reads its first operand where it is kept: in whole slices, vectors of m aligned."""
+        group, schedule, root = self.groups[number], self.schedule.stages[number], self.stages.stages[number].root
+        operand = root.operands[0]
+        if not isinstance(schedule, ContractTiles) or operand not in self.kept:
+            return False
+        taps_first = root.node.op == "conv"
+        problem = contract_problem(root.node, taps_first=taps_first, box=group.box, part=group.part)
+        if problem.a.conditions or problem.k % schedule.block_k:
+            return False
+        box = self.kept[operand]
+        inside = [i - start for i, start in zip(problem.a.index, box.start, strict=True)]
+        return lies_in_quads(address_of(inside, self.kept_strides(operand)), problem.variables[1], problem.m)
+
     @property
     def shared_bytes(self) -> int:
         return 4 * self.shared_elements
 
 
-def stage_arrays(group: Group, schedule: StageTiles) -> list[tuple[int, int]]:
-    """Rows and columns of the shared arrays that a stage needs for itself."""
+def stage_arrays(group: Group, schedule: StageTiles, resident: bool = False) -> list[tuple[int, int]]:
+    """Rows and columns of the shared arrays that a stage needs for itself; none for an operand that is `resident`."""
     if not isinstance(schedule, ContractTiles):
         return []
     s = schedule
-    arrays = [(BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)]
+    arrays = [(0, 0) if resident else (BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)]
     if s.result_in_shared(group):
         arrays.append((s.block_n, s.block_m))
     if adds_in_shared(group, s):

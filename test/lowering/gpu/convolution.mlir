@@ -8,7 +8,7 @@
 // CHECK:         affine.store {{.*}}, [[A]][
 // CHECK:         affine.vector_store {{.*}}, [[B]][
 // CHECK:         gpu.barrier
-// CHECK:         affine.for {{.*}} = 0 to 5 iter_args
+// CHECK:         affine.for {{.*}} = 0 to 4 iter_args
 // The slice after this one is on its way while this one is multiplied.
 // CHECK:           memref.load
 // CHECK:           affine.for [[K:%.*]] = 0 to 8 iter_args
@@ -19,6 +19,9 @@
 // CHECK:           gpu.barrier
 // CHECK:           affine.for [[K2:%.*]] = 0 to 8 iter_args
 // CHECK-NEXT:        affine.vector_load [[A]][[[K2]] + 8, {{.*}}]
+// Of nine slices, the last has no pair.
+// CHECK:         affine.for [[K3:%.*]] = 0 to 8 iter_args
+// CHECK-NEXT:      affine.vector_load [[A]][[[K3]], {{.*}}]
 // CHECK:         arith.addf
 // CHECK:         arith.maximumf
 // CHECK:         vector.store
