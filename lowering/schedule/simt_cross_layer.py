@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.groups.boxes import TileBoxes
-from mlirfuse.lowering.groups.cost import KernelCost, StageCost, cheapest_tile, kernel_cost
+from mlirfuse.lowering.groups.cost import KernelCost, StageCost, ranked_tiles
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.groups.stages import Stages
@@ -184,44 +184,36 @@ def adds_in_shared(group: Group, schedule: StageTiles) -> bool:
 
 
 def choose_cross_layer(group: Group, device: Device, threads: int = 0) -> CrossLayerTiles | None:
-    """The tile that the cost model finds cheapest, with a schedule for each stage; None where there is none.
+    """The cheapest tile by the cost model, with a schedule for each stage; None where there is none.
 
-    With `threads`, of those whose blocks have so many.
-
-    A schedule may need more shared memory than the model counts: then tiles with fewer positions are tried.
+    With `threads`, of those whose blocks have so many. A schedule may need more shared memory than the model counts:
+    then the next cheapest is taken.
     """
     stages = cross_layer_stages(group)
     if isinstance(stages, str):
         return None
-    cost = cheapest_tile(stages, device, threads)
-    while cost is not None:
-        found = _scheduled(stages, cost)
-        if found.why_illegal(group, device) is None:
-            return found
-        cost = _smaller(stages, cost, device, threads)
-    return None
+    found = (_scheduled(stages, cost, device) for cost in ranked_tiles(stages, device, threads))
+    return next((s for s in found if s.why_illegal(group, device) is None), None)
 
 
-def _smaller(stages: Stages, cost: KernelCost, device: Device, threads: int) -> KernelCost | None:
-    """The cost of a tile of half the size along its longest spatial dimension."""
-    tile = list(cost.tile)
-    axis = max(range(len(tile)), key=lambda a: tile[a] if a >= 2 or len(tile) < 3 else 0)
-    if tile[axis] == 1:
-        return None
-    tile[axis] = -(-tile[axis] // 2)
-    return kernel_cost(stages, tile, device, threads)
-
-
-def _scheduled(stages: Stages, cost: KernelCost) -> CrossLayerTiles:
+def _scheduled(stages: Stages, cost: KernelCost, device: Device) -> CrossLayerTiles:
     boxes = TileBoxes(stages, cost.tile)
     groups = [replace(stage.group, box=boxes.root_box(stage)) for stage in stages]
-    schedules = (_stage(g, c, cost.threads) for g, c in zip(groups, cost.stages, strict=True))
+    registers = _registers(cost, device)
+    schedules = (_stage(g, c, cost.threads, registers) for g, c in zip(groups, cost.stages, strict=True))
     return CrossLayerTiles(cost.threads, boxes.tile, tuple(schedules))
 
 
-def _stage(group: Group, cost: StageCost, threads: int) -> StageTiles:
+def _registers(cost: KernelCost, device: Device) -> int:
+    """What a thread may use: the registers of a multiprocessor among the blocks that run on it at one time."""
+    at_once = min(cost.resident // device.multiprocessors, -(-cost.tiles // device.multiprocessors))
+    share = device.registers_per_sm // (cost.threads * max(1, at_once))
+    return min(device.registers_per_thread, max(ContractTiles.registers, share)) // 8 * 8
+
+
+def _stage(group: Group, cost: StageCost, threads: int, registers: int) -> StageTiles:
     """The schedule that the cost of a stage is of, where its box allows it."""
     if cost.tile is not None and ContractTiles.holds_groups(group):
         t = cost.tile
-        return ContractTiles(t.block_m, t.block_n, t.block_k, t.thread_m, t.thread_n)
+        return ContractTiles(t.block_m, t.block_n, t.block_k, t.thread_m, t.thread_n, registers)
     return TeamTiles(threads, WARP) if cost.how == "team" else MapTiles(threads)
