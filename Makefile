@@ -21,9 +21,11 @@ help:
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py $(MODEL)
 
+# Without a Vulkan driver, the tests that run shaders are skipped; the first line says how to get one.
 # Without Chromium, the tests that click through the page of `mlirfuse explain --html` are skipped; pytest says so.
 # All three run, so that one failure does not hide another; pytest's summary is the last line.
 test test-all: $(STAMP) links
+	@$(BIN)/python tools/vulkan_driver.py
 	@status=0; \
 	echo "ruff check"; $(BIN)/ruff check . || status=1; \
 	echo "mypy"; $(BIN)/mypy || status=1; \

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from group_builder import to_memory
 
+from mlirfuse.compiler import compile_artifact
 from mlirfuse.device import PORTABLE, device_for
 from mlirfuse.lowering.gpu.emit import emit_kernel
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule
@@ -81,6 +82,11 @@ def launch_shader(text, buffers, subgroup=0):
         found = np.frombuffer(device.queue.read_buffer(buffer), np.uint8)[: array.nbytes]
         array.reshape(-1).view(np.uint8)[:] = found
         buffer.destroy()
+
+
+def compiled_here(model, target="vulkan", **settings):
+    """An artifact made in this process: starting others takes longer than compiling a small network."""
+    return compile_artifact(model, target, workers=1, isolated=False, **settings)
 
 
 def run_group(group, operands, schedule=None, device=None, subgroup=0):

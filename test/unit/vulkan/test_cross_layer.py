@@ -15,7 +15,7 @@ from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_deep import DeepTiles
 
 pytestmark = needs_vulkan
-QUICK = ("fire", "separable", "shuffle unit")
+QUICK = ("separable", "shuffle unit")
 DEVICE = device_for("mali-g710")  # as much memory in a block as Mesa's software driver has
 
 

@@ -4,12 +4,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from shader_runs import needs_vulkan
+from shader_runs import compiled_here, needs_vulkan
 
 import mlirfuse
 from mlirfuse.artifact import Artifact, Ref
-from mlirfuse.compiler import compile_artifact
-from mlirfuse.options import CompileOptions
 
 pytestmark = needs_vulkan
 
@@ -35,7 +33,7 @@ EXPECTED = np.maximum(X, 0) + np.linalg.det(np.maximum(X, 0))
 
 @pytest.fixture(scope="module")
 def compiled() -> Artifact:
-    return compile_artifact(network(), "vulkan", CompileOptions())
+    return compiled_here(network())
 
 
 @pytest.fixture(params=["one memory", "two memories"])
@@ -113,7 +111,7 @@ def test_bytes_are_where_they_were_put(compiled: Artifact, shared: bool, offset:
     ("target", "copies"), [("vulkan", 2), ("vulkan:intel-xe-lp", 0), ("cuda:sm_90", 2), ("cpu", 0)]
 )
 def test_reports_count_copies_for_nodes_on_the_host_where_memories_differ(target: str, copies: int) -> None:
-    artifact = compile_artifact(network(), target, CompileOptions())
+    artifact = compiled_here(network(), target)
     totals = artifact.report["totals"]
     assert totals["fallback_nodes"] == 1
     assert (totals["host_copies"], totals["host_copy_bytes"]) == (copies, 40 if copies else 0)

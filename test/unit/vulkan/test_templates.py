@@ -16,10 +16,10 @@ from mlirfuse.lowering.schedule.sorting import SortTiles
 pytestmark = needs_vulkan
 
 
-def error(group, schedule=None, operands=None, subgroup=0):
+def error(group, schedule=None, operands=None, device=None, subgroup=0):
     """The largest error relative to the largest element, over the outputs."""
     operands = random_operands(group) if operands is None else operands
-    found = run_group(group, operands, schedule, subgroup=subgroup)
+    found = run_group(group, operands, schedule, device, subgroup)
     return max(
         np.abs(f.astype(np.float64) - e).max() / max(1, np.abs(e).max())
         for f, e in zip(found, reference(group, operands), strict=True)
@@ -90,7 +90,7 @@ def test_every_device_holds_a_register_tile(name):
     schedule = choose_schedule(group, device)
     assert isinstance(schedule, ContractTiles)
     assert schedule.least_registers <= device.registers_per_thread
-    assert error(group, schedule) < 1e-5
+    assert error(group, schedule, device=device) < 1e-5
 
 
 @pytest.mark.slow

@@ -5,12 +5,10 @@ import onnx
 import pytest
 from group_builder import GroupBuilder, random_operands, reference
 from onnx import TensorProto, helper, numpy_helper
-from shader_runs import run_group
+from shader_runs import compiled_here, run_group
 
 import mlirfuse
-from mlirfuse.compiler import compile_artifact
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
-from mlirfuse.options import CompileOptions
 
 device = pytest.importorskip("mlirfuse.runtime.vulkan.device", reason="wgpu is not installed")
 clock = pytest.importorskip("mlirfuse.runtime.vulkan.clock", reason="wgpu is not installed")
@@ -59,9 +57,9 @@ NETWORKS = {
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_kernels_agree_with_native_code(network: onnx.ModelProto) -> None:
-    found = mlirfuse.compile(network, target="vulkan")
+    found = mlirfuse.load(compiled_here(network))
     values = [real(*spec.shape) for spec in found.inputs]
-    expected = mlirfuse.compile(network, target="cpu").run(*values)["y"]
+    expected = mlirfuse.load(compiled_here(network, "cpu")).run(*values)["y"]
     np.testing.assert_allclose(found.run(*values)["y"], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
@@ -72,8 +70,8 @@ def test_constants_that_are_no_numbers_in_vectors() -> None:
     x = real(256, 256)
     x[3, 5:8] = np.inf, -np.inf, np.nan
     network = model([node("IsInf", "x", out="i"), node("Where", "i", "one", "x")], {"x": (256, 256)}, one=real(1))
-    expected = mlirfuse.compile(network, target="cpu").run(x)["y"]
-    np.testing.assert_array_equal(mlirfuse.compile(network, target="vulkan").run(x)["y"], expected)
+    expected = mlirfuse.load(compiled_here(network, "cpu")).run(x)["y"]
+    np.testing.assert_array_equal(mlirfuse.load(compiled_here(network)).run(x)["y"], expected)
 
 
 def test_doubles_have_infinities_too() -> None:
@@ -90,8 +88,8 @@ def test_elementary_functions_have_their_digits() -> None:
     network = model(nodes, {"x": (1, 300)})
     x = np.concatenate([real(285) * 4, [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 87.0, -87.0, 1.0]])
     x = np.resize(x, (1, 300)).astype(np.float32)
-    found = mlirfuse.compile(network, target="vulkan").run(x)["y"]
-    expected = mlirfuse.compile(network, target="cpu").run(x)["y"]
+    found = mlirfuse.load(compiled_here(network)).run(x)["y"]
+    expected = mlirfuse.load(compiled_here(network, "cpu")).run(x)["y"]
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(np.isfinite(found), finite)
     # Vulkan's fma may round twice, which tan feels beside its poles
@@ -110,7 +108,7 @@ def test_an_artifact_runs_again_and_buffers_can_be_bound(tmp_path: object) -> No
 
 @pytest.mark.parametrize("network", ["softmax", "reduction"])
 def test_a_gpu_whose_subgroups_are_too_narrow_is_refused(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    artifact = compile_artifact(NETWORKS[network], "vulkan:mali-g710", CompileOptions())
+    artifact = compiled_here(NETWORKS[network], "vulkan:mali-g710")
     assert artifact.plans["mali-g710"].metadata["subgroup"] == 16
     monkeypatch.setattr(lanes, "neighbouring_lanes", lambda *_: 4)
     with pytest.raises(UnsupportedTarget, match="among 16 neighbouring threads, and on this GPU 4 can"):
@@ -118,7 +116,7 @@ def test_a_gpu_whose_subgroups_are_too_narrow_is_refused(network: str, monkeypat
 
 
 def test_a_gpu_that_is_not_there_is_named() -> None:
-    artifact = mlirfuse.compile(NETWORKS["reduction"], target="vulkan").artifact
+    artifact = compiled_here(NETWORKS["reduction"])
     with pytest.raises(UnsupportedTarget, match="There is no GPU 99 for Vulkan here; there are 0: "):
         mlirfuse.load(artifact, device=99)
     with pytest.raises(MlirfuseError, match="has no threads to choose"):
@@ -133,7 +131,7 @@ CHAIN = model(
 
 
 def test_times_are_of_whole_runs_and_of_every_launch_by_the_gpu_s_clock() -> None:
-    made = mlirfuse.compile(CHAIN, target="vulkan", fusion="none")
+    made = mlirfuse.load(compiled_here(CHAIN, fusion="none"))
     timing = made.benchmark(runs=3, warmup=1)
     launches = [row["kernel"] for row in made.report().to_dict()["kernels"]]
     assert [name for name, _ in timing.kernels] == launches and len(launches) == 3
@@ -144,7 +142,7 @@ def test_times_are_of_whole_runs_and_of_every_launch_by_the_gpu_s_clock() -> Non
 
 def test_without_a_clock_of_its_own_a_gpu_is_timed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Clock, "of", lambda *_: None)
-    timing = mlirfuse.compile(CHAIN, target="vulkan").benchmark(runs=2, warmup=1)
+    timing = mlirfuse.load(compiled_here(CHAIN)).benchmark(runs=2, warmup=1)
     assert timing.runs == 2 and min(timing.device.median, timing.copies.median) > 0 and not timing.kernels
 
 
@@ -154,6 +152,6 @@ def test_a_clock_has_as_many_timestamps_as_are_asked_for(monkeypatch: pytest.Mon
     launches = 40
     nodes = [node("Softmax" if i % 2 else "Tanh", f"v{i}", out=f"v{i + 1}") for i in range(launches - 1)]
     network = model([*nodes, node("Softmax", f"v{launches - 1}")], {"v0": (4, 8)})
-    timing = mlirfuse.compile(network, target="vulkan", fusion="none").benchmark(runs=1, warmup=0)
+    timing = mlirfuse.load(compiled_here(network, fusion="none")).benchmark(runs=1, warmup=0)
     assert len(timing.kernels) == launches
     assert all(0 < spread.median < timing.device.median for _, spread in timing.kernels)
