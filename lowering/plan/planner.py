@@ -318,8 +318,9 @@ class _Planner:
         """Join neighbouring blocks that the model of the device predicts to take less time as one kernel."""
         if self.layers is None:
             return
-        blocks = in_running_order(self.graph, [tuple(sorted(b.members)) for b in self._blocks()])
-        partition = self.layers.partition(blocks)
+        blocks = [tuple(sorted(b.members)) for b in self._blocks()]
+        orders = dict.fromkeys(in_running_order(self.graph, blocks, by_level=level) for level in (False, True))
+        partition = min(map(self.layers.partition, orders), key=lambda p: p.seconds)
         for (start, stop), interval in partition.taken.items():
             self._join_as_layers(interval, self.layers.proof(partition, start, stop))
         for interval in partition.others:
@@ -549,8 +550,13 @@ def _cannot_force(names: tuple[str, ...], reason: str) -> MlirfuseError:
     )
 
 
-def in_running_order(graph: Graph, blocks: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
-    """Blocks so that each comes after those it reads from; ties by the place of their last op."""
+def in_running_order(
+    graph: Graph, blocks: Iterable[tuple[int, ...]], *, by_level: bool = False
+) -> tuple[tuple[int, ...], ...]:
+    """Blocks so that each comes after those it reads from; ties by the place of their last op.
+
+    With `by_level`, those come first that the fewest others stand before, one after the other: branches side by side.
+    """
     units = list(blocks)
     unit_of = {m: i for i, unit in enumerate(units) for m in unit}
     for n in graph:
@@ -564,16 +570,18 @@ def in_running_order(graph: Graph, blocks: Iterable[tuple[int, ...]]) -> tuple[t
         if a != b:
             waiting[b].add(a)
             readers[a].add(b)
-    ready = [(unit[-1], i) for i, unit in enumerate(units) if not waiting[i]]
+    level = [0] * len(units)
+    ready = [(0, unit[-1], i) for i, unit in enumerate(units) if not waiting[i]]
     heapq.heapify(ready)
     order = []
     while ready:
-        _, i = heapq.heappop(ready)
+        *_, i = heapq.heappop(ready)
         if not all(graph[m].boundary for m in units[i]):
             order.append(units[i])
         for b in sorted(readers[i]):
             waiting[b].discard(i)
+            level[b] = max(level[b], level[i] + by_level)
             if not waiting[b]:
-                heapq.heappush(ready, (units[b][-1], b))
+                heapq.heappush(ready, (level[b], units[b][-1], b))
     assert len(unit_of) == sum(len(u) for u in units) and all(not w for w in waiting), "the blocks depend on each other"
     return tuple(order)
