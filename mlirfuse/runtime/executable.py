@@ -60,8 +60,8 @@ class Executable:
         """Run on a dictionary by name, or on arrays by position; returns fresh outputs by name.
 
         NumPy arrays and anything with `__dlpack__` are accepted. Given arrays on the GPU, a CUDA executable returns
-        arrays on the GPU (with `__dlpack__`), else NumPy arrays. Nothing is cast: a wrong name, shape or element
-        type is a MlirfuseError.
+        arrays on the GPU (with `__dlpack__`), else NumPy arrays; one for Vulkan takes and gives arrays in host memory
+        alone, for WebGPU tells no addresses. Nothing is cast: a wrong name, shape or element type is a MlirfuseError.
         """
         given = values[0] if len(values) == 1 and isinstance(values[0], Mapping) else values
         return dict(zip(self._output_names, self._executor.run(arrange(self.inputs, given, "input")), strict=True))

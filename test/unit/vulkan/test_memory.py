@@ -8,6 +8,7 @@ from shader_runs import compiled_here, needs_vulkan
 
 import mlirfuse
 from mlirfuse.artifact import Artifact, Ref
+from mlirfuse.errors import MlirfuseError
 
 pytestmark = needs_vulkan
 
@@ -105,6 +106,40 @@ def test_bytes_are_where_they_were_put(compiled: Artifact, shared: bool, offset:
     np.testing.assert_array_equal(region.read(0, 128), expected)
     np.testing.assert_array_equal(region.read(offset, 20), expected[offset : offset + 20])
     region.close()
+
+
+class Elsewhere:
+    """An array of another library: of these bytes, on a device of this DLPack type."""
+
+    def __init__(self, array: np.ndarray, kind: int) -> None:
+        self.array, self.kind = array, kind
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (self.kind, 0)
+
+    def __dlpack__(self, **settings: object) -> object:
+        return self.array.__dlpack__(**settings)
+
+
+def test_arrays_of_other_libraries_in_host_memory_are_taken(compiled: Artifact) -> None:
+    found = mlirfuse.load(compiled)
+    np.testing.assert_allclose(found.run(Elsewhere(X, 1))["y"], EXPECTED, rtol=1e-5)
+    given, made = X.copy(), np.zeros_like(X)
+    call = found.bind([Elsewhere(given, 1)], [made])
+    for _ in range(2):
+        call()
+        positive = np.maximum(given, 0)
+        np.testing.assert_allclose(made, positive + np.linalg.det(positive), rtol=1e-4, atol=1e-6)
+        given *= 2
+
+
+@pytest.mark.parametrize(("kind", "place"), [(2, "a CUDA device"), (7, "a Vulkan device")])
+def test_arrays_on_a_device_are_refused_with_what_to_do(compiled: Artifact, kind: int, place: str) -> None:
+    found = mlirfuse.load(compiled)
+    with pytest.raises(MlirfuseError, match=f"'x' should be an array in host memory.*found one on {place}; copy it"):
+        found.run(Elsewhere(X, kind))
+    with pytest.raises(MlirfuseError, match="'y' should be an array in host memory"):
+        found.bind([X], [Elsewhere(np.zeros_like(X), kind)])
 
 
 @pytest.mark.parametrize(
