@@ -39,6 +39,7 @@ __all__ = [
     "side_by_side_cost",
 ]
 
+Sizes = tuple[int, ...]
 WARP = 32
 QUAD = 4  # elements of a thread's vectors
 THREADS = (128, 256)  # of a block of several stages
@@ -173,9 +174,16 @@ class Work:
         groups = node.attrs["groups"] if node.op == "conv" else 0
         return cls(length, flops, groups, tiled, length >= 64 and not pooled, _has_window(node))
 
-    def fetch(self, sizes: tuple[int, ...]) -> float:
-        """Instructions for an element of a product's first operand, for a box of the result of these sizes."""
-        return WINDOW_FETCH if self.windowed else QUAD_FETCH if sizes[-1] % QUAD == 0 else PLAIN_FETCH
+    def fetch(self, sizes: Sizes, kept: Sizes | None = None) -> float:
+        """Instructions for an element of a product's first operand, for a box of the result of these sizes.
+
+        None where the box of it that is `kept` lies as a tile of it would.
+        """
+        if self.windowed:
+            return WINDOW_FETCH
+        if sizes[-1] % QUAD:
+            return PLAIN_FETCH
+        return 0.0 if kept is not None and kept[2:] == sizes[2:] else QUAD_FETCH
 
     def product(self, sizes: tuple[int, ...]) -> tuple[int, int, int, int] | None:
         """Batch, m, n and k of a box of a convolution's or contraction's result, where a register tile suits it."""
@@ -205,7 +213,9 @@ class _Question:
         self.extents = Extents(stages)
         self.works = [Work.of_stage(s) for s in stages]
         kept = set(stages.kept)
-        self.reads_kept = [s.root.operands[0] in kept for s in stages]
+        self.first = [
+            s.root.operands[0] if s.root.operands[0] in kept else -1 for s in stages
+        ]  # operands that are kept
         self.flops = stages.group.flops
         self.dram_bytes = sum(stages.group.types[v].bytes for v in (*stages.group.inputs, *stages.group.outputs))
 
@@ -368,8 +378,8 @@ class _Gpu:
         if threads > self.device.max_threads_per_block:
             return None
         costs = [
-            self._stage(work, sizes, threads, kept)
-            for work, sizes, kept in zip(question.works, extents.roots, question.reads_kept, strict=True)
+            self._stage(work, sizes, threads, extents.kept.get(first))
+            for work, sizes, first in zip(question.works, extents.roots, question.first, strict=True)
         ]
         shared = 4 * extents.shared_elements(question.stages) + max(c.shared_bytes for c in costs)
         if shared > self.device.shared_bytes_per_block:
@@ -381,14 +391,14 @@ class _Gpu:
     def scheduled(
         self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
     ) -> KernelCost:
-        stages = zip(question.works, extents.roots, ways, question.reads_kept, strict=True)
-        costs = [self._by(way, work, sizes, threads, kept) for work, sizes, way, kept in stages]
+        stages = zip(question.works, extents.roots, ways, question.first, strict=True)
+        costs = [self._by(way, work, sizes, threads, extents.kept.get(first)) for work, sizes, way, first in stages]
         again = question.recomputed(extents)
         return self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again)
 
-    def _by(self, way: Way, work: Work, sizes: tuple[int, ...], threads: int, kept: bool) -> StageCost:
+    def _by(self, way: Way, work: Work, sizes: Sizes, threads: int, kept: Sizes | None) -> StageCost:
         if isinstance(way, RegisterTile):
-            return self._contract(*work.factors(sizes), way, not kept, work.fetch(sizes))
+            return self._contract(*work.factors(sizes), way, not kept, work.fetch(sizes, kept))
         elements = math.prod(sizes)
         return self._team(elements, work, threads) if way == "team" else self._map(elements, work, threads, kept)
 
@@ -402,7 +412,7 @@ class _Gpu:
             threads = threads or 256
             team = WARP if work.in_teams else 1
             blocks = max(1, math.ceil(node.out.size * team / threads))
-            cost = self._team(threads // WARP, work, threads) if team > 1 else self._map(threads, work, threads, False)
+            cost = self._team(threads // WARP, work, threads) if team > 1 else self._map(threads, work, threads, None)
             best = self._kernel([cost], (), blocks, threads, 0, dram_bytes)
         return best
 
@@ -486,10 +496,10 @@ class _Gpu:
             ),
         )
 
-    def _stage(self, work: Work, sizes: tuple[int, ...], threads: int, kept: bool) -> StageCost:
+    def _stage(self, work: Work, sizes: Sizes, threads: int, kept: Sizes | None) -> StageCost:
         product = work.product(sizes)
         if product is not None:
-            found = self._tiled(product, threads, not kept, work.fetch(sizes))
+            found = self._tiled(product, threads, not kept, work.fetch(sizes, kept))
             if found is not None:
                 return found
         elements = math.prod(sizes)
@@ -518,8 +528,8 @@ class _Gpu:
             "contract", compute, latency, slices * wanted, 2.0 * batch * m * n * k, tile, 4 * tile.shared_elements
         )
 
-    def _map(self, elements: int, work: Work, threads: int, kept: bool) -> StageCost:
-        """One element a thread at a time; `kept`: what it reads lies in the block."""
+    def _map(self, elements: int, work: Work, threads: int, kept: Sizes | None) -> StageCost:
+        """One element a thread at a time; `kept`: the box of what it reads that lies in the block, if one does."""
         flops = work.flops
         padded = math.ceil(elements / threads) * threads
         compute = padded * max(1.0, flops) * MAP_OPERATIONS / self.rate
