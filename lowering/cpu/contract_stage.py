@@ -91,7 +91,8 @@ class _Stage:
         match self.schedule.weights:
             case "packed":
                 self.w_memory = self.frame.operands[plan.w_value].memory
-                self.w_base = (plan.packed_batch(self.b) * plan.panel_count + panel) * (plan.k_size * plan.panel)
+                number = plan.packed_batch(self.b) * plan.packed_panels + plan.first_column // plan.panel + panel
+                self.w_base = number * (plan.k_size * plan.panel)
             case "direct":
                 self.w_memory = self.frame.operands[plan.w_value].memory
                 values = self.b_values | values_of((product.n,), (self.n0,))

@@ -17,13 +17,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import Node, semantics
+from mlirfuse.lowering.groups.cpu_rates import (
+    L3_BYTES_PER_CYCLE,
+    TILE_CYCLES,
+    cycles_per_second,
+    loop_cycles,
+    product_cycles,
+    stream_rate,
+)
 from mlirfuse.lowering.groups.extents import Extents, TileExtents
+from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
 __all__ = [
@@ -55,11 +64,13 @@ SWITCH = 30e-9  # a barrier and the turn of a slice. An estimate: some 50 cycles
 LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two warps for its four schedulers
 IDLE = 16  # tiles are not tried if they keep fewer than one multiprocessor in so many busy,
 CROWD = 8  # or are more than so many for each
+MOST_TILES = 64  # for each core of a CPU, to which tiles are handed one by one
 REGISTERS = 128  # of a thread of a register tile
 MAP_REGISTERS = 40  # and of one that computes elements by themselves
-CPU_CONTRACT = 0.6  # of a core's peak that register tiles reach on a CPU, measured by benchmarks/kernels_cpu.py
-CPU_MAP = 0.08  # and element-wise loops over a window
-L3_SPEEDUP = 3.0  # of a CPU's last cache over DRAM
+REGION_SECONDS = 1e-6  # from one kernel to the next of a CPU's threads, which wait spinning
+CUT_LINES = 1.05  # times the work of tiles that cut the innermost dimension: blocks of rows that cross lines
+DOUBT = 1.03  # times what stages take: what the model has been seen to leave out
+MOST_KEPT = 768 * 1024  # bytes of a thread's stack that a tile may keep between its stages
 
 
 @dataclass(frozen=True)
@@ -217,12 +228,23 @@ class _Question:
             s.root.operands[0] if s.root.operands[0] in kept else -1 for s in stages
         ]  # operands that are kept
         self.flops = stages.group.flops
+        self.constants = _constants(stages.group)
         self.dram_bytes = sum(stages.group.types[v].bytes for v in (*stages.group.inputs, *stages.group.outputs))
 
     def recomputed(self, extents: TileExtents) -> float:
         """Operations that more than one tile does: of boxes that overlap."""
         each = sum(work.flops * math.prod(sizes) for work, sizes in zip(self.works, extents.roots, strict=True))
         return max(0.0, extents.tiles * each - self.flops)
+
+
+def _constants(group: Group) -> frozenset[int]:
+    """Operands that are known when compiling."""
+    return frozenset(
+        v
+        for m in group.members
+        for v, constant in zip(m.operands, m.node.constant, strict=False)
+        if constant and v in group.inputs
+    )
 
 
 class _Model(Protocol):
@@ -258,7 +280,8 @@ def _sensible(tiles: Iterator[tuple[int, ...]], frame: tuple[int, ...], device: 
     """Without those that leave nearly all of a device idle, or are far more than it runs at once; some are left."""
     counted = [(math.prod(-(-d // t) for d, t in zip(frame, tile, strict=True)), tile) for tile in tiles]
     least = min(device.multiprocessors / IDLE, max(count for count, _ in counted))
-    most = max(device.multiprocessors * CROWD, min(count for count, _ in counted))
+    crowd = CROWD if device.has_blocks else MOST_TILES
+    most = max(device.multiprocessors * crowd, min(count for count, _ in counted))
     return [tile for count, tile in counted if least <= count <= most]
 
 
@@ -552,25 +575,29 @@ class _Gpu:
 
 
 class _Cpu:
+    """Tiles are shared by the cores; each core has its caches. What a tile keeps lies in the second, if it fits.
+
+    One op alone is shared by the cores evenly; what it reads and leaves is in the cache that holds both, since the
+    kernel before it has just left it there.
+    """
+
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.rate = device.fp32_flops / device.multiprocessors
+        self.hertz = cycles_per_second(device)
 
     def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None:
         kept = 4 * extents.shared_elements(question.stages)
-        if kept > self.device.l2_bytes // 2:
+        if kept > MOST_KEPT:
             return None
         costs = [self._stage(work, sizes) for work, sizes in zip(question.works, extents.roots, strict=True)]
-        again = question.recomputed(extents)
-        return self._kernel(costs, extents.tile, extents.tiles, kept, question.dram_bytes, again)
+        return self._tiled(question, extents, costs, kept)
 
     def scheduled(
         self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
     ) -> KernelCost:
         stages = zip(question.works, extents.roots, ways, strict=True)
-        costs = [self._by("map" if way == "map" else "contract", work, sizes) for work, sizes, way in stages]
-        again = question.recomputed(extents)
-        return self._kernel(costs, extents.tile, extents.tiles, shared, question.dram_bytes, again)
+        costs = [self._by(None if way == "map" else work.product(sizes), work, sizes) for work, sizes, way in stages]
+        return self._tiled(question, extents, costs, shared)
 
     def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None:
         return None  # a kernel's tiles are of one kind on a CPU, where a hand-over is all that they would save
@@ -579,32 +606,57 @@ class _Cpu:
         return []  # register tiles of CPUs are their schedules' own
 
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost:
+        cores = self.device.multiprocessors
         whole = self._stage(Work.of(node), node.out.dims)
-        tiles = max(1, min(16 * self.device.multiprocessors, node.out.size // 1024))
-        part = StageCost(whole.how, whole.compute / tiles, 0.0, 0.0, whole.flops / tiles)
-        return self._kernel([part], (), tiles, 0, dram_bytes, 0.0)
+        part = replace(whole, compute=whole.compute / cores, flops=whole.flops / cores)
+        drawn = dram_bytes / cores / stream_rate(dram_bytes, self.device)
+        return self._kernel([part], part.compute + drawn + TILE_CYCLES, (), cores, 0, dram_bytes, 0.0)
+
+    def _tiled(self, question: _Question, extents: TileExtents, costs: Sequence[StageCost], kept: int) -> KernelCost:
+        boxes = zip(question.stages, extents.roots, strict=True)
+        moved = sum(self._moved(question, extents, stage, math.prod(sizes)) for stage, sizes in boxes)
+        cut = CUT_LINES if extents.tile[-1] < question.extents.frame[-1] else 1.0
+        each = DOUBT * (sum(c.compute for c in costs) * cut + moved) + TILE_CYCLES
+        again = question.recomputed(extents)
+        return self._kernel(costs, each, extents.tile, extents.tiles, kept, question.dram_bytes, again)
 
     def _stage(self, work: Work, sizes: tuple[int, ...]) -> StageCost:
-        return self._by("contract" if work.product(sizes) is not None else "map", work, sizes)
+        return self._by(work.product(sizes), work, sizes)
 
-    def _by(self, how: str, work: Work, sizes: tuple[int, ...]) -> StageCost:
-        flops = work.flops * math.prod(sizes)
-        part = CPU_CONTRACT if how == "contract" else CPU_MAP
-        return StageCost(how, flops / (self.rate * part), 0.0, 0.0, flops)
+    def _by(self, product: tuple[int, int, int, int] | None, work: Work, sizes: tuple[int, ...]) -> StageCost:
+        """Of one core, in cycles."""
+        elements = math.prod(sizes)
+        if product is not None:
+            return StageCost("contract", product_cycles(*product, self.device), 0.0, 0.0, work.flops * elements)
+        return StageCost("map", loop_cycles(elements, work.length, self.device), 0.0, 0.0, work.flops * elements)
+
+    def _moved(self, question: _Question, extents: TileExtents, stage: Stage, elements: int) -> float:
+        """Cycles to draw what a stage reads for its box, and to leave what it stores: constants are read by each tile
+        again, of other operands and results it is the box's share."""
+        group, device, cycles = question.stages.group, self.device, 0.0
+        share = elements / stage.root.node.out.size
+        for value in (*stage.group.inputs, *stage.group.outputs):
+            size = group.types[value].bytes
+            if value in question.constants:
+                cycles += size / stream_rate(size, device)
+            elif value in question.stages.kept:
+                box = 4 * math.prod(extents.kept[value])
+                cycles += min(box, share * size) / stream_rate(box // 2, device)
+            else:
+                cycles += share * size / min(L3_BYTES_PER_CYCLE, stream_rate(question.dram_bytes, device))
+        return cycles
 
     def _kernel(
-        self, costs: Sequence[StageCost], tile: tuple[int, ...], tiles: int, kept: int, dram_bytes: int, again: float
-    ) -> KernelCost:
+        self, costs: Sequence[StageCost], each: float, tile: tuple[int, ...], tiles: int, kept: int, dram_bytes: int,
+        again: float,
+    ) -> KernelCost:  # fmt: skip
         device = self.device
-        each = sum(c.compute for c in costs)
-        busiest = math.ceil(tiles / device.multiprocessors) * each
-        cached = dram_bytes <= device.l3_bytes
-        memory = dram_bytes / (device.dram_bandwidth * (L3_SPEEDUP if cached else 1.0))
-        flops = tiles * sum(c.flops for c in costs)
-        seconds = device.launch_seconds + max(busiest, memory)
+        busiest = math.ceil(tiles / device.multiprocessors) * each / self.hertz
+        memory = dram_bytes / device.dram_bandwidth if dram_bytes > device.l3_bytes // 2 else 0.0
+        stages = tuple(replace(c, compute=c.compute / self.hertz) for c in costs)
         return KernelCost(
-            seconds, busiest, memory, tile, tiles, 1, device.multiprocessors, kept, dram_bytes, 0.0, flops, again,
-            tuple(costs),
+            REGION_SECONDS + max(busiest, memory), busiest, memory, tile, tiles, 1, device.multiprocessors, kept,
+            dram_bytes, 0.0, tiles * sum(c.flops for c in costs), again, stages,
         )  # fmt: skip
 
 

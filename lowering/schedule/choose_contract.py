@@ -1,8 +1,7 @@
 """Tiles for a product on a CPU, by an estimate of cycles.
 
-For each step of k, a block of rows x columns accumulators takes the longest of its multiply-adds, its loads, the
-latency of one multiply-add, and drawing the panel of W from the cache that holds it. A tile also copies its box of A,
-and draws its part of W from where all of W fits.
+A step of k takes what `cpu_rates` says, or drawing the panel of W from the cache that holds it. A tile also
+copies its box of A, and draws its part of W from where all of W fits.
 """
 
 from __future__ import annotations
@@ -15,25 +14,26 @@ from typing import Any
 from mlirfuse.device import Device
 from mlirfuse.dialect.indexing import Var
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.groups.cpu_rates import (
+    BLOCK_CYCLES,
+    LEAST_LANES,
+    STORE_CYCLES,
+    TILE_CYCLES,
+    cycles_per_second,
+    register_tiles,
+    step_cycles,
+)
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles, product_problem
-from mlirfuse.lowering.schedule.host_map import cycles_per_second
 from mlirfuse.lowering.schedule.host_product import product_member, product_of, size_of
 
 __all__ = ["choose_contract", "contract_alternatives", "price_contract"]
 
-FMA_PER_CYCLE = 2  # vectors
-LOADS_PER_CYCLE = 1.5  # vectors and spread elements; two at best
-FMA_LATENCY = 4
-TILE_CYCLES = 3000  # to hand a tile to a thread and enter its function
-BLOCK_CYCLES = 12  # to set up a block of rows
-STORE_CYCLES = 3  # an accumulator's epilogue
 COPY_BYTES_PER_CYCLE = 8
-L2_BYTES_PER_CYCLE = 12
-L3_BYTES_PER_CYCLE = 8
-LEAST_LANES = 4
+PANEL_L2_BYTES_PER_CYCLE = 12  # of a panel of W that does not stay in the first cache
+PANEL_L3_BYTES_PER_CYCLE = 8
 
 
 def choose_contract(group: Group, device: Device) -> ContractTiles | None:
@@ -42,10 +42,17 @@ def choose_contract(group: Group, device: Device) -> ContractTiles | None:
     return None if found is None else found[1]
 
 
-def price_contract(group: Group, device: Device) -> tuple[float, ContractTiles] | None:
-    """The least estimated time in cycles and the tiles that take it; None as for `choose_contract`."""
+def price_contract(group: Group, device: Device, hand_over: float = TILE_CYCLES) -> tuple[float, ContractTiles] | None:
+    """The least estimated time in cycles and the tiles that take it; None as for `choose_contract`.
+
+    `hand_over`: cycles from one tile to the next.
+    """
     base = _base(group, device)
-    best = None if base is None else min(_priced(group, base, device), key=lambda priced: priced[0], default=None)
+    best = (
+        None
+        if base is None
+        else min(_priced(group, base, device, hand_over), key=lambda priced: priced[0], default=None)
+    )
     if base is None or best is None:
         return None
     tiles = replace(base, **best[1])
@@ -57,7 +64,7 @@ def contract_alternatives(group: Group, device: Device) -> list[ContractTiles]:
     base = _base(group, device)
     if base is None:
         return []
-    priced = sorted(_priced(group, base, device), key=lambda entry: entry[0])
+    priced = sorted(_priced(group, base, device, TILE_CYCLES), key=lambda entry: entry[0])
     tiles = dict.fromkeys(replace(base, **changes) for _, changes in priced)
     return [t for t in tiles if t.why_illegal(group, device) is None]
 
@@ -114,7 +121,9 @@ class _Work:
     gathered: bool
 
 
-def _priced(group: Group, base: ContractTiles, device: Device) -> Iterator[tuple[float, dict[str, Any]]]:
+def _priced(
+    group: Group, base: ContractTiles, device: Device, hand_over: float
+) -> Iterator[tuple[float, dict[str, Any]]]:
     """The estimate of every candidate, and what it changes in `base`."""
     for split, block in _cuts(group, base):
         cut = replace(base, split=split, block=block)
@@ -122,13 +131,13 @@ def _priced(group: Group, base: ContractTiles, device: Device) -> Iterator[tuple
         copied = 4 * math.prod(plan.box) * (2 if plan.may_pad else 1) if base.staged else 0
         cuts, gathered = math.prod(plan.tiles[1:-1]), base.weights == "gathered"
         work = _Work(plan.n, plan.k_size, plan.b_size, plan.tile_rows, cuts, copied, base.lanes, gathered)
-        for rows, columns in _register_tiles(plan.n // base.lanes, device.registers_per_thread):
-            if rows > plan.tile_rows:
+        for rows, columns in register_tiles(plan.n // base.lanes, device.registers_per_thread):
+            if rows > plan.tile_rows or not _fits(group, plan, replace(cut, columns=columns)):
                 continue
             count = -(-plan.n // (columns * base.lanes))
             for panels in _counts(count):
                 for batches in _counts(plan.b_size) if panels == count else (1,):
-                    cost = _cycles(work, rows, columns, panels, batches, device)
+                    cost = _cycles(work, rows, columns, panels, batches, device, hand_over)
                     yield (
                         cost,
                         {
@@ -142,11 +151,10 @@ def _priced(group: Group, base: ContractTiles, device: Device) -> Iterator[tuple
                     )
 
 
-def _register_tiles(vectors: int, registers: int) -> Iterator[tuple[int, int]]:
-    """Rows and columns that leave room for the columns of W and one spread element of A."""
-    for columns in range(1, min(vectors, registers // 2) + 1):
-        most = (registers - 1 - columns) // columns
-        yield from ((rows, columns) for rows in range(1, most + 1) if rows >= most - 2 or rows == 1)
+def _fits(group: Group, plan: ContractPlan, tiles: ContractTiles) -> bool:
+    """Whether the columns of a box are whole panels of a packed W."""
+    whole = tiles.weights != "packed" or plan.product.n == plan.whole.n
+    return whole or ContractPlan(group, tiles).has_whole_panels
 
 
 def _counts(size: int) -> list[int]:
@@ -172,22 +180,22 @@ def _cuts(group: Group, base: ContractTiles) -> Iterator[tuple[int, int]]:
             return
 
 
-def _cycles(work: _Work, rows: int, columns: int, panels: int, batches: int, device: Device) -> float:
+def _cycles(work: _Work, rows: int, columns: int, panels: int, batches: int, device: Device, hand_over: float) -> float:
     width = columns * work.lanes
     per_k = 4 * width  # bytes of W for one step of k
     if per_k * work.k <= device.l1_bytes // 2:
         panel_rate = 64.0
     elif per_k * work.k <= device.l2_bytes // 2:
-        panel_rate = L2_BYTES_PER_CYCLE
+        panel_rate = PANEL_L2_BYTES_PER_CYCLE
     else:
-        panel_rate = L3_BYTES_PER_CYCLE
+        panel_rate = PANEL_L3_BYTES_PER_CYCLE
     blocks = -(-work.rows // rows)
     panel_step = per_k / panel_rate if blocks > 1 else 0.0
-    step = max(rows * columns / FMA_PER_CYCLE, (rows + columns) / LOADS_PER_CYCLE, FMA_LATENCY, panel_step)
+    step = max(step_cycles(rows, columns), panel_step)
     compute = panels * blocks * (work.k * step + BLOCK_CYCLES + STORE_CYCLES * rows * columns)
     compute += panels * width * work.k if work.gathered else 0.0
     streamed = panels * per_k * work.k / _weight_rate(4 * work.n * work.k * work.batches, device)
-    tile = batches * (max(compute, streamed) + work.copied / COPY_BYTES_PER_CYCLE) + TILE_CYCLES
+    tile = batches * (max(compute, streamed) + work.copied / COPY_BYTES_PER_CYCLE) + hand_over
     count = math.ceil(work.n / width)
     tiles = math.ceil(work.batches / batches) * work.cuts * math.ceil(count / panels)
     waves = tiles / device.multiprocessors
@@ -199,5 +207,5 @@ def _weight_rate(weight_bytes: int, device: Device) -> float:
     if weight_bytes <= device.l2_bytes // 2:
         return 32.0
     if weight_bytes <= device.l3_bytes // 4:
-        return L3_BYTES_PER_CYCLE
+        return PANEL_L3_BYTES_PER_CYCLE
     return device.dram_bandwidth / device.multiprocessors / cycles_per_second(device)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
+from mlirfuse.lowering.groups.cpu_rates import cycles_per_second
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.schedule.choose_contract import choose_contract, contract_alternatives
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
@@ -18,7 +19,6 @@ from mlirfuse.lowering.schedule.host_deep import DeepLoops, HostDeepPlan, StageL
 from mlirfuse.lowering.schedule.host_map import (
     MapLoops,
     choose_map,
-    cycles_per_second,
     even_tiles,
     map_alternatives,
     map_sections,

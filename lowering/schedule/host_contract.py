@@ -23,7 +23,7 @@ from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.groups.reads import address_of
-from mlirfuse.lowering.schedule.host_product import Product, product_member, product_of, size_of
+from mlirfuse.lowering.schedule.host_product import Product, product_member, product_of, size_of, values_of
 from mlirfuse.lowering.schedule.packing import Packing, PackingSteps
 
 __all__ = ["ContractPlan", "ContractTiles", "KLoop", "operand_order"]
@@ -74,7 +74,7 @@ class ContractTiles:
         if plan.scratch_bytes > STAGED_LIMIT:
             return f"{plan.scratch_bytes} bytes of scratch; the limit is {STAGED_LIMIT}"
         if self.weights == "packed" and not plan.weight_is_packable:
-            return "only a constant operand of which every tile reads all columns can be packed ahead"
+            return "only a constant operand of which whole panels are read can be packed ahead"
         if self.weights == "direct" and not plan.weight_is_direct:
             return "neighbouring columns of W are not neighbours in memory"
         return None
@@ -110,10 +110,12 @@ class ContractPlan:
         self.group, self.schedule, self._strides = group, schedule, strides or {}
         member = product_member(group)
         assert member is not None
+        whole = product_of(member.node, schedule.lane_axis)
         product = product_of(member.node, schedule.lane_axis, group.box)
-        assert product is not None
+        assert product is not None and whole is not None
         self.member: Member = member
         self.product: Product = product
+        self.whole: Product = whole  # of which a box computes a part
         self.a_value, self.w_value = member.operands[product.a], member.operands[product.w]
 
     def strides(self, value: int) -> Sequence[int]:
@@ -277,12 +279,32 @@ class ContractPlan:
 
     @cached_property
     def weight_is_packable(self) -> bool:
-        """Whether W is a constant, and a box of the result reads all of it."""
+        """Whether W is a constant of which whole panels are read."""
         node = self.member.node
-        whole = product_of(node, self.schedule.lane_axis)
-        assert whole is not None
-        uncut = (self.product.b, self.product.n) == (whole.b, whole.n)
-        return self.w_value in self.group.inputs and bool(node.constant) and node.constant[self.product.w] and uncut
+        constant = self.w_value in self.group.inputs and bool(node.constant) and node.constant[self.product.w]
+        return constant and self.product.b == self.whole.b and self.has_whole_panels
+
+    @property
+    def has_whole_panels(self) -> bool:
+        """Whether the columns are those of whole panels of W, as all of W is cut into panels."""
+        if self.product.n == self.whole.n:
+            return True
+        cut = (self.n, size_of(self.whole.n))
+        return all(size % self.panel == 0 for size in cut) and self.first_column % self.panel == Expr(0)
+
+    @cached_property
+    def first_column(self) -> Expr:
+        """Of all columns of W, the first that a box of the result reads."""
+        if self.product.n == self.whole.n:
+            return Expr(0)
+        variables = (*self.product.b, *self.product.m, self.product.n)
+        corner = values_of(variables, (Expr(0),) * len(variables))
+        return self.product.out[self.schedule.lane_axis].substitute(corner)
+
+    @cached_property
+    def packed_panels(self) -> int:
+        """Panels of all columns of W."""
+        return -(-size_of(self.whole.n) // self.panel)
 
     @cached_property
     def weight_is_direct(self) -> bool:
@@ -296,11 +318,12 @@ class ContractPlan:
         """[b][panel][k in loop order][column], from the logical weight."""
         if self.schedule.weights != "packed":
             return None
-        product, dims = self.product, self.group.types[self.w_value].dims
+        product, dims = self.whole, self.group.types[self.w_value].dims
+        columns = size_of(product.n)
         steps = PackingSteps(dims)
         groups = tuple(size_of(e) for e in product.b)
         if self.member.node.op == "conv":  # the first dimension is (b, n)
-            steps.reshape((*groups, self.n, *dims[1:]))
+            steps.reshape((*groups, columns, *dims[1:]))
             b_axes: tuple[int, ...] = (0,)
             n_axis, k_axes = 1, tuple(range(2, 2 + len(product.k)))
         else:
@@ -312,10 +335,10 @@ class ContractPlan:
         rest = tuple(axis for axis in range(len(steps.shape)) if axis not in order)  # dimensions of size 1
         steps.transpose((*order, *rest))
         batches = math.prod(steps.shape[: len(b_axes)])
-        steps.reshape((batches, self.n, self.k_size))
-        starts = (min(p * self.panel, self.n - self.panel) for p in range(self.panel_count))
+        steps.reshape((batches, columns, self.k_size))
+        starts = (min(p * self.panel, columns - self.panel) for p in range(self.packed_panels))
         steps.take(tuple(start + i for start in starts for i in range(self.panel)), 1)
-        steps.reshape((batches, self.panel_count, self.panel, self.k_size))
+        steps.reshape((batches, self.packed_panels, self.panel, self.k_size))
         steps.transpose((0, 1, 3, 2))
         return steps.finish()
 
@@ -323,7 +346,7 @@ class ContractPlan:
         """Which of the packed batches b reads; W may lack some dimensions of b."""
         if self.member.node.op == "conv":
             return b[0]
-        present = {e.terms[0][0] for e in self.product.w_at if e.terms}
+        present = {e.terms[0][0] for e in self.whole.w_at if e.terms}
         position = Expr(0)
         for value, e in zip(b, self.product.b, strict=True):
             if e.terms and e.terms[0][0] in present:

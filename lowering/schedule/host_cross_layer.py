@@ -6,16 +6,15 @@ for each tile of the outputs:                          (one at a time for each t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mlirfuse.device import Device
-from mlirfuse.lowering.groups.boxes import frame_of
+from mlirfuse.lowering.groups.cost import ranked_tiles
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.stages import Stages
-from mlirfuse.lowering.schedule.choose_contract import TILE_CYCLES, price_contract
+from mlirfuse.lowering.schedule.choose_contract import price_contract
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages, tile_problem
 from mlirfuse.lowering.schedule.deep import StageGroup, allocate
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles
@@ -26,6 +25,8 @@ __all__ = ["CrossLayerLoops", "HostCrossLayerPlan", "KeptPlan", "choose_cross_la
 
 BoxLoops = MapLoops | ContractTiles
 Order = tuple[int, ...]
+ATTEMPTS = 8  # tiles that are tried, the cheapest first, until one has room for what its stages stage
+PART_CYCLES = 100  # from one part of a stage's box to the next
 
 
 @dataclass(frozen=True)
@@ -155,34 +156,18 @@ def _strides(sizes: Sequence[int], order: Order) -> tuple[int, ...]:
 
 
 def choose_cross_layer(group: Group, device: Device) -> CrossLayerLoops | None:
-    """The tiles with the least estimated time, or None where the group has no stages on boxes."""
+    """The tiles that the cost model ranks first, or None where the group has no stages on boxes."""
     stages = cross_layer_stages(group)
     if isinstance(stages, str):
         return None
-    best: tuple[float, CrossLayerLoops] | None = None
-    for tile in _tiles(stages):
-        for orders in _orders(stages):
-            plan = KeptPlan(group, tile, orders)
-            cost, loops = schedule_cross_layer(plan, device)
-            cost += TILE_CYCLES
-            waves = plan.tile_count / device.multiprocessors
-            cost *= 0.5 * math.ceil(waves) + 0.5 * waves
+    for cost in ranked_tiles(stages, device)[:ATTEMPTS]:
+        plans = [KeptPlan(group, cost.tile, orders) for orders in _orders(stages)]
+        priced = [(*schedule_cross_layer(plan, device), plan) for plan in plans]
+        for _, loops, plan in sorted(priced, key=lambda p: p[0]):
             found = CrossLayerLoops(plan.boxes.tile, plan.orders, loops)
-            if (best is None or cost < best[0]) and found.why_illegal(group, device) is None:
-                best = cost, found
-    return None if best is None else best[1]
-
-
-def _tiles(stages: Stages) -> Iterator[tuple[int, ...]]:
-    """Tiles to try: of one element of the batch, all channels, and some rows, as wide as the result or cut once."""
-    frame = frame_of(stages)
-    assert not isinstance(frame, str)
-    if len(frame) < 3:
-        yield tuple(frame)
-        return
-    _, channels, length, *inner = frame
-    for rows in dict.fromkeys(min(r, length) for r in (1, 2, 4, 7, 8, 14, 16, 28, length)):
-        yield (1, channels, rows, *inner)
+            if found.why_illegal(group, device) is None:
+                return found
+    return None
 
 
 def _orders(stages: Stages) -> Iterator[tuple[Order, ...]]:
@@ -198,7 +183,7 @@ def schedule_cross_layer(plan: KeptPlan, device: Device) -> tuple[float, tuple[B
     core = replace(device, multiprocessors=1)
     total, chosen = 0.0, []
     for group in plan.groups:
-        cycles, loops = price_contract(group, core) or price_map(group, core)
+        cycles, loops = price_contract(group, core, PART_CYCLES) or price_map(group, core)
         total += cycles
         chosen.append(loops)
     return total, _with_one_packing(plan.groups, chosen)

@@ -16,6 +16,7 @@ from mlirfuse.dialect import TensorType
 from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize, var
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.groups.box import Box
+from mlirfuse.lowering.groups.cpu_rates import cycles_per_second
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.reads import Read, address_of, element_reads
@@ -24,7 +25,6 @@ __all__ = [
     "MapLoops",
     "MapSection",
     "choose_map",
-    "cycles_per_second",
     "even_tiles",
     "interior",
     "map_alternatives",
@@ -381,11 +381,6 @@ def _variable(lane: Expr) -> Var:
     variable = lane.terms[0][0]
     assert isinstance(variable, Var)
     return variable
-
-
-def cycles_per_second(device: Device) -> float:
-    """Cycles a second, from the peak rate: two fused multiply-adds of a vector in each."""
-    return device.fp32_flops / (device.multiprocessors * max(1, device.vector_bytes // 4) * 4)
 
 
 def memory_seconds(group: Group, outputs: Sequence[int], device: Device) -> float:

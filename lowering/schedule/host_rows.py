@@ -15,10 +15,11 @@ from functools import cached_property
 from mlirfuse.device import Device
 from mlirfuse.dialect.indexing import Expr, delinearize
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.groups.cpu_rates import cycles_per_second
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.schedule.host_contract import operand_order
-from mlirfuse.lowering.schedule.host_map import cycles_per_second, even_tiles, memory_seconds, tile_target
+from mlirfuse.lowering.schedule.host_map import even_tiles, memory_seconds, tile_target
 
 __all__ = ["RowLoops", "RowPlan", "choose_rows"]
 

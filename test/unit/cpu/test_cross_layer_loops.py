@@ -61,6 +61,13 @@ def wide_inverted_residual():
     return b.group(b.conv(x, b.input(16, 48, 1, 1)))
 
 
+def expanded_and_depthwise():
+    """Tiles of channels need no more than their own of what comes before."""
+    b = GroupBuilder()
+    x = b.op("unary", b.conv(b.input(1, 8, 9, 9), b.input(48, 8, 1, 1)), kind="relu")
+    return b.group(b.conv(x, b.input(48, 1, 3, 3), pads=(1,) * 4, groups=48))
+
+
 def shared_weight():
     """One weight that two convolutions read."""
     b = GroupBuilder()
@@ -88,6 +95,8 @@ def _wide():
     found["wide fire both ways"] = cut(laid_out(fire(), channels_last), (1, 16, 5, 6))
     found["wide fire row major"] = cut(fire(), (1, 16, 4, 13), plain)
     found["wide inverted residual"] = cut(laid_out(wide_inverted_residual(), channels_last), (1, 16, 3, 8))
+    found["tiles of channels"] = cut(laid_out(expanded_and_depthwise(), channels_last), (1, 16, 9, 9))
+    found["uneven tiles of channels"] = cut(laid_out(expanded_and_depthwise(), channels_last), (1, 20, 4, 9))
     found["one weight twice"] = cut(shared_weight(), (1, 8, 4, 9))
     return found
 
@@ -137,6 +146,11 @@ def test_convolutions_are_register_tiles_and_the_rest_vectors():
 def test_every_weight_of_a_register_tile_is_packed():
     case = RUNS["wide_fire_in_rows"]
     assert set(case.packings) == set(case.group.inputs[1:])
+
+
+def test_weights_are_packed_where_tiles_of_channels_are_whole_panels():
+    packed, gathered = (RUNS[f"{uneven}tiles_of_channels"].schedule.stages[0] for uneven in ("", "uneven_"))
+    assert (packed.weights, gathered.weights) == ("packed", "gathered")
 
 
 def test_kept_boxes_share_memory_when_their_lives_do_not_meet():
