@@ -52,13 +52,13 @@ LAUNCHES = {
 # network -> no more launches than these with layers joined, on a CPU and on an H200. Models of devices become better.
 JOINED = {
     "bvlc_alexnet": {"host": 12, "sm_90": 10},
-    "densenet121": {"host": 104, "sm_90": 93},
-    "inception_v1": {"host": 51, "sm_90": 38},
-    "inception_v2": {"host": 63, "sm_90": 53},
-    "resnet50": {"host": 39, "sm_90": 48},
-    "shufflenet": {"host": 23, "sm_90": 42},
-    "squeezenet": {"host": 20, "sm_90": 16},
-    "vgg19": {"host": 22, "sm_90": 20},
+    "densenet121": {"host": 124, "sm_90": 93},
+    "inception_v1": {"host": 63, "sm_90": 38},
+    "inception_v2": {"host": 70, "sm_90": 53},
+    "resnet50": {"host": 53, "sm_90": 48},
+    "shufflenet": {"host": 46, "sm_90": 42},
+    "squeezenet": {"host": 27, "sm_90": 16},
+    "vgg19": {"host": 23, "sm_90": 20},
     "zfnet512": {"host": 12, "sm_90": 11},
 }
 WITHOUT_JOINING = {"inception_v1": 75, "inception_v2": 84}
