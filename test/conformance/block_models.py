@@ -145,7 +145,9 @@ def up_and_concat() -> RandomModel:
     m = _Model()
     x, skip = m.relu(m.conv(m.input(1, 16, 14, 14), 16)), m.input(1, 8, 28, 28)
     scales = m.constant(np.asarray([1, 1, 2, 2], np.float32))
-    up = m.node("Resize", x, "", scales, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric")
+    up = m.node(
+        "Resize", x, "", scales, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"
+    )
     y = m.relu(m.conv(m.node("Concat", skip, up, axis=1), 16, 3))
     return m.case(m.relu(m.conv(y, 16, 3)))
 
