@@ -8,6 +8,8 @@ of it stays small), what the outputs have to be, and each network's graph for to
 cuda-bindings, and torch where it is to be raced. Each task is a process of its own:
 
     mlirfuse    outputs against the expected ones; latency of the replayed graph, with copies, and of every kernel
+    race        groups that cross layers against their parts: the network compiled both ways, in turns; groups that are
+                slower are named, and the exit status is then 1
     torch       the same network in torch: eager, and replayed as a CUDA graph
     compile     the same network by torch.compile
     sanitizer   one inference under compute-sanitizer's memcheck
@@ -51,7 +53,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     folder = Path("build/gpu")
 
     step = steps.add_parser("prepare", help="compile and pack, where the compiler is")
-    step.add_argument("--networks", default=tuple(f"light/{n}" for n in LIGHT_NETWORKS), **NAMES)
+    step.add_argument("--networks", default=None, help="default: light/* and the zoo's blocks", **NAMES)
     step.add_argument("--target", default="cuda:sm_90")
     step.add_argument("--folder", type=Path, default=folder)
     step.set_defaults(step=_prepare)
@@ -76,9 +78,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _prepare(args: argparse.Namespace) -> int:
     from gpu_prepare import prepare
 
+    from mlirfuse import zoo
+
+    networks = args.networks or (*(f"light/{name}" for name in LIGHT_NETWORKS), *zoo.blocks())
     manifest: dict[str, Any] = {"target": args.target, "networks": {}}
     args.folder.mkdir(parents=True, exist_ok=True)
-    for network in args.networks:
+    for network in networks:
         manifest["networks"][network] = entry = prepare(network, args.target, args.folder)
         sizes = ", ".join(f"{path} {(args.folder / path).stat().st_size / 1e6:.2f} MB" for path in entry["files"])
         print(f"{network}: {entry['launches']} launches of {entry['kernels']} kernels; {sizes}", flush=True)
@@ -107,7 +112,12 @@ def _run(args: argparse.Namespace) -> int:
             results.put(key, {"network": network, "task": task, "digest": digest, **entry})
             print(f"{key}: {_summary(entry)}", flush=True)
     print(f"{args.results}: {len(results.entries)} tasks done on {device['device']}, {left} left for the next shard")
-    return 0
+    slower = 0
+    for network in (args.networks or manifest["networks"]) if "race" in args.tasks else ():
+        for complaint in results.entries.get(f"{network} race", {}).get("slower", ()):
+            print(f"{network}: slower than its parts: {complaint}")
+            slower += 1
+    return int(slower > 0)
 
 
 def _in_process(task: str, network: str, folder: Path, timeout: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu_race import apart_file
 from gpu_tasks import file_names
 
 from mlirfuse import zoo
@@ -34,15 +35,18 @@ def prepare(network: str, target: str, folder: Path) -> dict[str, Any]:
         model = str(Path(scratch) / f"{network.replace('/', '_')}.onnx")
         onnx.save(zoo.build(network), model)
         artifact = compile_artifact(model, target)
+        apart = compile_artifact(model, target, fusion="no-cross-layer")
         host = compile_artifact(model, "cpu", weights="recipes")
         graph = _graph(model)
     seeded(artifact).save(artifact_file)
+    other_file = folder / apart_file(network)
+    seeded(apart).save(other_file)
     expected_file.write_bytes(pack_arrays(_expected(artifact, host)))
     graph_file.write_text(json.dumps(graph))
     totals = artifact.report["totals"]
     return {
-        "files": [artifact_file.name, expected_file.name, graph_file.name],
-        "digest": hashlib.sha256(artifact_file.read_bytes()).hexdigest()[:16],
+        "files": [artifact_file.name, other_file.name, expected_file.name, graph_file.name],
+        "digest": hashlib.sha256(artifact_file.read_bytes() + other_file.read_bytes()).hexdigest()[:16],
         **{name: totals[name] for name in ("launches", "kernels", "flops", "dram_bytes", "compulsory_bytes")},
     }
 

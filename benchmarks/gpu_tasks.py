@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu_race import measure_race
 
 from mlirfuse.cli.accuracy import LIMITS, relative_error
 from mlirfuse.cli.arrays import read_arrays
@@ -65,6 +66,12 @@ def measure_mlirfuse(network: str, folder: Path) -> dict[str, Any]:
         "kernels": [{"name": name, **spread.to_dict()} for name, spread in timing.kernels],
         "kernels_total": sum(spread.median for _, spread in timing.kernels),
     }
+
+
+def race(network: str, folder: Path) -> dict[str, Any]:
+    """The network with groups that cross layers and without, in turns, after a check of its outputs."""
+    _checked(network, folder)
+    return measure_race(network, folder, file_names(network)[0])
 
 
 def _checked(network: str, folder: Path) -> tuple[Any, list[Any], float]:
@@ -227,6 +234,7 @@ def _under(tool: list[str], network: str, folder: Path) -> subprocess.CompletedP
 
 TASKS: dict[str, Callable[[str, Path], dict[str, Any]]] = {
     "mlirfuse": measure_mlirfuse,
+    "race": race,
     "torch": measure_torch,
     "compile": measure_torch_compile,
     "sanitizer": measure_sanitizer,

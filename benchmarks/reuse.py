@@ -161,8 +161,11 @@ def _bytes_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
             rows.append([network, entry["fusion"], *counted, less, *totals, f"{_ratio(entry):.2f}"])
         if network.startswith("light/"):
             saved.append(_less(*pair))
-    mean = f"\n\nIntermediates of the onnx package's networks are {statistics.fmean(saved):.1%} less on average."
-    return "MB from and to DRAM:\n\n" + "\n".join(map(markdown_row, rows)) + mean
+    text = "MB from and to DRAM:\n\n" + "\n".join(map(markdown_row, rows))
+    if not saved:
+        return text
+    about = f"On average over the networks of the onnx package, intermediates are {statistics.fmean(saved):.1%} less."
+    return f"{text}\n\n{about}"
 
 
 def _launch_table(entries: Mapping[str, Mapping[str, Any]]) -> str:

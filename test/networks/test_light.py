@@ -48,6 +48,7 @@ def test_assembles_without_spills(name, chip):
     kernels = artifact_of(name, f"cuda:{chip}").report["kernels"]
     assert kernels and all(k["registers"] for k in kernels)
     assert [k["name"] for k in kernels if k["spill_bytes"]] == []
+    assert all(k["resident_blocks"] >= 1 and 0 < k["occupancy"] <= 1 for k in kernels)
 
 
 @pytest.mark.parametrize("name", networks())

@@ -10,6 +10,7 @@ import correctness
 import cpu
 import gpu
 import gpu_prepare
+import gpu_race
 import gpu_tasks
 import launches
 import memory
@@ -161,6 +162,21 @@ def test_gpu_rehearsal_is_no_measurement(rehearsal: Path, tmp_path: Path, capsys
     assert gpu.main(argv) == 0
     again = capsys.readouterr().out  # nothing is done twice but what was not done
     assert "lenet5 ncu: skipped" in again and "lenet5 mlirfuse" not in again
+
+
+def test_groups_race_against_their_parts(rehearsal: Path, tmp_path: Path) -> None:
+    entry = gpu._in_process("race", "lenet5", rehearsal, 100)
+    assert entry["speedup"] == entry["apart"]["median"] / entry["joined"]["median"]
+    assert all(p["launches"][0] < p["launches"][1] and p["nodes"] for p in entry["groups"])
+
+
+def test_slower_groups_are_named() -> None:
+    joined = [(frozenset("ab"), 5e-6), (frozenset("c"), 1e-6), (frozenset("de"), 9e-6)]
+    apart = [(frozenset("a"), 3e-6), (frozenset("b"), 3e-6), (frozenset("c"), 2e-6), (frozenset("d"), 4e-6)]
+    apart.append((frozenset("e"), 4e-6))
+    pairs = gpu_race.paired(joined, apart)
+    assert [(p["nodes"], p["launches"]) for p in pairs] == [(["a", "b"], [1, 2]), (["d", "e"], [1, 2])]
+    assert gpu_race.slower_than_parts(pairs) == ["d+e: 9.0 us, its parts 8.0 us"]
 
 
 def test_gpu_shard_ends_in_time(rehearsal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
