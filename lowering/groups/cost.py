@@ -156,13 +156,15 @@ class KernelCost:
 class Work:
     """What the cost of a stage follows from: elements that one element of the root combines, operations for each.
 
-    `groups` is 0 unless the root is a convolution; `tiled`: a product that register tiles may compute; `in_teams`: a
-    long reduction that a warp shares; `windowed`: a product that reads its first operand through a window.
+    `width` has the channels of a group, 0 unless the root is a convolution; `grouped`: of several; `tiled`: a product
+    that register tiles may compute; `in_teams`: a long reduction that a warp shares; `windowed`: a product that reads
+    its first operand through a window.
     """
 
     length: int
     flops: float
-    groups: int
+    width: int
+    grouped: bool
     tiled: bool
     in_teams: bool
     windowed: bool
@@ -182,8 +184,10 @@ class Work:
     def _of(cls, node: Node, length: int, flops: float) -> Work:
         tiled = node.op in ("conv", "contract") and node.out.dtype == "float32"
         pooled = node.op == "window" or _is_depthwise(node)
-        groups = node.attrs["groups"] if node.op == "conv" else 0
-        return cls(length, flops, groups, tiled, length >= 64 and not pooled, _has_window(node))
+        width = node.out.dims[1] // node.attrs["groups"] if node.op == "conv" else 0
+        return cls(
+            length, flops, width, 0 < width < node.out.dims[1], tiled, length >= 64 and not pooled, _has_window(node)
+        )
 
     def fetch(self, sizes: Sizes, kept: Sizes | None = None) -> float:
         """Instructions for an element of a product's first operand, for a box of the result of these sizes.
@@ -198,7 +202,7 @@ class Work:
 
     def product(self, sizes: tuple[int, ...]) -> tuple[int, int, int, int] | None:
         """Batch, m, n and k of a box of a convolution's or contraction's result, where a register tile suits it."""
-        if not self.tiled:
+        if not self.tiled or (self.grouped and sizes[1] % self.width):
             return None
         batch, m, n, k = self.factors(sizes)
         if n * k <= 64 or (n < QUAD and k < 64) or n < QUAD or m < QUAD:
@@ -207,9 +211,10 @@ class Work:
 
     def factors(self, sizes: tuple[int, ...]) -> tuple[int, int, int, int]:
         """The same of any box, whether it suits a register tile or not."""
-        k, batch = self.length, max(1, self.groups)
-        if self.groups:
-            return batch, math.prod(sizes) // max(1, sizes[1]), max(1, sizes[1] // self.groups), k
+        k, batch = self.length, 1
+        if self.width:
+            n = min(self.width, sizes[1])
+            return -(-sizes[1] // n), math.prod(sizes) // sizes[1], n, k
         return batch, math.prod(sizes[:-1]), sizes[-1], k
 
 
@@ -335,16 +340,20 @@ def _tiles(stages: Stages, frame: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         for part in _parts(frame[1] if len(frame) > 1 else 1):
             yield (*frame[:1], part)[: len(frame)]
         return
-    alike = all(s.root.node.out.dims[1] == frame[1] for s in stages.sinks)
-    channels = [frame[1], *(p for p in _parts(frame[1]) if alike and _own_channels(stages))]
-    for c in channels:
+    for c in (frame[1], *_channel_parts(stages, frame[1])):
         for spatial in _spatial(frame[2:]):
             yield (1, c, *spatial)
 
 
-def _own_channels(stages: Stages) -> bool:
-    """Whether a part of the channels needs less than all of what comes before: else it is computed again for each."""
-    return all(s.root.node.op in ("window", "binary", "unary") or _is_depthwise(s.root.node) for s in stages.sinks)
+def _channel_parts(stages: Stages, channels: int) -> list[int]:
+    """Parts of the channels that need less than all of what comes before: else it is computed again for each."""
+    sinks = [s.root.node for s in stages.sinks]
+    if any(n.out.dims[1] != channels for n in sinks):
+        return []
+    if all(n.op in ("window", "binary", "unary") or _is_depthwise(n) for n in sinks):
+        return _parts(channels)
+    groups = math.gcd(*(n.attrs["groups"] if n.op == "conv" else 1 for n in sinks))
+    return [channels // g for g in range(2, groups + 1) if groups % g == 0]
 
 
 def _is_depthwise(node: Node) -> bool:

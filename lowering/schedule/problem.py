@@ -15,7 +15,7 @@ from mlirfuse.dialect import Access, Node, semantics
 from mlirfuse.dialect.indexing import Expr, Var, delinearize, var
 from mlirfuse.lowering.groups.box import Box, Span
 
-__all__ = ["VECTOR", "ContractProblem", "contract_problem", "lies_in_quads"]
+__all__ = ["VECTOR", "ContractProblem", "contract_problem", "holds_whole_groups", "lies_in_quads"]
 
 VECTOR = 4  # elements of a vector
 
@@ -66,7 +66,7 @@ def contract_problem(
 
     A convolution's k runs over (channel, taps); with `taps_first` over (taps, channel), so that a slice of
     neighbouring k that divides the channels lies under one tap. The accesses are in terms of the whole result and of
-    the variables in which the box starts; a box of a grouped convolution has all channels. A `part` of the first
+    the variables in which the box starts; a box of a grouped convolution has whole groups. A `part` of the first
     dimension that is reduced (a convolution's channels) stands for the whole of it.
     """
     indexing = semantics(node.op).indexing(node)
@@ -75,9 +75,9 @@ def contract_problem(
     sizes = list(node.out.dims if box is None else box.sizes)
     start = (Expr(0),) * len(sizes) if box is None else box.start
     if node.op == "conv":
-        groups = node.attrs["groups"]
-        assert groups == 1 or sizes[1] == node.out.dims[1], "a box of a grouped convolution has all channels"
-        channels = sizes[1] // groups
+        assert holds_whole_groups(node, box), "a box of a grouped convolution has whole groups"
+        channels = sizes[1] if node.attrs["groups"] == 1 else node.out.dims[1] // node.attrs["groups"]
+        groups = sizes[1] // channels
         roles = ["m", "n", *["m"] * (len(sizes) - 2)]
         reduction = _rotated(indexing.reduction, taps_first)
         pieces = {
@@ -129,6 +129,15 @@ def contract_problem(
         moved(indexing.operands[1]),
         swapped,
     )
+
+
+def holds_whole_groups(node: Node, box: Box | None) -> bool:
+    """Whether a box of the result of a convolution (or of another op) has all channels of each group that it has."""
+    groups = node.attrs.get("groups", 1) if node.op == "conv" else 1
+    if groups == 1 or box is None:
+        return True
+    width, start = node.out.dims[1] // groups, box.start[1]
+    return all(n % width == 0 for n in (box.sizes[1], start.constant, *(factor for _, factor in start.terms)))
 
 
 def lies_in_quads(address: Expr, free: Expr, extent: int) -> bool:

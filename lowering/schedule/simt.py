@@ -14,7 +14,7 @@ from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
-from mlirfuse.lowering.schedule.problem import VECTOR, contract_problem
+from mlirfuse.lowering.schedule.problem import VECTOR, contract_problem, holds_whole_groups
 from mlirfuse.lowering.schedule.sorting import SortTiles
 
 __all__ = [
@@ -147,16 +147,14 @@ class ContractTiles:
 
     @staticmethod
     def holds_groups(group: Group) -> bool:
-        """Whether a group's box, if it is one of a grouped convolution, has all channels."""
-        if group.anchor is None or group.box is None or group.anchor.node.attrs.get("groups", 1) == 1:
-            return True
-        return group.box.sizes[1] == group.anchor.node.out.dims[1]
+        """Whether a group's box, if it is one of a grouped convolution, has whole groups."""
+        return group.anchor is None or holds_whole_groups(group.anchor.node, group.box)
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         if group.anchor is None or group.anchor.node.op not in ("conv", "contract"):
             return "a register tile needs one convolution or contraction"
         if not self.holds_groups(group):
-            return "a register tile computes all channels of a grouped convolution"
+            return "a register tile computes whole groups of a grouped convolution"
         if group.anchor.node.out.dtype != "float32":
             return f"a register tile accumulates float32, not {group.anchor.node.out.dtype}"
         if self.thread_m % 4 or self.thread_n % 4 or self.block_m % self.thread_m or self.block_n % self.thread_n:
