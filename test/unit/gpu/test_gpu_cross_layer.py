@@ -230,3 +230,23 @@ def test_parts_that_are_not_legal_say_why(parts, reason):
 def test_a_sum_in_parts_takes_a_register_tile():
     schedule = CrossLayerTiles(128, (1, 6, 4, 5), (SMALL, POINT, POINT), (0, 0, 8))
     assert "takes a register tile" in schedule.why_illegal(inverted_residual(), DEVICE)
+
+
+@pytest.mark.parametrize(("channels", "spatial"), [(16, (5, 7)), (32, (4, 4)), (16, (10, 12))], ids=str)
+def test_tiles_cut_grouped_convolutions_between_groups(channels, spatial):
+    b = GroupBuilder()
+    x = b.input(1, 64, 10, 12)
+    deep = b.conv(x, b.input(64, 1, 3, 3), pads=(1, 1, 1, 1), groups=64)
+    group = b.group(b.op("unary", b.conv(deep, b.input(64, 16, 1, 1), groups=4), kind="relu"))
+    error, counts = launch(group, CrossLayerTiles(128, (1, channels, *spatial), (POINT, SMALL)))
+    assert error < 1e-6
+    assert counts.dram_write_bytes == 4 * 64 * 10 * 12
+
+
+def test_a_part_of_a_group_takes_no_register_tile():
+    b = GroupBuilder()
+    x = b.input(1, 64, 10, 12)
+    deep = b.conv(x, b.input(64, 1, 3, 3), pads=(1, 1, 1, 1), groups=64)
+    group = b.group(b.conv(deep, b.input(64, 16, 1, 1), groups=4))
+    schedule = CrossLayerTiles(128, (1, 8, 5, 6), (POINT, SMALL))
+    assert "whole groups of a grouped convolution" in schedule.why_illegal(group, DEVICE)
