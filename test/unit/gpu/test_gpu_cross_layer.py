@@ -132,9 +132,9 @@ def test_schedules_that_are_not_legal_say_why(schedule, reason):
     assert reason in schedule.why_illegal(fire(), DEVICE)
 
 
-def test_a_register_tile_takes_all_channels_of_a_grouped_convolution():
+def test_groups_of_one_channel_are_cut_anywhere():
     schedule = CrossLayerTiles(128, (1, 6, 4, 5), (SMALL,) * 3, (0, 0, 8))
-    assert "all channels of a grouped convolution" in schedule.why_illegal(inverted_residual(), DEVICE)
+    assert launch(inverted_residual(), schedule)[0] < 1e-6
 
 
 def test_boxes_that_do_not_fit_are_refused():
