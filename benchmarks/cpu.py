@@ -81,7 +81,7 @@ def _measure_network(results: Measured, network: str, peers: Sequence[str], args
         for threads in args.threads:
             key = f"{network} {threads}"
             facts = {
-                **{"code": _digest(artifact), "rounds": args.rounds, "peers": list(peers)},
+                **{"code": code_digest(artifact), "rounds": args.rounds, "peers": list(peers)},
                 "versions": versions(KNOWN_PEERS[peer].package for peer in peers),
             }
             if not args.force and results.is_current(key, **facts):
@@ -101,7 +101,7 @@ def _measure_network(results: Measured, network: str, peers: Sequence[str], args
             )
 
 
-def _digest(artifact: Artifact) -> str:
+def code_digest(artifact: Artifact) -> str:
     """What the compiled code is, without the weights."""
     digest = hashlib.sha256()
     for plan in artifact.plans.values():

@@ -49,7 +49,7 @@ _KINDS: dict[str, type[HostSchedule]] = {
     "row": RowLoops,
     "sort": SortLoops,
     "deep": DeepLoops,
-    "cross_layer": CrossLayerLoops,
+    "cross-layer": CrossLayerLoops,
 }
 
 
