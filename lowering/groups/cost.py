@@ -42,6 +42,7 @@ __all__ = [
     "cheapest_tile",
     "kernel_cost",
     "lone_cost",
+    "memory_wanted",
     "ranked_register_tiles",
     "ranked_tiles",
     "scheduled_cost",
@@ -253,6 +254,9 @@ def _constants(group: Group) -> frozenset[int]:
 
 
 class _Model(Protocol):
+    @property
+    def room(self) -> int: ...
+    def memory(self, question: _Question, extents: TileExtents) -> int: ...
     def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None: ...
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost: ...
     def ranked(self, node: Node, product: tuple[int, int, int, int]) -> list[RegisterTile]: ...
@@ -288,6 +292,13 @@ def _sensible(tiles: Iterator[tuple[int, ...]], frame: tuple[int, ...], device: 
     crowd = CROWD if device.has_blocks else MOST_TILES
     most = max(device.multiprocessors * crowd, min(count for count, _ in counted))
     return [tile for count, tile in counted if least <= count <= most]
+
+
+def memory_wanted(stages: Stages, device: Device) -> tuple[int, int]:
+    """The bytes of fast memory that the tile takes that takes least, and what the device has for one."""
+    question, model = _Question(stages), _model(device)
+    tiles = _tiles(stages, question.extents.frame)
+    return min(model.memory(question, question.extents.of(tile)) for tile in tiles), model.room
 
 
 def scheduled_cost(
@@ -402,6 +413,20 @@ class _Gpu:
         self.l2_rate = device.l2_bandwidth / device.multiprocessors
         self._products: dict[Any, StageCost | None] = {}
 
+    @property
+    def room(self) -> int:
+        """Bytes of a block."""
+        return self.device.shared_bytes_per_block
+
+    def memory(self, question: _Question, extents: TileExtents) -> int:
+        """Bytes of boxes, and of the register tiles that take least."""
+        own = (
+            max(c.shared_bytes for c in self._stages(question, extents, threads))
+            for threads in THREADS
+            if threads <= self.device.max_threads_per_block
+        )
+        return 4 * extents.shared_elements(question.stages) + min(own, default=0)
+
     def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None:
         found = [self._with_threads(question, extents, n) for n in ((threads,) if threads else THREADS)]
         return min((c for c in found if c is not None), key=lambda c: c.seconds, default=None)
@@ -409,12 +434,9 @@ class _Gpu:
     def _with_threads(self, question: _Question, extents: TileExtents, threads: int) -> KernelCost | None:
         if threads > self.device.max_threads_per_block:
             return None
-        costs = [
-            self._stage(work, sizes, threads, extents.kept.get(first))
-            for work, sizes, first in zip(question.works, extents.roots, question.first, strict=True)
-        ]
+        costs = self._stages(question, extents, threads)
         shared = 4 * extents.shared_elements(question.stages) + max(c.shared_bytes for c in costs)
-        if shared > self.device.shared_bytes_per_block:
+        if shared > self.room:
             return None
         return self._kernel(
             costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, question.recomputed(extents)
@@ -528,6 +550,12 @@ class _Gpu:
             ),
         )
 
+    def _stages(self, question: _Question, extents: TileExtents, threads: int) -> list[StageCost]:
+        return [
+            self._stage(work, sizes, threads, extents.kept.get(first))
+            for work, sizes, first in zip(question.works, extents.roots, question.first, strict=True)
+        ]
+
     def _stage(self, work: Work, sizes: Sizes, threads: int, kept: Sizes | None) -> StageCost:
         product = work.product(sizes)
         if product is not None:
@@ -594,9 +622,18 @@ class _Cpu:
         self.device = device
         self.hertz = cycles_per_second(device)
 
+    @property
+    def room(self) -> int:
+        """Bytes that the boxes of a tile may take."""
+        return MOST_KEPT
+
+    def memory(self, question: _Question, extents: TileExtents) -> int:
+        """Bytes of boxes."""
+        return 4 * extents.shared_elements(question.stages)
+
     def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None:
-        kept = 4 * extents.shared_elements(question.stages)
-        if kept > MOST_KEPT:
+        kept = self.memory(question, extents)
+        if kept > self.room:
             return None
         costs = [self._stage(work, sizes) for work, sizes in zip(question.works, extents.roots, strict=True)]
         return self._tiled(question, extents, costs, kept)

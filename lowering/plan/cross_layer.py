@@ -9,23 +9,23 @@ all is found exactly. A block alone is always a candidate, so that no kernel is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType
 from mlirfuse.lowering.groups.boxes import frame_of
 from mlirfuse.lowering.groups.components import components
-from mlirfuse.lowering.groups.cost import KernelCost, cheapest_tile, lone_cost, side_by_side_cost
+from mlirfuse.lowering.groups.cost import KernelCost, cheapest_tile, lone_cost, memory_wanted, side_by_side_cost
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.groups.stages import Stages, stages_of
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.intervals import Interval, Partition
 from mlirfuse.lowering.plan.legality import outputs_of
 from mlirfuse.lowering.plan.resources import bytes_read, bytes_written
-from mlirfuse.lowering.plan.verdict import Launch, Proof
+from mlirfuse.lowering.plan.verdict import Launch, Proof, Refusal
 
-__all__ = ["CrossLayer", "edges_of", "group_of_nodes"]
+__all__ = ["CrossLayer", "group_of_nodes"]
 
 LONGEST = 8  # blocks of one kernel
 HOPELESS = 1.6  # times its parts: an interval that takes more is not grown further
@@ -78,8 +78,8 @@ class CrossLayer:
 
     graph: Graph
     device: Device
-    allowed: Callable[[set[int]], str | None]
-    _known: dict[Hashable, KernelCost | str] = field(default_factory=dict)
+    allowed: Callable[[set[int]], Refusal | None]
+    _known: dict[Hashable, KernelCost | Refusal] = field(default_factory=dict)
     _alone: dict[Hashable, float] = field(default_factory=dict)
 
     def partition(self, blocks: Sequence[tuple[int, ...]]) -> Partition:
@@ -97,17 +97,17 @@ class CrossLayer:
         """Why an interval of blocks is one kernel: its parts alone, the next best, and a larger one."""
         larger = partition.nearest_larger(start, stop)
         return replace(
-            self._proof(partition.joined[start, stop], partition.alone[start:stop]),
+            self.proof_beside(partition.joined[start, stop], partition.alone[start:stop]),
             runner_up=tuple(map(self._launch, partition.runner_up(start, stop))),
             larger=None if larger is None else self._launch(larger[0]),
             larger_adds=0.0 if larger is None else larger[1],
         )
 
-    def forced(self, members: Collection[int]) -> tuple[Interval, Proof]:
+    def forced(self, members: Collection[int]) -> tuple[Interval, list[Interval]]:
         """Some nodes as one kernel, whether that pays or not; beside one kernel around each anchor."""
         around = [Interval(part, self.seconds(part)) for part in self._around_anchors(members)]
-        interval = self.interval(members, sum(i.apart for i in around))
-        return interval, self._proof(interval, around)
+        interval = self.interval(members, sum(i.apart for i in around), len(around))
+        return interval, around
 
     def _around_anchors(self, members: Collection[int]) -> list[tuple[int, ...]]:
         """Some nodes in parts of one anchor: each of the others with the last anchor before it, or the first after."""
@@ -119,10 +119,11 @@ class CrossLayer:
             home[m] = min((home[u] for u in self.graph[m].users if u in home), default=min(home.values()))
         return [tuple(m for m in sorted(inside) if home[m] == a) for a in sorted(set(home.values()))]
 
-    def _proof(self, interval: Interval, parts: Sequence[Interval]) -> Proof:
+    def proof_beside(self, interval: Interval, parts: Sequence[Interval]) -> Proof:
+        """Why an interval is one kernel beside the kernels that its parts would be."""
         anchors = [self.graph[m] for m in interval.members if self.graph[m].is_anchor]
         first, last = (a.onnx_nodes or (a.label,) for a in (anchors[0], anchors[-1]))
-        finding = interval.finding(self.device)
+        finding = interval.finding(self.device, self.layers_of(interval))
         return Proof(first, last, "proof", finding.reason, finding.numbers, parts=tuple(map(self._launch, parts)))
 
     def _launch(self, interval: Interval) -> Launch:
@@ -150,30 +151,68 @@ class CrossLayer:
             apart += alone[stop - 1]
             if not self._touches(block, members - set(block)):
                 break
-            interval = self.interval(members, apart)
+            interval = self.interval(members, apart, stop - start)
             found.append((stop, interval))
             if interval.cost is not None and interval.cost.seconds > HOPELESS * apart:
                 break
         return found
 
-    def interval(self, members: Collection[int], apart: float) -> Interval:
-        """Some nodes as one kernel, or why they are none."""
+    def interval(self, members: Collection[int], apart: float, blocks: int) -> Interval:
+        """Some nodes of so many blocks as one kernel, or why they are none."""
         everything = self._with_concats(members)
-        if sum(self.graph[m].is_anchor for m in everything) < 2:
-            return Interval(everything, apart, None, "there are no two anchors")
-        if reason := next(filter(None, (_why_no_stage(self.graph[m]) for m in sorted(members))), None):
-            return Interval(everything, apart, None, reason)
-        if reason := self.allowed(set(everything)):
-            return Interval(everything, apart, None, reason)
-        found = self._cost(group_of_nodes(self.graph, everything))
-        return (
-            Interval(everything, apart, None, found) if isinstance(found, str) else Interval(everything, apart, found)
-        )
+        anchors = sum(self.graph[m].is_anchor for m in everything)
+        no_stage = next(filter(None, (_why_no_stage(self.graph[m]) for m in sorted(members))), None)
+        found: KernelCost | Refusal
+        if anchors < 2:
+            found = "legality", "there are no two anchors", {"anchors": anchors}
+        elif no_stage is not None:
+            found = "legality", no_stage, {"anchors": anchors}
+        else:
+            found = self.allowed(set(everything)) or self._cost(group_of_nodes(self.graph, everything))
+        if isinstance(found, KernelCost):
+            return Interval(everything, apart, found, blocks=blocks)
+        return Interval(everything, apart, None, found, blocks)
+
+    def layers_of(self, interval: Interval) -> str:
+        """The names of an interval's anchors."""
+        return " ".join(dict.fromkeys(self.graph[m].label for m in interval.members if self.graph[m].is_anchor))
+
+    def refusal(self, interval: Interval, adds: float | None = None) -> Refusal:
+        """Why an interval is no kernel; all blocks take `adds` seconds longer with it, where that is known."""
+        if interval.refusal is not None:
+            kind, reason, numbers = interval.refusal
+            return kind, reason, {**numbers, "layers": self.layers_of(interval)}
+        found = interval.finding(self.device, self.layers_of(interval))
+        if not interval.pays:
+            return "cost", found.reason, dict(found.numbers)
+        if adds is None:
+            searched = f"it looks at up to {LONGEST} blocks in running order, and stops at {HOPELESS} times their time"
+            reason = f"{found.reason}, but the search does not come to it: {searched}"
+            return "placement", reason, {**found.numbers, "limit": LONGEST}
+        more = f"with it the network takes {adds * 1e6:.2g} us more"
+        reason = f"{found.reason}, but {more}: kernels that overlap it save more"
+        return "placement", reason, {**found.numbers, "seconds_added": adds}
+
+    def edges(self, interval: Interval) -> list[tuple[int, int]]:
+        """The edges inside an interval, those from a free concatenation of its values included."""
+        inside = set(interval.members)
+        return [
+            (p, c)
+            for c in interval.members
+            for p in self.graph[c].inputs
+            if p in inside or not inside.isdisjoint(self.parts(p))
+        ]
+
+    def parts(self, node: int) -> list[int]:
+        """What a concatenation that costs nothing is made of; else the node itself."""
+        entry = self.graph[node]
+        whole = entry.node.op == "concat" and bool(entry.boundary)
+        return [n for p in entry.inputs for n in self.parts(p)] if whole else [node]
 
     def seconds(self, block: Collection[int]) -> float:
         """Predicted time of a block that is a kernel of its own."""
         graph = self.graph
-        if sum(graph[m].is_anchor for m in block) > 1 and (cost := self.interval(block, 0.0).cost) is not None:
+        if sum(graph[m].is_anchor for m in block) > 1 and (cost := self.interval(block, 0.0, 1).cost) is not None:
             return cost.seconds
         lead = max((graph[m] for m in block), key=lambda n: (n.is_anchor, n.flops, n.index))
         traffic = bytes_read(graph, block) + bytes_written(graph, block)
@@ -183,26 +222,32 @@ class CrossLayer:
             self._alone[key] = lone_cost(lead.node, traffic, self.device).seconds if known else 0.0
         return self._alone[key]
 
-    def _cost(self, group: Group) -> KernelCost | str:
+    def _cost(self, group: Group) -> KernelCost | Refusal:
         key = group.structure
         if key not in self._known:
             self._known[key] = self._priced(group)
         return self._known[key]
 
-    def _priced(self, group: Group) -> KernelCost | str:
+    def _priced(self, group: Group) -> KernelCost | Refusal:
         found: list[Stages] = []
         for part in components(group):
             stages = stages_of(part)
             frame = stages if isinstance(stages, str) else frame_of(stages)
             if isinstance(stages, str) or isinstance(frame, str):
-                return str(frame)
+                return "legality", str(frame), {"anchors": len(group.anchors)}
             found.append(stages)
         if len(found) == 1:
             cost = cheapest_tile(found[0], self.device)
         else:
             traffic = sum(group.types[v].bytes for v in (*group.inputs, *group.outputs))
             cost = side_by_side_cost(found, traffic, self.device)
-        return cost or f"no tile of it fits in a block of {self.device.name}"
+        return cost or self._no_room(found)
+
+    def _no_room(self, parts: Sequence[Stages]) -> Refusal:
+        least, limit = max(memory_wanted(stages, self.device) for stages in parts)
+        reason = f"the smallest tile takes {least} bytes, {self.device.name} has room for {limit}"
+        anchors = sum(len(stages.group.anchors) for stages in parts)
+        return "resources", reason, {"shared_bytes": least, "limit": limit, "anchors": anchors}
 
     def _with_concats(self, members: Collection[int]) -> tuple[int, ...]:
         """The members with the free concatenations between them: those that only join what is made here."""
@@ -248,9 +293,3 @@ def _why_no_stage(entry: GraphNode) -> str | None:
     if entry.is_anchor and entry.node.op not in ("conv", "contract", "window", "reduce"):
         return f"{name} has no stage that works on a box"
     return None
-
-
-def edges_of(interval: Interval, graph: Graph) -> Mapping[tuple[int, int], None]:
-    """The edges between members of an interval."""
-    inside = set(interval.members)
-    return {(p, c): None for c in interval.members for p in graph[c].inputs if p in inside}

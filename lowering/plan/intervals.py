@@ -12,19 +12,20 @@ from functools import cached_property
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.groups.cost import KernelCost
-from mlirfuse.lowering.plan.verdict import Finding, Number
+from mlirfuse.lowering.plan.verdict import Finding, Number, Refusal
 
 __all__ = ["Interval", "Partition"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Some blocks as one kernel: its cost beside theirs; `reason` says what forbids it (then there is no cost)."""
+    """Some `blocks` as one kernel: its cost beside what they take `apart`; a `refusal` forbids it (without a cost)."""
 
     members: tuple[int, ...]
     apart: float
     cost: KernelCost | None = None
-    reason: str = ""
+    refusal: Refusal | None = None
+    blocks: int = 1
 
     @property
     def seconds(self) -> float:
@@ -35,12 +36,12 @@ class Interval:
     def pays(self) -> bool:
         return self.cost is not None and self.cost.seconds < self.apart
 
-    def finding(self, device: Device) -> Finding:
-        """Why the blocks are, or are not, one kernel, and from which numbers."""
-        if self.cost is None:
-            return Finding(self.reason, {"seconds_apart": self.apart})
+    def finding(self, device: Device, layers: str) -> Finding:
+        """What one kernel of `layers` takes beside its blocks, and from which numbers."""
         cost = self.cost
+        assert cost is not None, self.refusal
         numbers: dict[str, Number] = {
+            "layers": layers,
             "seconds_together": cost.seconds,
             "seconds_apart": self.apart,
             "tile": "x".join(map(str, cost.tile)),
@@ -54,9 +55,9 @@ class Interval:
             "seconds_busiest": cost.busiest,
             "seconds_dram": cost.memory,
         }
-        reason = (
-            f"one kernel takes {cost.seconds * 1e6:.1f} us on {device.name}, its parts take {self.apart * 1e6:.1f} us"
-        )
+        together, apart = cost.seconds * 1e6, self.apart * 1e6
+        apart_from = f"{self.blocks} kernels take {apart:.2f} us"
+        reason = f"one kernel of {layers} takes {together:.2f} us on {device.name}, {apart_from}"
         return Finding(reason, numbers)
 
 
@@ -86,10 +87,14 @@ class Partition:
         """The quickest way to run some blocks in several kernels."""
         return [self.joined.get(span) or self.alone[span[0]] for span in self._spans(start, stop, (start, stop))]
 
+    def adds(self, start: int, stop: int) -> float:
+        """How much longer all blocks take, at best, if some are one kernel."""
+        return self._before[start] + self.joined[start, stop].seconds + self._after[stop] - self.seconds
+
     def nearest_larger(self, start: int, stop: int) -> tuple[Interval, float] | None:
         """Of the kernels that hold an interval and more, the one that costs least: how much longer all blocks take."""
         larger = [
-            (i, self._before[a] + i.seconds + self._after[b] - self.seconds)
+            (i, self.adds(a, b))
             for (a, b), i in self.joined.items()
             if i.cost is not None and a <= start and stop <= b and (a, b) != (start, stop)
         ]

@@ -13,13 +13,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import MappingType
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine, most_complex
 from mlirfuse.lowering.plan.constraints import ResourceConstraints
+from mlirfuse.lowering.plan.cross_layer import LONGEST as MOST_BLOCKS
 from mlirfuse.lowering.plan.cross_layer import CrossLayer
 from mlirfuse.lowering.plan.deep import LONGEST, graph_chain, judge_chain, neighbouring_anchors
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
@@ -28,13 +29,12 @@ from mlirfuse.lowering.plan.legality import Legality, Limits, pieces_of
 from mlirfuse.lowering.plan.placement import Placement
 from mlirfuse.lowering.plan.reachability import Reachability, bits
 from mlirfuse.lowering.plan.resources import Chooser, ResourceModel, bytes_read, bytes_written
-from mlirfuse.lowering.plan.verdict import Finding, Number, Proof, Verdict, VerdictKind
+from mlirfuse.lowering.plan.verdict import Finding, Number, Proof, Refusal, Verdict, VerdictKind
 
 __all__ = ["Plan", "PlanOptions", "in_running_order", "plan_graph"]
 
 Fusion = Literal["full", "no-cross-layer", "epilogue", "none"]
 Order = Literal["predecessors", "successors"]
-Refusal = tuple[VerdictKind, str, dict[str, Number]]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Planner:
             )
         self.not_chained: dict[tuple[int, int], Refusal] = {}
         self.layers: CrossLayer | None = None
-        self.not_joined: dict[tuple[int, int], Interval] = {}
+        self.not_joined: dict[tuple[int, int], tuple[Interval, float]] = {}  # and how much longer all would take
         if device is not None and self.options.fusion == "full" and self.options.order == "predecessors":
             self.layers = CrossLayer(graph, device, self._why_no_layers)
         self.proofs: list[tuple[int, Proof]] = []
@@ -148,10 +148,10 @@ class _Planner:
 
     def _force_layers(self, layers: CrossLayer, names: tuple[str, ...], members: set[int]) -> None:
         """Make a set with several anchors a kernel of several layers, whatever it takes."""
-        interval, proof = layers.forced(members)
-        if interval.cost is None:
-            raise _cannot_force(names, interval.reason)
-        self._join_as_layers(interval, proof)
+        interval, parts = layers.forced(members)
+        if interval.refusal is not None:
+            raise _cannot_force(names, interval.refusal[1])
+        self._join_as_layers(interval, layers.proof_beside(interval, parts))
 
     def _named(self, names: tuple[str, ...]) -> set[int]:
         found = {name: [n.index for n in self.graph if name in n.onnx_nodes] for name in names}
@@ -323,50 +323,44 @@ class _Planner:
         partition = min(map(self.layers.partition, orders), key=lambda p: p.seconds)
         for (start, stop), interval in partition.taken.items():
             self._join_as_layers(interval, self.layers.proof(partition, start, stop))
-        for interval in partition.others:
-            inside = set(interval.members)
-            for c in interval.members:
-                for p in self.graph[c].inputs:
-                    if p in inside and self._better(interval, self.not_joined.get((p, c))):
-                        self.not_joined[p, c] = interval
+        for start, stop in partition.joined.keys() - partition.taken.keys():
+            found = partition.joined[start, stop], partition.adds(start, stop)
+            for edge in self.layers.edges(found[0]):
+                self.not_joined[edge] = min(found, self.not_joined.get(edge, found), key=_far_from_joined)
 
     def _join_as_layers(self, interval: Interval, proof: Proof) -> None:
         """Close the block of an interval, and say why it may have several anchors."""
         self._close(_Block(set(interval.members), MappingType.MANY_TO_MANY, layers=True))
         self.proofs.append((max(m for m in interval.members if self.graph[m].is_anchor), proof))
 
-    def _why_no_layers(self, members: set[int]) -> str | None:
+    def _why_no_layers(self, members: set[int]) -> Refusal | None:
         """Why some blocks cannot be the layers of one kernel, whatever it would take; or None."""
-        refusal = (
+        return (
             self._by_option(members)
             or self._by_convexity(members)
             or _refusal("legality", self.legality.too_large(members))
         )
-        return refusal[1] if refusal else None
-
-    @staticmethod
-    def _better(interval: Interval, other: Interval | None) -> bool:
-        """Whether an interval that is no kernel came nearer to being one than another."""
-        if other is None or interval.cost is None or other.cost is None:
-            return other is None or (interval.cost is not None and other.cost is None)
-        return interval.cost.seconds * other.apart < other.cost.seconds * interval.apart
 
     def _by_layers(self, producer: int, consumer: int) -> Refusal | None:
-        """Why the layers at both ends of an edge are not one kernel, in the numbers that decided; None if unknown."""
-        first, second = self.block_of[producer], self.block_of[consumer]
-        if self.layers is None or first is None or second is None or not self._has_anchor(first):
+        """Why the layers at both ends of an edge are not one kernel, in the numbers that decided; None if unknown.
+
+        A producer may be a concatenation that costs nothing: then what it is made of is one end.
+        """
+        if self.layers is None:
             return None
-        if not self._has_anchor(second) or first.parts or second.parts:
+        second = self.block_of[consumer]
+        found = {id(b): b for n in self.layers.parts(producer) if (b := self.block_of[n]) is not None}
+        blocks = [*found.values()] + ([second] if second is not None and id(second) not in found else [])
+        if second is None or len(blocks) < 2 or any(b.parts or not self._has_anchor(b) for b in blocks):
             return None
-        interval = self.not_joined.get((producer, consumer))
-        if interval is None or not (first.members | second.members) & set(interval.members):
-            apart = sum(self.layers.seconds(b.members) for b in (first, second))
-            interval = self.layers.interval(first.members | second.members, apart)
-        found = interval.finding(self.layers.device)
-        kind: VerdictKind = "legality" if interval.cost is None else "cost"
-        if interval.pays:
-            return "placement", f"{found.reason}, but others that overlap it save more", dict(found.numbers)
-        return kind, found.reason, dict(found.numbers)
+        tried = self.not_joined.get((producer, consumer))
+        if tried is not None and (tried[0].cost is not None or len(blocks) > MOST_BLOCKS):
+            return self.layers.refusal(*tried)
+        if len(blocks) > MOST_BLOCKS:
+            return "placement", f"no kernel of more than {MOST_BLOCKS} blocks is looked for", {"blocks": len(blocks)}
+        apart = sum(self.layers.seconds(b.members) for b in blocks)
+        members = {m for b in blocks for m in b.members}
+        return self.layers.refusal(self.layers.interval(members, apart, len(blocks)))
 
     def _blocks(self) -> list[_Block]:
         """Every block once, by its first node."""
@@ -466,8 +460,14 @@ class _Planner:
         between = bits(self.reachability.between(members))
         if not between:
             return None
-        label = self.graph[between[0]].label
-        return "convexity", f"{label} reads from the block and the block reads from it", {"nodes_between": len(between)}
+        entry, numbers = self.graph[between[0]], {"nodes_between": len(between)}
+        if entry.node.op == "concat" and entry.boundary:
+            return (
+                "convexity",
+                f"{entry.label} joins a value of the block with others, and the block reads it",
+                {**numbers},
+            )
+        return "convexity", f"{entry.label} reads from the block and the block reads from it", {**numbers}
 
     def _by_placement(self, members: set[int]) -> Refusal | None:
         if self.options.order == "successors":
@@ -518,6 +518,11 @@ class _Planner:
         kind: VerdictKind = "boundary"
         if self.block_of[producer] is None or self.block_of[consumer] is None:
             outside = p if self.block_of[producer] is None else c
+            if outside is p and (found := self._by_layers(producer, consumer)) is not None:
+                kind, reason, more = found
+                return Verdict(
+                    p.onnx_nodes or (p.label,), c.onnx_nodes or (c.label,), kind, reason, {**numbers, **more}
+                )
             reason = f"{outside.label} is outside of all groups: {outside.boundary}"
         else:
             first, second = self.block_of[producer], self.block_of[consumer]
@@ -537,6 +542,12 @@ class _Planner:
 def _part(block: _Block, member: int) -> _Block:
     """The part of a chain that a node is in; of another block, the block."""
     return next((part for part in block.parts if member in part.members), block)
+
+
+def _far_from_joined(found: tuple[Interval, float]) -> tuple[Any, ...]:
+    """How far blocks are from being one kernel: those that cannot be one last, else by what it adds; ties to fewer."""
+    interval, adds = found
+    return interval.cost is None, 0.0 if interval.cost is None else adds, interval.blocks, interval.members
 
 
 def _refusal(kind: VerdictKind, finding: Finding | None) -> Refusal | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Finding", "Launch", "Number", "Proof", "Verdict", "VerdictKind"]
+__all__ = ["Finding", "Launch", "Number", "Proof", "Refusal", "Verdict", "VerdictKind"]
 
 Number = float | int | str
 
@@ -14,6 +14,9 @@ Number = float | int | str
 # and enter it again, DNNFusion's table, the resource model, or a better place for the op. A proof is no refusal: it
 # says why anchors that the table keeps apart share a kernel.
 VerdictKind = Literal["option", "boundary", "legality", "resources", "convexity", "table", "cost", "placement", "proof"]
+
+
+Refusal = tuple[VerdictKind, str, dict[str, Number]]  # the check, its reason and its numbers
 
 
 @dataclass(frozen=True)

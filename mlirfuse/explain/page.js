@@ -269,11 +269,36 @@ function showGroup(number) {
   const g = explanation.groups[number], members = new Set(g.operators);
   const edges = explanation.edges.filter(e => members.has(e.producer_number) || members.has(e.consumer_number));
   show(`Group ${number}`, table([[g.anchors.length > 1 ? "anchors" : "anchor", g.anchors.join(", ") || "none"], ["mapping type", g.mapping], ["mode", g.mode],
-    ["kernel", g.kernel === null ? "" : `${g.kernel}: ${compact({ ...g.schedule, kind: null })}`], ["result", shape(g.shape)], ["launches", g.launches],
+    ["kernel", g.kernel === null ? "" : `${g.kernel}: ${compact({ ...g.schedule, kind: null, ...(g.reuse ? { stages: null, orders: null } : {}) })}`], ["result", shape(g.shape)], ["launches", g.launches],
     ["work", flops(g.flops)], ["computed again", flops(g.flops_added)], ["read", bytes(g.bytes_read)], ["written", bytes(g.bytes_written)],
-    ["not stored", bytes(g.bytes_not_stored)], ["saved by fusion", `${bytes(g.bytes_saved)} of traffic`], ["by the model", seconds(g.seconds)]]),
+    ["not stored", bytes(g.bytes_not_stored)], ["saved by fusion", `${bytes(g.bytes_saved)} of traffic`], ["by a roofline", seconds(g.seconds)]]),
+    ...proofOf(g.proof), ...reuseOf(g.reuse),
     ...section(`${g.operators.length} operators`, g.operators.map(n => make("div", {}, operatorLink(n)))),
     ...section("Not fused with its neighbours", edges.map(apartText)), ...rewritesOf(g.nodes));
+}
+const by = sizes => sizes.join("x");
+const halo = sizes => sizes.some(n => n) ? ` (halo ${by(sizes)})` : "";
+function launchRow(name, l) { return [name, l.nodes.join(" "), seconds(l.seconds), `${bytes(l.dram_bytes)} of DRAM${l.tile.length ? ` in tiles of ${by(l.tile)}` : ""}`]; }
+function proofOf(proof) {
+  if (!proof) return [];
+  const rows = [...proof.parts.map(l => launchRow("alone", l)), ...proof.runner_up.map(l => launchRow("runner-up", l)),
+    ...(proof.larger ? [launchRow("with neighbours", proof.larger)] : [])];
+  const more = proof.larger ? [make("div", {}, `With the kernel that takes in neighbours, the whole network takes ${seconds(proof.larger_adds)} more.`)] : [];
+  return section("Why it is one kernel", [make("div", { class: "joined-reason" }, proof.reason), ...(rows.length ? [table(rows)] : [table(Object.entries(proof.numbers))]), ...more]);
+}
+function reuseOf(r) {
+  if (!r) return [];
+  const gpu = r.threads > 1, places = { read: "DRAM, read", written: "DRAM, written", kept: gpu ? "shared memory" : "scratch", register: "registers", inline: "computed where it is read" };
+  const facts = [["tile", `${by(r.tile)} of ${by(r.frame)}: ${r.tiles.reduce((a, b) => a * b, 1)} tiles`], ["in flight", `${r.at_once} of ${r.most_at_once} that ${r.device} has room for, by ${r.limited_by}; rounds: ${r.rounds}`],
+    [gpu ? "shared memory" : "scratch", `${bytes(r.memory_bytes)}, ${bytes(r.kept_bytes)} of it between stages; limit ${bytes(r.memory_limit)}`], ["registers", r.registers ? `${r.registers} for a thread` : ""],
+    ["operations", `${flops(Math.round(r.flops))}, ${flops(Math.round(r.flops_added))} of them again`], ["from L2", gpu ? bytes(Math.round(r.l2_bytes)) : ""], ["DRAM", bytes(r.dram_bytes)],
+    ["time", `${seconds(r.seconds)}: ${seconds(r.busiest_seconds)} in the busiest processor, ${seconds(r.dram_seconds)} of DRAM traffic meanwhile`]];
+  const told = parts => parts.filter(part => part).join(" · ");
+  const stages = r.stages.map(s => [`${s.number} ${s.op}`, told([s.nodes.join(" "), `box ${by(s.box)}${halo(s.halo)} of ${by(s.shape)}`, `${s.kind} ${compact(s.schedule)}`,
+    `${flops(Math.round(s.flops))}, ${s.factor.toFixed(2)} times in all tiles`, `${seconds(s.compute_seconds)}, at least ${seconds(s.latency_seconds)}`])]);
+  const values = r.values.map(v => [`${v.name} ${v.op}`, told([places[v.place], v.first === v.last ? `stage ${v.first}` : `stages ${v.first} to ${v.last}`,
+    v.box.length ? `box ${by(v.box)}${halo(v.halo)} of ${by(v.shape)}` : by(v.shape), v.box_bytes ? bytes(v.box_bytes) : "", v.dram_bytes ? `${bytes(v.dram_bytes)} of DRAM` : ""])]);
+  return [...section("Computed tile by tile", [table(facts)]), ...section(`${stages.length} stages for each tile`, [table(stages)]), ...section("Where values live", [table(values)])];
 }
 function showValue(i, kind) {
   const value = explanation[`${kind}s`][i];

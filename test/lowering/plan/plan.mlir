@@ -13,7 +13,7 @@
 // CHECK: kind = "relu"{{.*}}plan = 1
 // LAYERS-LABEL: func.func @residual
 // LAYERS: fusion.conv{{.*}}plan = 0
-// LAYERS: fusion.conv{{.*}}plan = 0 {{.*}}proofs = [{{.*}}seconds_apart{{.*}}seconds_together{{.*}}one kernel takes
+// LAYERS: fusion.conv{{.*}}plan = 0 {{.*}}proofs = [{{.*}}seconds_apart{{.*}}seconds_together{{.*}}one kernel of conv1 conv2 takes
 // LAYERS: kind = "relu"{{.*}}plan = 0
 // NONE-LABEL: func.func @residual
 // NONE: fusion.conv{{.*}}plan = 0

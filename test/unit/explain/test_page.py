@@ -77,6 +77,28 @@ def test_a_click_on_a_group_shows_its_reason(network: tuple[Path, dict[str, Any]
 
 
 @browser_needed
+def test_a_kernel_of_several_layers_tells_its_tile_stages_values_and_runner_up(
+    tmp_path: Path, browser: Browser
+) -> None:
+    files = {name: str(tmp_path / f"page.{name}") for name in ("html", "json")}
+    options = [f"--{name}={path}" for name, path in files.items()]
+    assert main(["explain", NETWORK, "--target", "cuda:sm_90", *options]) == 0
+    data = json.loads(Path(files["json"]).read_text())
+    group = next(g for g in data["groups"] if g["reuse"] is not None)
+    reuse, proof = group["reuse"], group["proof"]
+    browser.open(Path(files["html"]))
+    browser.evaluate(f"document.getElementById('query').value = 'group {group['number']}'")
+    browser.evaluate("document.getElementById('find').requestSubmit()")
+    text = told(browser)
+    assert proof["reason"] in text and "runner-up" in text and "Computed tile by tile" in text
+    by = lambda sizes: "x".join(map(str, sizes))  # noqa: E731
+    assert f"{by(reuse['tile'])} of {by(reuse['frame'])}" in text and reuse["device"] in text
+    assert all(f"box {by(stage['box'])}" in text for stage in reuse["stages"])
+    assert "shared memory · stage" in text and "DRAM, read" in text and "DRAM, written" in text
+    assert not browser.problems
+
+
+@browser_needed
 def test_edges_and_operators_tell_theirs(network: tuple[Path, dict[str, Any]], browser: Browser) -> None:
     path, data = network
     browser.open(path)
