@@ -93,6 +93,37 @@ class TileBoxes:
         number = self.part_number(stage).variables()
         return tuple(s for s in self.stages if any(e.variables() & number for e in self._roots[s.number].start))
 
+    @cached_property
+    def inner_stages(self) -> dict[int, tuple[int, ...]]:
+        """The numbers of these, for each stage that adds up parts."""
+        return {s.number: tuple(i.number for i in self.inner(s)) for s in self.stages if self.parts[s.number]}
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """The stages that run once for a tile, in the order in which they do."""
+        inner = {n for numbers in self.inner_stages.values() for n in numbers}
+        return tuple(s.number for s in self.stages if s.number not in inner)
+
+    @cached_property
+    def turns(self) -> dict[int, int]:
+        """When each stage has its turn: those that compute parts stand before the stage that adds them up."""
+        sequence = [n for number in self.order for n in (*self.inner_stages.get(number, ()), number)]
+        return {number: turn for turn, number in enumerate(sequence)}
+
+    @cached_property
+    def lifetimes(self) -> dict[int, tuple[int, int]]:
+        """The first and last turn at which the box of each kept value is in use.
+
+        What is read for every part stays until the last part is added up.
+        """
+        until = {n: self.turns[number] for number, numbers in self.inner_stages.items() for n in numbers}
+        found = {}
+        for v in self.stages.kept:
+            writers = [s.number for s in self.stages.writers(v)]
+            users = [*writers, *(s.number for s in self.stages.readers(v))]
+            found[v] = min(self.turns[n] for n in writers), max(until.get(n, self.turns[n]) for n in users)
+        return found
+
     def own(self, stage: Stage) -> list[tuple[int, Expr, int]]:
         """(axis, first, size) of the part of a sink's result that this tile alone stores, where its box holds more."""
         box, found = self._roots[stage.number], []

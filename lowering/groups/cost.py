@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import Node, semantics
+from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.cpu_rates import (
     L3_BYTES_PER_CYCLE,
     TILE_CYCLES,
@@ -33,6 +34,7 @@ from mlirfuse.lowering.groups.cpu_rates import (
 )
 from mlirfuse.lowering.groups.extents import Extents, TileExtents
 from mlirfuse.lowering.groups.group import Group
+from mlirfuse.lowering.groups.in_parts import boxes_in_parts
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "kernel_cost",
     "lone_cost",
     "memory_wanted",
+    "ranked_in_parts",
     "ranked_register_tiles",
     "ranked_tiles",
     "scheduled_cost",
@@ -53,6 +56,8 @@ Sizes = tuple[int, ...]
 WARP = 32
 QUAD = 4  # elements of a thread's vectors
 THREADS = (128, 256)  # of a block of several stages
+SMALL = 1 / 6  # of a block's shared memory: what a register tile may take where channels do not fit
+FEWEST_TILES = 4  # that are tried in parts, the smallest: without parts none of them fits
 BUFFERS = 2  # slices of the reduction in shared memory
 # Instructions of a thread for one slice of a register tile, beside its multiply-adds and shared loads: in all, and for
 # each element that it brings to the slice. Counted in the assembly for sm_90 by benchmarks/instructions.py.
@@ -123,6 +128,15 @@ class StageCost:
     tile: RegisterTile | None = None
     shared_bytes: int = 0
 
+    def times(self, turns: int) -> StageCost:
+        """The stage run so many times."""
+        if turns == 1:
+            return self
+        return replace(
+            self, compute=self.compute * turns, latency=self.latency * turns, l2_bytes=self.l2_bytes * turns,
+            flops=self.flops * turns,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class KernelCost:
@@ -147,6 +161,7 @@ class KernelCost:
     stages: tuple[StageCost, ...]
     registers: int = 0
     parts: tuple[KernelCost, ...] = ()  # of a kernel whose blocks belong to parts that share no values
+    depths: tuple[int, ...] = ()  # of each stage, the channels that it adds up at a time, 0 for all
 
     @property
     def rounds(self) -> int:
@@ -258,6 +273,7 @@ class _Model(Protocol):
     def room(self) -> int: ...
     def memory(self, question: _Question, extents: TileExtents) -> int: ...
     def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None: ...
+    def in_parts(self, question: _Question, boxes: TileBoxes, threads: int = 0) -> KernelCost | None: ...
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost: ...
     def ranked(self, node: Node, product: tuple[int, int, int, int]) -> list[RegisterTile]: ...
     def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None: ...
@@ -282,6 +298,16 @@ def ranked_tiles(stages: Stages, device: Device, threads: int = 0) -> list[Kerne
     question, model = _Question(stages), _model(device)
     tiles = _sensible(_tiles(stages, question.extents.frame), question.extents.frame, device)
     found = [model.cost(question, question.extents.of(tile), threads) for tile in tiles]
+    if not any(found):
+        return ranked_in_parts(stages, device, threads)
+    return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
+
+
+def ranked_in_parts(stages: Stages, device: Device, threads: int = 0) -> list[KernelCost]:
+    """The same where no block has room for all channels of what it keeps: a reduction is added up in parts."""
+    question, model = _Question(stages), _model(device)
+    tiles = _sensible(_tiles(stages, question.extents.frame), question.extents.frame, device)[-FEWEST_TILES:]
+    found = [model.in_parts(question, boxes, threads) for tile in tiles for boxes in boxes_in_parts(stages, tile)]
     return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
 
 
@@ -442,6 +468,42 @@ class _Gpu:
             costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, question.recomputed(extents)
         )
 
+    def in_parts(self, question: _Question, boxes: TileBoxes, threads: int = 0) -> KernelCost | None:
+        """The cost with reductions added up in parts; None where a block has no room for it either."""
+        found = [self._in_parts(question, boxes, n) for n in ((threads,) if threads else THREADS)]
+        return min((c for c in found if c is not None), key=lambda c: c.seconds, default=None)
+
+    def _in_parts(self, question: _Question, boxes: TileBoxes, threads: int) -> KernelCost | None:
+        if threads > self.device.max_threads_per_block:
+            return None
+        costs, sums, staged = [], 0, 0
+        for stage, work, first in zip(question.stages, question.works, question.first, strict=True):
+            turns = _turns(boxes, stage)
+            split = bool(boxes.parts[stage.number])
+            if split:
+                work = replace(work, length=work.length // turns, flops=work.flops / turns)
+            kept = boxes.kept.get(first)
+            sizes = boxes.root_box(stage).sizes
+            cost = self._stage(work, sizes, threads, None if kept is None else kept.sizes, small=True)
+            if split and cost.tile is None:
+                return None
+            if split:
+                sums += _padded(work.factors(sizes), cost.tile)
+            if cost.tile is not None and work.factors(sizes)[1] % QUAD:
+                staged = max(staged, cost.tile.block_m * cost.tile.block_n)
+            costs.append(cost.times(turns))
+        alive = [
+            sum(box.elements for v, box in boxes.kept.items() if boxes.lifetimes[v][0] <= turn <= boxes.lifetimes[v][1])
+            for turn in boxes.turns.values()
+        ]
+        shared = 4 * (max(alive) + sums + staged) + max(c.shared_bytes for c in costs)
+        if shared > self.device.shared_bytes_per_block:
+            return None
+        tiles = math.prod(boxes.tiles)
+        again = max(0.0, tiles * sum(c.flops for c in costs) - question.flops)
+        found = self._kernel(costs, boxes.tile, tiles, threads, shared, question.dram_bytes, again)
+        return replace(found, depths=boxes.parts)
+
     def scheduled(
         self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
     ) -> KernelCost:
@@ -556,22 +618,26 @@ class _Gpu:
             for work, sizes, first in zip(question.works, extents.roots, question.first, strict=True)
         ]
 
-    def _stage(self, work: Work, sizes: Sizes, threads: int, kept: Sizes | None) -> StageCost:
+    def _stage(self, work: Work, sizes: Sizes, threads: int, kept: Sizes | None, small: bool = False) -> StageCost:
         product = work.product(sizes)
         if product is not None:
-            found = self._tiled(product, threads, not kept, work.fetch(sizes, kept))
+            found = self._tiled(product, threads, not kept, work.fetch(sizes, kept), small)
             if found is not None:
                 return found
         elements = math.prod(sizes)
         return self._team(elements, work, threads) if work.in_teams else self._map(elements, work, threads, kept)
 
     def _tiled(
-        self, product: tuple[int, int, int, int], threads: int, streamed: bool, fetch: float
+        self, product: tuple[int, int, int, int], threads: int, streamed: bool, fetch: float, small: bool = False
     ) -> StageCost | None:
-        """A product's box in the register tile that suits it."""
-        key = product, threads, streamed, fetch
+        """A product's box in the register tile that suits it; a `small` one leaves most of the memory to others."""
+        key = product, threads, streamed, fetch, small
         if key not in self._products:
-            costs = [self._contract(*product, tile, streamed, fetch) for tile in TILES if tile.threads == threads]
+            most = self.device.shared_bytes_per_block * (SMALL if small else 1.0)
+            tiles = [t for t in TILES if t.threads == threads]
+            least = min((t.shared_elements for t in tiles), default=0)
+            tiles = [t for t in tiles if 4 * t.shared_elements <= most or t.shared_elements == least]
+            costs = [self._contract(*product, tile, streamed, fetch) for tile in tiles]
             self._products[key] = min(costs, key=lambda c: max(c.compute, c.latency), default=None)
         return self._products[key]
 
@@ -651,6 +717,10 @@ class _Cpu:
     def ranked(self, node: Node, product: tuple[int, int, int, int]) -> list[RegisterTile]:
         return []  # register tiles of CPUs are their schedules' own
 
+    def in_parts(self, question: _Question, boxes: TileBoxes, threads: int = 0) -> KernelCost | None:
+        """None: what does not fit into a core's cache is not computed in one kernel."""
+        return None
+
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost:
         cores = self.device.multiprocessors
         whole = self._stage(Work.of(node), node.out.dims)
@@ -707,6 +777,21 @@ class _Cpu:
 
 
 # -- what both ask
+
+
+def _turns(boxes: TileBoxes, stage: Stage) -> int:
+    """How many times a stage runs for one tile: once for each part of the reduction that it serves."""
+    for number, inner in boxes.inner_stages.items():
+        if stage.number in (number, *inner):
+            return boxes.stages.stages[number].depth // boxes.parts[number]
+    return 1
+
+
+def _padded(product: tuple[int, int, int, int], tile: RegisterTile | None) -> int:
+    """Elements of all register tiles of a product."""
+    assert tile is not None
+    batch, m, n, _ = product
+    return batch * math.ceil(m / tile.block_m) * tile.block_m * math.ceil(n / tile.block_n) * tile.block_n
 
 
 def _share_of_rate(threads: int) -> float:

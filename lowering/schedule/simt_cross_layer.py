@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.groups.boxes import TileBoxes
-from mlirfuse.lowering.groups.cost import KernelCost, StageCost, ranked_tiles
+from mlirfuse.lowering.groups.cost import KernelCost, StageCost, ranked_in_parts, ranked_tiles
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.groups.stages import Stages
@@ -125,20 +125,13 @@ class SimtCrossLayerPlan(CrossLayerPlan):
         return allocate(wanted)
 
     def kept_strides(self, value: int) -> tuple[int, ...]:
-        """Of a kept box: row-major, channels at a multiple of four elements."""
+        """Of a kept box, which lies row-major."""
         sizes = self.kept[value].sizes
-        strides, step = [0] * len(sizes), 1
-        for axis in reversed(range(len(sizes))):
-            strides[axis] = step
-            step *= sizes[axis]
-            if axis == 2:
-                step = -(-step // VECTOR) * VECTOR
-        return tuple(strides)
+        return tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
 
     def kept_span(self, value: int) -> int:
-        """Elements that a kept box takes."""
-        sizes, strides = self.kept[value].sizes, self.kept_strides(value)
-        return strides[0] * sizes[0] if sizes else 1
+        """Elements that a kept box takes, in whole vectors."""
+        return -(-self.kept[value].elements // VECTOR) * VECTOR
 
     def is_resident(self, number: int) -> bool:
         """Whether a register tile reads its first operand where it is kept: in whole slices, vectors of m aligned."""
@@ -187,21 +180,25 @@ def choose_cross_layer(group: Group, device: Device, threads: int = 0) -> CrossL
     """The cheapest tile by the cost model, with a schedule for each stage; None where there is none.
 
     With `threads`, of those whose blocks have so many. A schedule may need more shared memory than the model counts:
-    then the next cheapest is taken.
+    then the next cheapest is taken, at last one that adds up a reduction in parts.
     """
     stages = cross_layer_stages(group)
     if isinstance(stages, str):
         return None
-    found = (_scheduled(stages, cost, device) for cost in ranked_tiles(stages, device, threads))
-    return next((s for s in found if s.why_illegal(group, device) is None), None)
+    for ranked in (ranked_tiles, ranked_in_parts):
+        for cost in ranked(stages, device, threads):
+            found = _scheduled(stages, cost, device)
+            if found.why_illegal(group, device) is None:
+                return found
+    return None
 
 
 def _scheduled(stages: Stages, cost: KernelCost, device: Device) -> CrossLayerTiles:
-    boxes = TileBoxes(stages, cost.tile)
-    groups = [replace(stage.group, box=boxes.root_box(stage)) for stage in stages]
+    boxes = TileBoxes(stages, cost.tile, cost.depths)
+    groups = [replace(stage.group, box=boxes.root_box(stage), part=boxes.part(stage)) for stage in stages]
     registers = _registers(cost, device)
     schedules = (_stage(g, c, cost.threads, registers) for g, c in zip(groups, cost.stages, strict=True))
-    return CrossLayerTiles(cost.threads, boxes.tile, tuple(schedules))
+    return CrossLayerTiles(cost.threads, boxes.tile, tuple(schedules), cost.depths)
 
 
 def _registers(cost: KernelCost, device: Device) -> int:

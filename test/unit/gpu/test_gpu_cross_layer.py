@@ -250,3 +250,14 @@ def test_a_part_of_a_group_takes_no_register_tile():
     group = b.group(b.conv(deep, b.input(64, 16, 1, 1), groups=4))
     schedule = CrossLayerTiles(128, (1, 8, 5, 6), (POINT, SMALL))
     assert "whole groups of a grouped convolution" in schedule.why_illegal(group, DEVICE)
+
+
+def test_a_block_with_little_shared_memory_adds_up_in_parts():
+    """What does not fit whole is chosen in parts, and gives the same."""
+    group = inverted_residual(16, 512, 8)
+    small = dataclasses.replace(DEVICE, shared_bytes_per_block=28 << 10)
+    schedule = choose_schedule(group, small)
+    assert isinstance(schedule, CrossLayerTiles)
+    assert any(schedule.parts)
+    assert schedule.why_illegal(group, small) is None
+    assert launch(group, schedule)[0] < 1e-6
