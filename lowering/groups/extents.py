@@ -62,7 +62,8 @@ class Extents:
         """What a tile of these sizes along the frame touches."""
         tile = tuple(min(t, d) for t, d in zip(tile, self.frame, strict=True))
         counts = [-(-d // t) for d, t in zip(self.frame, tile, strict=True)]
-        middle = tuple((min(c // 2 * t, d - t), t) for c, t, d in zip(counts, tile, self.frame, strict=True))
+        inner = [1 if c == 2 else (c - 1) // 2 for c in counts]  # of two, the one that no stride leaves short
+        middle = tuple((min(i * t, d - t), t) for i, t, d in zip(inner, tile, self.frame, strict=True))
         required: dict[int, list[tuple[Span, ...]]] = {}
         roots: list[tuple[Span, ...]] = [()] * len(self.stages)
         for stage in reversed(self.stages.stages):
@@ -96,14 +97,12 @@ class Extents:
         found = []
         for (e, axes), dim in zip(index, dims, strict=True):
             if isinstance(e, int):  # the position of one dimension of the box
-                found.append(box[e])
+                found.append(_inside(*box[e], dim))
                 continue
             key = e, dim, tuple(box[axis] for axis in axes)
             span = self._known.get(key)
             if span is None:
-                start, size = _interval(e, {f"d{axis}": box[axis] for axis in axes})
-                size = min(dim, size)
-                span = self._known[key] = min(max(start, 0), dim - size), size
+                span = self._known[key] = _inside(*_interval(e, {f"d{axis}": box[axis] for axis in axes}), dim)
             found.append(span)
         return tuple(found)
 
@@ -117,6 +116,13 @@ class Extents:
             alone = len(e.terms) == 1 and not e.constant and e.terms[0][1] == 1 and isinstance(e.terms[0][0], Var)
             found.append((axes[0], axes) if alone and axes else (e, axes))
         return tuple(found)
+
+
+def _inside(start: int, size: int, dim: int) -> Span:
+    """What of a span lies inside a dimension: padding, and other parts of a concatenation, are not computed."""
+    first = max(0, start)
+    inside = max(1, min(dim, start + size) - first)
+    return min(first, dim - inside), inside
 
 
 def _hull(boxes: Sequence[tuple[Span, ...]]) -> tuple[Span, ...]:
