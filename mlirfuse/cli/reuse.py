@@ -39,11 +39,17 @@ def _summary(group: GroupFacts, reuse: Reuse) -> list[Any]:
         math.prod(reuse.tiles),
         reuse.at_once,
         f"{reuse.factor:.2f}x",
-        microseconds(reuse.seconds),
+        microseconds(_planned(group, reuse)),
         microseconds(_seconds(parts)) if parts else None,
         microseconds(_seconds(proof.runner_up)) if proof is not None and proof.runner_up else None,
         size(_saved(proof, reuse)) if parts else None,
     ]
+
+
+def _planned(group: GroupFacts, reuse: Reuse) -> float:
+    """What the planner compared with the parts; else the price of the schedule."""
+    proof = group.proof
+    return float(proof.numbers["seconds_together"]) if proof is not None and proof.parts else reuse.seconds
 
 
 def print_group_reuse(display: Display, group: GroupFacts) -> None:
