@@ -76,6 +76,7 @@ MAP_REGISTERS = 40  # and of one that computes elements by themselves
 REGION_SECONDS = 1e-6  # from one kernel to the next of a CPU's threads, which wait spinning
 CUT_LINES = 1.05  # times the work of tiles that cut the innermost dimension: blocks of rows that cross lines
 DOUBT = 1.03  # times what stages take: what the model has been seen to leave out
+COPY_BYTES_PER_CYCLE = 8  # of operands that are padded or computed, on their way to a register tile
 MOST_KEPT = 768 * 1024  # bytes of a thread's stack that a tile may keep between its stages
 
 
@@ -730,7 +731,7 @@ class _Cpu:
 
     def _tiled(self, question: _Question, extents: TileExtents, costs: Sequence[StageCost], kept: int) -> KernelCost:
         boxes = zip(question.stages, extents.roots, strict=True)
-        moved = sum(self._moved(question, extents, stage, math.prod(sizes)) for stage, sizes in boxes)
+        moved = sum(self._moved(question, extents, stage, sizes) for stage, sizes in boxes)
         cut = CUT_LINES if extents.tile[-1] < question.extents.frame[-1] else 1.0
         each = DOUBT * (sum(c.compute for c in costs) * cut + moved) + TILE_CYCLES
         again = question.recomputed(extents)
@@ -746,19 +747,27 @@ class _Cpu:
             return StageCost("contract", product_cycles(*product, self.device), 0.0, 0.0, work.flops * elements)
         return StageCost("map", loop_cycles(elements, work.length, self.device), 0.0, 0.0, work.flops * elements)
 
-    def _moved(self, question: _Question, extents: TileExtents, stage: Stage, elements: int) -> float:
+    def _moved(self, question: _Question, extents: TileExtents, stage: Stage, sizes: tuple[int, ...]) -> float:
         """Cycles to draw what a stage reads for its box, and to leave what it stores: constants are read by each tile
-        again, of other operands and results it is the box's share."""
+        again, of other operands and results it is the box's share. Some channels of a product need all of its operand,
+        which is copied, with what is computed before it."""
         group, device, cycles = question.stages.group, self.device, 0.0
-        share = elements / stage.root.node.out.size
+        dims = stage.root.node.out.dims
+        stored = math.prod(sizes) / stage.root.node.out.size
+        product = stage.root.node.op in ("conv", "contract") and not _is_depthwise(stage.root.node)
+        read = stored * dims[1] / sizes[1] if product and len(dims) > 1 else stored
+        if read > stored:
+            cycles += read * stage.root.node.inputs[0].bytes / COPY_BYTES_PER_CYCLE
         for value in (*stage.group.inputs, *stage.group.outputs):
             size = group.types[value].bytes
             if value in question.constants:
                 cycles += size / stream_rate(size, device)
             elif value in question.stages.kept:
                 box = 4 * math.prod(extents.kept[value])
+                share = stored if value in stage.group.outputs else read
                 cycles += min(box, share * size) / stream_rate(box // 2, device)
             else:
+                share = stored if value in stage.group.outputs else read
                 cycles += share * size / min(L3_BYTES_PER_CYCLE, stream_rate(question.dram_bytes, device))
         return cycles
 

@@ -52,7 +52,7 @@ LAUNCHES = {
 # network -> no more launches than these with layers joined, on a CPU and on an H200. Models of devices become better.
 JOINED = {
     "bvlc_alexnet": {"host": 12, "sm_90": 10},
-    "densenet121": {"host": 124, "sm_90": 93},
+    "densenet121": {"host": 126, "sm_90": 93},
     "inception_v1": {"host": 63, "sm_90": 38},
     "inception_v2": {"host": 70, "sm_90": 53},
     "resnet50": {"host": 53, "sm_90": 48},
