@@ -298,7 +298,7 @@ def ranked_tiles(stages: Stages, device: Device, threads: int = 0) -> list[Kerne
     """The costs of all tiles that fit, the cheapest first, ties to the larger; with so many `threads` if not 0."""
     question, model = _Question(stages), _model(device)
     tiles = _sensible(_tiles(stages, question.extents.frame), question.extents.frame, device)
-    found = [model.cost(question, question.extents.of(tile), threads) for tile in tiles]
+    found = [model.cost(question, extents, threads) for extents in question.extents.of_all(tiles)]
     if not any(found):
         return ranked_in_parts(stages, device, threads)
     return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
@@ -325,7 +325,7 @@ def memory_wanted(stages: Stages, device: Device) -> tuple[int, int]:
     """The bytes of fast memory that the tile takes that takes least, and what the device has for one."""
     question, model = _Question(stages), _model(device)
     tiles = _tiles(stages, question.extents.frame)
-    return min(model.memory(question, question.extents.of(tile)) for tile in tiles), model.room
+    return min(model.memory(question, extents) for extents in question.extents.of_all(tiles)), model.room
 
 
 def scheduled_cost(
@@ -439,6 +439,7 @@ class _Gpu:
         self.rate = device.fp32_flops / device.multiprocessors
         self.l2_rate = device.l2_bandwidth / device.multiprocessors
         self._products: dict[Any, StageCost | None] = {}
+        self._boxes: dict[Any, StageCost] = {}
 
     @property
     def room(self) -> int:
@@ -620,12 +621,16 @@ class _Gpu:
         ]
 
     def _stage(self, work: Work, sizes: Sizes, threads: int, kept: Sizes | None, small: bool = False) -> StageCost:
-        product = work.product(sizes)
-        if product is not None:
-            found = self._tiled(product, threads, not kept, work.fetch(sizes, kept), small)
-            if found is not None:
-                return found
-        elements = math.prod(sizes)
+        """What a stage's box costs; the same box is asked for by many groups that hold the stage."""
+        key = work, sizes, threads, kept, small
+        if key not in self._boxes:
+            product = work.product(sizes)
+            fetch = work.fetch(sizes, kept)
+            tiled = None if product is None else self._tiled(product, threads, not kept, fetch, small)
+            self._boxes[key] = tiled or self._untiled(math.prod(sizes), work, threads, kept)
+        return self._boxes[key]
+
+    def _untiled(self, elements: int, work: Work, threads: int, kept: Sizes | None) -> StageCost:
         return self._team(elements, work, threads) if work.in_teams else self._map(elements, work, threads, kept)
 
     def _tiled(

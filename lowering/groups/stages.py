@@ -137,6 +137,12 @@ class Stages:
             for v in self.kept
         }
 
+    @cached_property
+    def alive(self) -> tuple[tuple[int, ...], ...]:
+        """The kept values that are alive while each stage runs."""
+        lives = self.lifetimes.items()
+        return tuple(tuple(v for v, (first, last) in lives if first <= s.number <= last) for s in self.stages)
+
 
 def stages_of(group: Group) -> Stages | str:
     """The stages that compute a group, or why it has none."""
