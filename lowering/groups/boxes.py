@@ -31,6 +31,8 @@ def frame_of(stages: Stages) -> tuple[int, ...] | str:
     Gives the reason where sinks have no dimensions in common.
     """
     frame = stages.sinks[-1].root.node.out.dims
+    if not frame:
+        return "a scalar is not cut into tiles"
     for sink in stages.sinks:
         dims = sink.root.node.out.dims
         if len(dims) != len(frame) or any(a != b for i, (a, b) in enumerate(zip(dims, frame, strict=True)) if i != 1):

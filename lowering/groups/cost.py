@@ -324,7 +324,7 @@ def _sensible(tiles: Iterator[tuple[int, ...]], frame: tuple[int, ...], device: 
 def memory_wanted(stages: Stages, device: Device) -> tuple[int, int]:
     """The bytes of fast memory that the tile takes that takes least, and what the device has for one."""
     question, model = _Question(stages), _model(device)
-    tiles = _tiles(stages, question.extents.frame)
+    tiles = list(_tiles(stages, question.extents.frame))
     return min(model.memory(question, extents) for extents in question.extents.of_all(tiles)), model.room
 
 

@@ -331,6 +331,7 @@ class _Planner:
     def _join_as_layers(self, interval: Interval, proof: Proof) -> None:
         """Close the block of an interval, and say why it may have several anchors."""
         self._close(_Block(set(interval.members), MappingType.MANY_TO_MANY, layers=True))
+        self.proofs = [(last, p) for last, p in self.proofs if last not in interval.members]
         self.proofs.append((max(m for m in interval.members if self.graph[m].is_anchor), proof))
 
     def _why_no_layers(self, members: set[int]) -> Refusal | None:

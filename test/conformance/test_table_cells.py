@@ -130,9 +130,12 @@ def test_an_expansion_that_a_convolution_would_read_through_is_refused_with_its_
         compile_here(masked_choice(), "simulator", options)
 
 
-def test_two_anchors_are_refused():
+@pytest.mark.parametrize("target", ["simulator", "cpu"])
+def test_two_anchors_are_one_kernel_only_if_layers_may_be_joined(target, kernels):
     first, second = (next(o for o in OPERATORS[MANY] if o.name == n) for n in ("convolution", "maximum pooling"))
     for a, b in itertools.product((first, second), repeat=2):
         pair = make_pair(a, b)
         with pytest.raises(MlirfuseError, match="would share a kernel"):
-            compile_here(pair.model, "cpu", CompileOptions(force_fuse=[pair.first + pair.second], workers=1))
+            options = CompileOptions(fusion="no-cross-layer", force_fuse=[pair.first + pair.second], workers=1)
+            compile_here(pair.model, target, options)
+        check(pair, target, kernels)
