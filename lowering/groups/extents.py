@@ -168,9 +168,9 @@ def _atom(atom: Atom, ranges: Mapping[str, Span]) -> Span:
             return ranges[atom.name]
         case FloorDiv():
             low, size = _interval(atom.value, ranges)
-            if low % atom.divisor == 0:  # as for every tile, where tiles divide
-                return low // atom.divisor, (size - 1) // atom.divisor + 1
-            return low // atom.divisor, -(-(size - 1) // atom.divisor) + 1
+            whole = low % atom.divisor == 0  # as for every tile, where tiles divide
+            last = np.where(whole, (size - 1) // atom.divisor, -(-(size - 1) // atom.divisor))
+            return low // atom.divisor, last + 1
         case Mod():
             low, size = _interval(atom.value, ranges)
             inside = low // atom.divisor == (low + size - 1) // atom.divisor

@@ -129,7 +129,7 @@ def test_forced_layers_are_one_kernel_with_the_numbers_of_it():
 
 
 def test_layers_that_no_kernel_can_hold_are_not_forced():
-    with pytest.raises(MlirfuseError, match="conv0, conv1 cannot be one kernel.*conv0 \\(conv\\).*would share"):
+    with pytest.raises(MlirfuseError, match=r"conv0, conv1 cannot be one kernel.*conv0 \(conv\).*would share"):
         plan(chain(2), force_fuse=(("conv0", "conv1"),), fusion="no-cross-layer")
     with pytest.raises(MlirfuseError, match="must stay alone"):
         plan(chain(2), force_fuse=(("conv0", "conv1"),), no_fuse=("conv0",))
