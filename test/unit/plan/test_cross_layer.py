@@ -57,7 +57,7 @@ def best_of_all(search, blocks):
     for start, stop in itertools.combinations(range(len(blocks) + 1), 2):
         before = [{m for block in blocks[start:i] for m in block} for i in range(start, stop + 1)]
         touching = all(search._touches(blocks[start + i], before[i]) for i in range(1, stop - start))
-        cost = search.interval(before[-1], 0.0).cost if touching else None
+        cost = search.interval(before[-1], 0.0, stop - start).cost if touching else None
         alone = search.seconds(blocks[start])
         seconds[start, stop] = alone if stop == start + 1 else math.inf if cost is None else cost.seconds
     inner = range(1, len(blocks))
@@ -98,7 +98,7 @@ def test_equal_blocks_of_layers_that_share_nothing_become_equal_kernels():
     graph = b.graph()
     search = CrossLayer(graph, planning_device("sm_90"), lambda members: None)
     each = len(graph) // 3
-    costs = [search.interval(range(i * each, (i + 1) * each), 0.0).cost for i in range(3)]
+    costs = [search.interval(range(i * each, (i + 1) * each), 0.0, 2).cost for i in range(3)]
     assert costs[0] is not None and costs[0] == costs[1] == costs[2]
 
 
