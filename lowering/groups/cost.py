@@ -60,12 +60,18 @@ SMALL = 1 / 6  # of a block's shared memory: what a register tile may take where
 FEWEST_TILES = 4  # that are tried in parts, the smallest: without parts none of them fits
 BUFFERS = 2  # slices of the reduction in shared memory
 # Instructions of a thread for one slice of a register tile, beside its multiply-adds and shared loads: in all, and for
-# each element that it brings to the slice. Counted in the assembly for sm_90 by benchmarks/instructions.py.
-SLICE = 20.0
-WINDOW_FETCH = 9.5  # through a window, whose taps may lie in padding
-PLAIN_FETCH = 2.5
-QUAD_FETCH = 0.75  # four neighbours at once
-MAP_OPERATIONS = 6.0  # issued for each operation of an element computed by itself: its load, and addresses
+# each element that it brings to the slice, from the device's memory or the block's alike. These and the next are
+# counted in the assembly for sm_90 and fitted by `python benchmarks/instructions.py`.
+SLICE = 15.0
+WINDOW_FETCH = 12.5  # through a window, whose taps may lie in padding
+PLAIN_FETCH = 2.6
+QUAD_FETCH = 0.65  # four neighbours at once
+PART = 83.0  # for a register tile of a result, before its first slice and after its last
+MAP_START = 12.0  # for an element that a thread computes by itself: once,
+MAP_TAP = 2.7  # for each element that it combines,
+MAP_OPERATION = 1.5  # and for each operation
+TEAM_ELEMENT = 4.0  # for an element that a warp computes,
+TEAM_STEP = 5.5  # and each step of its lanes through the reduction
 SWITCH = 30e-9  # a barrier and the turn of a slice. An estimate: some 50 cycles
 LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two warps for its four schedulers
 IDLE = 16  # tiles are not tried if they keep fewer than one multiprocessor in so many busy,
@@ -655,16 +661,21 @@ class _Gpu:
         wanted = 4 * tile.block_k * (tile.block_n + (tile.block_m if streamed else 0))
         flops = 2 * tile.block_m * tile.block_n * tile.block_k
         compute = slices * max(flops / (self.rate * tile.efficiency(fetch)), wanted / self.l2_rate)
+        compute += self._issuing(parts * PART, tile.threads)
         latency = slices * (self.device.l2_latency + SWITCH)
         return StageCost(
             "contract", compute, latency, slices * wanted, 2.0 * batch * m * n * k, tile, 4 * tile.shared_elements
         )
 
+    def _issuing(self, instructions: float, threads: int) -> float:
+        """Seconds for so many of each thread; a multiply-add, one instruction, is two of the device's operations."""
+        return 2 * instructions * threads / self.rate
+
     def _map(self, elements: int, work: Work, threads: int, kept: Sizes | None) -> StageCost:
         """One element a thread at a time; `kept`: the box of what it reads that lies in the block, if one does."""
         flops = work.flops
-        padded = math.ceil(elements / threads) * threads
-        compute = padded * max(1.0, flops) * MAP_OPERATIONS / self.rate
+        issued = MAP_START + math.ceil(elements / threads) * (work.length * MAP_TAP + max(1.0, flops) * MAP_OPERATION)
+        compute = self._issuing(issued, threads)
         latency = math.ceil(elements / threads) * self.device.l2_latency
         fetched = 0.0 if kept else 4.0 * elements
         return StageCost("map", max(compute, fetched / self.l2_rate), latency, fetched, elements * flops)
@@ -674,7 +685,7 @@ class _Gpu:
         length, warps = work.length, threads // WARP
         turns = math.ceil(elements / warps)
         steps = math.ceil(length / WARP)
-        compute = turns * steps * threads * 2 * MAP_OPERATIONS / self.rate
+        compute = self._issuing(turns * (TEAM_ELEMENT + steps * TEAM_STEP), threads)
         latency = turns * self.device.l2_latency * math.ceil(steps / QUAD)
         fetched = 4.0 * elements * length
         return StageCost("team", max(compute, fetched / self.l2_rate), latency, fetched, 2.0 * elements * length)
