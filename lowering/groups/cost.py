@@ -62,17 +62,18 @@ BUFFERS = 2  # slices of the reduction in shared memory
 # Instructions of a thread for one slice of a register tile, beside its multiply-adds and shared loads: in all, and for
 # each element that it brings to the slice, from the device's memory or the block's alike. These and the next are
 # counted in the assembly for sm_90 and fitted by `python benchmarks/instructions.py`.
-SLICE = 15.0
+SLICE = 14.0
 WINDOW_FETCH = 12.5  # through a window, whose taps may lie in padding
 PLAIN_FETCH = 2.6
-QUAD_FETCH = 0.65  # four neighbours at once
+QUAD_FETCH = 0.85  # four neighbours at once
 PART = 83.0  # for a register tile of a result, before its first slice and after its last
 MAP_START = 12.0  # for an element that a thread computes by itself: once,
 MAP_TAP = 2.7  # for each element that it combines,
 MAP_OPERATION = 1.5  # and for each operation
 TEAM_ELEMENT = 4.0  # for an element that a warp computes,
 TEAM_STEP = 5.5  # and each step of its lanes through the reduction
-SWITCH = 30e-9  # a barrier and the turn of a slice. An estimate: some 50 cycles
+# Estimates, for which `python benchmarks/gpu_facts.py` measures those of the GPU at hand.
+SWITCH = 30e-9  # a barrier and the turn of a slice: some 50 cycles
 LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two warps for its four schedulers
 IDLE = 16  # tiles are not tried if they keep fewer than one multiprocessor in so many busy,
 CROWD = 8  # or are more than so many for each
@@ -215,7 +216,7 @@ class Work:
     def fetch(self, sizes: Sizes, kept: Sizes | None = None) -> float:
         """Instructions for an element of a product's first operand, for a box of the result of these sizes.
 
-        None where the box of it that is `kept` lies as a tile of it would.
+        There are none where the box of it that is `kept` lies as a tile of it would.
         """
         if self.windowed:
             return WINDOW_FETCH

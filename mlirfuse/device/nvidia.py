@@ -42,6 +42,7 @@ _LIMITS: Mapping[str, Mapping[str, int]] = {
     "sm_120": _limits(1536, 24, 100),
 }
 
+# `python benchmarks/gpu_facts.py` measures these times, and both bandwidths, on the GPU at hand.
 # Not in any data sheet: NVIDIA's "Getting Started with CUDA Graphs" (technical blog, 2019) measures 0.5 us
 # from kernel to kernel of a graph on a V100; the drain and refill of the grid come on top. An estimate.
 _GRAPH_LAUNCH_SECONDS = 1.5e-6
