@@ -57,7 +57,8 @@ WARP = 32
 QUAD = 4  # elements of a thread's vectors
 THREADS = (128, 256)  # of a block of several stages
 SMALL = 1 / 6  # of a block's shared memory: what a register tile may take where channels do not fit
-FEWEST_TILES = 4  # that are tried in parts, the smallest: without parts none of them fits
+FEWEST_TILES = 4  # that may be tried in parts, the smallest: without parts none of them fits;
+TRIED_IN_PARTS = 2  # of these, those that would take least if they did
 BUFFERS = 2  # slices of the reduction in shared memory
 # Instructions of a thread for one slice of a register tile, beside its multiply-adds and shared loads: in all, and for
 # each element that it brings to the slice, from the device's memory or the block's alike. These and the next are
@@ -282,6 +283,7 @@ class _Model(Protocol):
     def memory(self, question: _Question, extents: TileExtents) -> int: ...
     def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None: ...
     def in_parts(self, question: _Question, boxes: TileBoxes, threads: int = 0) -> KernelCost | None: ...
+    def least(self, question: _Question, extents: TileExtents, threads: int) -> float: ...
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost: ...
     def ranked(self, node: Node, product: tuple[int, int, int, int]) -> list[RegisterTile]: ...
     def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None: ...
@@ -296,26 +298,35 @@ def kernel_cost(stages: Stages, tile: Sequence[int], device: Device, threads: in
     return _model(device).cost(question, question.extents.of(tile), threads)
 
 
-def cheapest_tile(stages: Stages, device: Device, threads: int = 0) -> KernelCost | None:
-    """The cost of the tile that takes least, ties to the larger; None where none fits."""
-    return min(ranked_tiles(stages, device, threads), key=lambda c: c.seconds, default=None)
+def cheapest_tile(stages: Stages, device: Device, threads: int = 0, below: float = math.inf) -> KernelCost | None:
+    """The cost of the tile that takes least, ties to the larger; None where none fits.
+
+    What would take `below` seconds or more even if it fitted is not looked at in parts.
+    """
+    return min(ranked_tiles(stages, device, threads, below), key=lambda c: c.seconds, default=None)
 
 
-def ranked_tiles(stages: Stages, device: Device, threads: int = 0) -> list[KernelCost]:
+def ranked_tiles(stages: Stages, device: Device, threads: int = 0, below: float = math.inf) -> list[KernelCost]:
     """The costs of all tiles that fit, the cheapest first, ties to the larger; with so many `threads` if not 0."""
     question, model = _Question(stages), _model(device)
     tiles = _sensible(_tiles(stages, question.extents.frame), question.extents.frame, device)
     found = [model.cost(question, extents, threads) for extents in question.extents.of_all(tiles)]
     if not any(found):
-        return ranked_in_parts(stages, device, threads)
+        return ranked_in_parts(stages, device, threads, below)
     return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
 
 
-def ranked_in_parts(stages: Stages, device: Device, threads: int = 0) -> list[KernelCost]:
+def ranked_in_parts(stages: Stages, device: Device, threads: int = 0, below: float = math.inf) -> list[KernelCost]:
     """The same where no block has room for all channels of what it keeps: a reduction is added up in parts."""
     question, model = _Question(stages), _model(device)
     tiles = _sensible(_tiles(stages, question.extents.frame), question.extents.frame, device)[-FEWEST_TILES:]
-    found = [model.in_parts(question, boxes, threads) for tile in tiles for boxes in boxes_in_parts(stages, tile)]
+    least = [model.least(question, extents, threads) for extents in question.extents.of_all(tiles)]
+    tried = sorted((s, number) for number, s in enumerate(least) if s < below)[:TRIED_IN_PARTS]
+    found = [
+        model.in_parts(question, boxes, threads)
+        for _, number in tried
+        for boxes in boxes_in_parts(stages, tiles[number])
+    ]
     return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
 
 
@@ -476,6 +487,15 @@ class _Gpu:
         return self._kernel(
             costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, question.recomputed(extents)
         )
+
+    def least(self, question: _Question, extents: TileExtents, threads: int) -> float:
+        """Seconds of a tile if there were room for it."""
+        known = [
+            self._kernel(self._stages(question, extents, n), (), extents.tiles, n, 0, question.dram_bytes).seconds
+            for n in ((threads,) if threads else THREADS)
+            if n <= self.device.max_threads_per_block
+        ]
+        return min(known, default=math.inf)
 
     def in_parts(self, question: _Question, boxes: TileBoxes, threads: int = 0) -> KernelCost | None:
         """The cost with reductions added up in parts; None where a block has no room for it either."""
@@ -734,6 +754,9 @@ class _Cpu:
 
     def ranked(self, node: Node, product: tuple[int, int, int, int]) -> list[RegisterTile]:
         return []  # register tiles of CPUs are their schedules' own
+
+    def least(self, question: _Question, extents: TileExtents, threads: int) -> float:
+        return math.inf  # so that none is tried in parts
 
     def in_parts(self, question: _Question, boxes: TileBoxes, threads: int = 0) -> KernelCost | None:
         """None: what does not fit into a core's cache is not computed in one kernel."""

@@ -174,12 +174,12 @@ def _atom(atom: Atom, ranges: Mapping[str, Span]) -> Span:
         case Mod():
             low, size = _interval(atom.value, ranges)
             inside = low // atom.divisor == (low + size - 1) // atom.divisor
-            first, last = atom.range
-            return np.where(inside, low % atom.divisor, first), np.where(inside, size, last - first + 1)
+            least, most = atom.range
+            return np.where(inside, low % atom.divisor, least), np.where(inside, size, most - least + 1)
         case MinOf() | MaxOf():
             a, b = _interval(atom.a, ranges), _interval(atom.b, ranges)
             pick = np.minimum if isinstance(atom, MinOf) else np.maximum
             low = pick(a[0], b[0])
             return low, pick(a[0] + a[1], b[0] + b[1]) - low
-    first, last = atom.range
-    return np.array([first]), np.array([last - first + 1])
+    least, most = atom.range
+    return np.array([least]), np.array([most - least + 1])

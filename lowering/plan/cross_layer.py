@@ -168,7 +168,7 @@ class CrossLayer:
         elif no_stage is not None:
             found = "legality", no_stage, {"anchors": anchors}
         else:
-            found = self.allowed(set(everything)) or self._cost(group_of_nodes(self.graph, everything))
+            found = self.allowed(set(everything)) or self._cost(group_of_nodes(self.graph, everything), apart)
         if isinstance(found, KernelCost):
             return Interval(everything, apart, found, blocks=blocks)
         return Interval(everything, apart, None, found, blocks)
@@ -222,13 +222,13 @@ class CrossLayer:
             self._alone[key] = lone_cost(lead.node, traffic, self.device).seconds if known else 0.0
         return self._alone[key]
 
-    def _cost(self, group: Group) -> KernelCost | Refusal:
+    def _cost(self, group: Group, apart: float) -> KernelCost | Refusal:
         key = group.structure
         if key not in self._known:
-            self._known[key] = self._priced(group)
+            self._known[key] = self._priced(group, apart)
         return self._known[key]
 
-    def _priced(self, group: Group) -> KernelCost | Refusal:
+    def _priced(self, group: Group, apart: float) -> KernelCost | Refusal:
         found: list[Stages] = []
         for part in components(group):
             stages = stages_of(part)
@@ -237,7 +237,7 @@ class CrossLayer:
                 return "legality", str(frame), {"anchors": len(group.anchors)}
             found.append(stages)
         if len(found) == 1:
-            cost = cheapest_tile(found[0], self.device)
+            cost = cheapest_tile(found[0], self.device, below=apart)
         else:
             traffic = sum(group.types[v].bytes for v in (*group.inputs, *group.outputs))
             cost = side_by_side_cost(found, traffic, self.device)
