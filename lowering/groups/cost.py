@@ -58,7 +58,7 @@ QUAD = 4  # elements of a thread's vectors
 THREADS = (128, 256)  # of a block of several stages
 SMALL = 1 / 6  # of a block's shared memory: what a register tile may take where channels do not fit
 FEWEST_TILES = 4  # that may be tried in parts, the smallest: without parts none of them fits;
-TRIED_IN_PARTS = 2  # of these, those that would take least if they did
+TRIED_IN_PARTS = 2  # of these, those that would take least, as soon as so many fit
 BUFFERS = 2  # slices of the reduction in shared memory
 # Instructions of a thread for one slice of a register tile, beside its multiply-adds and shared loads: in all, and for
 # each element that it brings to the slice, from the device's memory or the block's alike. These and the next are
@@ -321,13 +321,15 @@ def ranked_in_parts(stages: Stages, device: Device, threads: int = 0, below: flo
     question, model = _Question(stages), _model(device)
     tiles = _sensible(_tiles(stages, question.extents.frame), question.extents.frame, device)[-FEWEST_TILES:]
     least = [model.least(question, extents, threads) for extents in question.extents.of_all(tiles)]
-    tried = sorted((s, number) for number, s in enumerate(least) if s < below)[:TRIED_IN_PARTS]
-    found = [
-        model.in_parts(question, boxes, threads)
-        for _, number in tried
-        for boxes in boxes_in_parts(stages, tiles[number])
-    ]
-    return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
+    found: list[KernelCost] = []
+    tried = 0
+    for seconds, number in sorted((s, number) for number, s in enumerate(least)):
+        if seconds >= below or tried == TRIED_IN_PARTS:
+            break
+        costs = [model.in_parts(question, boxes, threads) for boxes in boxes_in_parts(stages, tiles[number])]
+        found += [c for c in costs if c is not None]
+        tried += any(c is not None for c in costs)
+    return sorted(found, key=lambda c: c.seconds)
 
 
 def _sensible(tiles: Iterator[tuple[int, ...]], frame: tuple[int, ...], device: Device) -> list[tuple[int, ...]]:

@@ -40,10 +40,13 @@ def test_blocks_are_few_kernels(name, target, kernels):
     launches, apart, branches = LAUNCHES[name]
     report, before = report_of(artifact), report_of(compiled(case, target, kernels, fusion="no-cross-layer"))
     modes = {k["mode"] for k in report.kernels}
-    assert len(report.kernels) <= launches < apart == len(before.kernels), modes
-    assert not branches or modes & {"merge", "split", "mixed"}, modes
+    assert len(before.kernels) == apart
+    if target == "simulator":  # on a CPU most of these blocks take longer as one kernel, and its model says so
+        assert len(report.kernels) <= launches < apart, modes
+        assert not branches or modes & {"merge", "split", "mixed"}, modes
+        assert launches > 1 or report.totals["dram_intermediate_bytes"] == 0
+    joined = len(report.kernels) < apart
     for bytes_moved in ("dram_bytes", "dram_intermediate_bytes"):
-        assert report.totals[bytes_moved] < before.totals[bytes_moved]
-    if launches == 1:
-        assert report.totals["dram_intermediate_bytes"] == 0
+        fewer, all_of_them = report.totals[bytes_moved], before.totals[bytes_moved]
+        assert fewer < all_of_them if joined else fewer == all_of_them
     compare(outputs_of(artifact, case), expected_of(case), "full fusion")
