@@ -48,10 +48,11 @@ def _inner_problem(boxes: TileBoxes, stage: Stage, once: Collection[int]) -> str
 
 def _used_apart(stages: Stages, number: int, inner: Collection[int]) -> str | None:
     """Why the stages `inner` cannot run for each part that stage `number` adds up: something else needs them whole."""
+    afterwards = {r.value for r in stages.stages[number].epilogue_reads}  # when all parts have been added up
     for n in inner:
         for v in stages.stages[n].group.outputs:
             readers = {s.number for s in stages.readers(v)} if v in stages.kept else set()
-            if v in stages.group.outputs or not readers <= {number, *inner}:
+            if v in stages.group.outputs or v in afterwards or not readers <= {number, *inner}:
                 return f"what stage {n} computes of its parts is used elsewhere too"
     return None
 

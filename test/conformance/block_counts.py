@@ -1,6 +1,6 @@
 """Run many random blocks once, and write down what they were made of and how many were right.
 
-PYTHONPATH=.:test/unit:test/unit/cpu python test/conformance/block_counts.py [--shards 50] [--size 100]
+PYTHONPATH=.:test/unit:test/unit/cpu python test/conformance/block_counts.py [--shards 58] [--size 100]
     [--results build/random_blocks] [--part 0/1]
 
 Shard n draws its cases from seed n; a shard that has a file in the results' folder is not run again. `--part i/k` runs
@@ -129,7 +129,7 @@ def table(found: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shards", type=int, default=50)
+    parser.add_argument("--shards", type=int, default=58)
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--results", type=Path, default=Path("build/random_blocks"))
     parser.add_argument("--part", default="0/1")

@@ -227,6 +227,17 @@ def test_parts_that_are_not_legal_say_why(parts, reason):
     assert reason in schedule.why_illegal(inverted_residual(), DEVICE)
 
 
+def test_what_is_computed_in_parts_is_not_read_when_all_are_added_up():
+    """Some channels of it are a summand of the sum's epilogue."""
+    b = GroupBuilder()
+    y = b.op("unary", b.conv(b.input(1, 5, 9, 9), b.input(12, 5, 1, 1)), kind="tanh")
+    some = b.op("slice", y, starts=(0, 2, 0, 0), sizes=(1, 4, 9, 9), steps=(1,) * 4)
+    group = b.group(b.op("binary", b.conv(y, b.input(4, 12, 1, 1)), some, kind="add"))
+    schedule = CrossLayerTiles(128, (1, 4, 3, 3), (SMALL, SMALL), (0, 6))
+    assert "is used elsewhere too" in schedule.why_illegal(group, DEVICE)
+    assert launch(group, dataclasses.replace(schedule, parts=()))[0] < 1e-6
+
+
 def test_a_sum_in_parts_takes_a_register_tile():
     schedule = CrossLayerTiles(128, (1, 6, 4, 5), (SMALL, POINT, POINT), (0, 0, 8))
     assert "takes a register tile" in schedule.why_illegal(inverted_residual(), DEVICE)
