@@ -4,6 +4,7 @@
 mapping type, NumPy reference, FLOPs) are static functions of a frozen `Node`.
 """
 
+from mlirfuse.dialect.cluster import SHARED_CLUSTER, PeerMemoryOp
 from mlirfuse.dialect.contraction import ContractOp, ConvOp
 from mlirfuse.dialect.core import OPS, Fusion, FusionOp, MappingType, build, is_constant, node_of, onnx_nodes, semantics
 from mlirfuse.dialect.elementwise import BinaryOp, CastOp, SelectOp, UnaryOp
@@ -29,6 +30,7 @@ from mlirfuse.dialect.weights import WeightStore, active_store
 
 __all__ = [
     "OPS",
+    "SHARED_CLUSTER",
     "Access",
     "BinaryOp",
     "CastOp",
@@ -49,6 +51,7 @@ __all__ = [
     "Node",
     "NormalizeOp",
     "PadOp",
+    "PeerMemoryOp",
     "ReduceOp",
     "ReshapeOp",
     "RoiAlignOp",

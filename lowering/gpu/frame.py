@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlirfuse.dialect.cluster import PeerMemoryOp
 from mlirfuse.dialect.indexing import Expr, Var
 from mlirfuse.element_types import element_bytes
 from mlirfuse.errors import UnsupportedTarget
@@ -55,6 +56,10 @@ class Frame:
     shared: list[Any]
     thread: Expr
     block: tuple[Expr, Expr, Expr]
+    cluster: int = 1
+    """Blocks, neighbours along x, that make a cluster."""
+    rank: Expr = field(default_factory=lambda: Expr(0))
+    """The block's number in its cluster."""
     _memo: dict[Any, Any] = field(default_factory=dict)
 
     def evaluator(self, places: Mapping[int, Any] | None = None, lane: Expr | None = None, width: int = 1) -> Evaluator:
@@ -72,6 +77,15 @@ class Frame:
     def barrier(self) -> None:
         gpu.BarrierOp()
         self.builder.forget()
+
+    def cluster_barrier(self) -> None:
+        """A barrier of all threads of all blocks of the cluster; between two, the blocks may use `peer_memory`."""
+        gpu.BarrierOp(scope=ir.Attribute.parse("#gpu.barrier_scope<cluster>"))
+        self.builder.forget()
+
+    def peer_memory(self, shared: Any, rank: Expr) -> Any:
+        """The shared array `shared`, a memref, of the block `rank` of the cluster."""
+        return PeerMemoryOp(shared, self.builder.index(rank), PeerMemoryOp.peer_type(shared.type)).peer
 
     def shared_store(self, array: int, row: Expr, column: Expr, value: Any) -> None:
         """Store a scalar, or a vector at and after `column`."""
@@ -135,11 +149,13 @@ def kernel_frame(
     grid: Sequence[int],
     shared_shapes: Sequence[SharedShape] = (),
     registers: int | None = None,
+    cluster: int = 1,
 ) -> Iterator[tuple[ir.Module, Frame]]:
     """A module with one gpu.func `name`; inside the context, the insertion point is before its return.
 
     Arguments are the group's operands, then its outputs, each a flat buffer in global memory. `registers` is how many a
-    thread may have; without it the assembler weighs spills against occupancy by rules of its own.
+    thread may have; without it the assembler weighs spills against occupancy by rules of its own. Each `cluster` blocks
+    along x make a thread-block cluster.
     """
     arguments: list[str] = []
     values = [*group.inputs, *group.outputs]
@@ -161,13 +177,16 @@ def kernel_frame(
         for i, shape in enumerate(shared_shapes)
     )
     padded_grid = (*grid, *(1 for _ in range(3 - len(grid))))
+    assert padded_grid[0] % cluster == 0, f"a grid of {padded_grid} blocks in clusters of {cluster}"
     limit = f", nvvm.maxnreg = {registers} : i32" if registers else ""
+    sizes = f"array<i32: {cluster}, 1, 1>"
+    clusters = f", gpu.known_cluster_size = {sizes}, nvvm.cluster_dim = {sizes}" if cluster > 1 else ""
     text = (
         f"module attributes {{gpu.container_module}} {{ gpu.module @kernels {{ gpu.func @{name}({', '.join(arguments)})"
         f"{' workgroup(' + workgroup + ')' if workgroup else ''} kernel attributes {{"
         f"gpu.known_block_size = array<i32: {threads}, 1, 1>, "
         f"gpu.known_grid_size = array<i32: {', '.join(map(str, padded_grid))}>, "
-        f"nvvm.maxntid = array<i32: {threads}, 1, 1>{limit}}} {{ gpu.return }} }} }}"
+        f"nvvm.maxntid = array<i32: {threads}, 1, 1>{limit}{clusters}}} {{ gpu.return }} }} }}"
     )
     module = ir.Module.parse(text)
     gpu_module = module.body.operations[0]
@@ -189,8 +208,10 @@ def kernel_frame(
                 "xyz", padded_grid, (gpu.Dimension.x, gpu.Dimension.y, gpu.Dimension.z), strict=True
             )
         )
+        rank = _variable(builder, "rank", cluster, lambda: gpu.ClusterBlockIdOp(gpu.Dimension.x).result)
         builder.end_of_top()
-        frame = Frame(group, builder, threads, padded_grid, buffers, block_arguments[len(values) :], thread, blocks)  # type: ignore[arg-type]
+        shared = block_arguments[len(values) :]
+        frame = Frame(group, builder, threads, padded_grid, buffers, shared, thread, blocks, cluster, rank)  # type: ignore[arg-type]
         yield module, frame
 
 

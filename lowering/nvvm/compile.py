@@ -10,6 +10,7 @@ from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.codegen.distinct import KernelSource, compile_distinct
 from mlirfuse.lowering.codegen.workers import WorkerPool
 from mlirfuse.lowering.nvvm import ptxas
+from mlirfuse.lowering.nvvm.clusters import require_clusters
 from mlirfuse.lowering.nvvm.pipeline import dynamic_shared_bytes, lower_kernel, static_shared_bytes, to_llvm_ir
 from mlirfuse.lowering.nvvm.ptx import llvm_ir_to_ptx
 from mlirfuse.mlir import ir
@@ -65,6 +66,7 @@ def compile_one(source: KernelSource) -> bytes:
     with ir.Context() as context, ir.Location.unknown():
         context.allow_unregistered_dialects = True  # attributes of the fusion dialect may be there; none matters
         module = lower_kernel(source.text)
+        require_clusters(module, chip)
         dynamic, static = dynamic_shared_bytes(module), static_shared_bytes(module)
         llvm_ir = to_llvm_ir(module)
     ptx = llvm_ir_to_ptx(llvm_ir, chip)

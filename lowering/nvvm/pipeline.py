@@ -9,6 +9,7 @@ import re
 from mlirfuse.lowering.codegen.expand_math import expand_math
 from mlirfuse.lowering.codegen.llvm_text import translate
 from mlirfuse.lowering.codegen.walk import operations_named
+from mlirfuse.lowering.nvvm.clusters import lower_clusters
 from mlirfuse.mlir import ir, passmanager
 
 __all__ = [
@@ -45,17 +46,19 @@ def device_pipeline(index_bits: int, nvgpu: bool) -> str:
 
 
 def lower_kernel(text: str) -> ir.Module:
-    """Lower a module of one `gpu.module` (and nothing that needs the fusion dialect) to the LLVM dialect.
+    """Lower a module of one `gpu.module` (of the fusion dialect, only fusion.peer_memory) to the LLVM dialect.
 
     The caller has entered a context and a location; the module lives in that context. Index is 32
     bits wide unless nvgpu ops need 64.
     """
     module = ir.Module.parse(text)
+    nvgpu = "nvgpu." in text
+    index_bits = 64 if nvgpu else 32
     for op in module.body.operations:
         if op.operation.name == "gpu.module":
+            lower_clusters(op.operation, index_bits)
             expand_math(op.operation, vectors=False)
-    nvgpu = "nvgpu." in text
-    pipeline = device_pipeline(64 if nvgpu else 32, nvgpu)
+    pipeline = device_pipeline(index_bits, nvgpu)
     passmanager.PassManager.parse(pipeline).run(module.operation)
     _keep_loop_annotations(module)
     _publish_dynamic_shared_memory(module)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.codegen.walk import operations_named
 from mlirfuse.lowering.spirv.lanes import WORKGROUP, exchange_lanes
 from mlirfuse.lowering.spirv.narrow import widen_integers
@@ -67,6 +68,10 @@ def make_shader(text: str, subgroup: int = 0) -> Shader:
     )
     (kernel,) = operations_named(module.operation, {"gpu.func"})
     name = ir.StringAttr(kernel.attributes["sym_name"]).value
+    if "gpu.known_cluster_size" in kernel.attributes:
+        raise UnsupportedTarget(
+            f"The kernel {name} runs in thread-block clusters, which Vulkan does not have. Schedule it for the device."
+        )
     block, grid = (tuple(_numbers(kernel, f"gpu.known_{what}_size")) for what in ("block", "grid"))
     _load_elements(module)
     _take_vectors_apart(module)

@@ -22,7 +22,11 @@ class Action:
 
 
 def launch_action(context: Context, step: Launch, kernel: LoadedKernel, addresses: Sequence[int]) -> Action:
-    """Launch with every argument a device address. `shared_bytes` not declared statically is dynamic."""
+    """Launch with every argument a device address. `shared_bytes` not declared statically is dynamic.
+
+    A kernel of thread-block clusters is launched like any other: its code declares the size of a cluster, which the
+    driver keeps to, in graphs too (CUDA C++ Programming Guide, "Thread Block Clusters", on compile-time sizes).
+    """
     values = np.array(addresses, np.uint64)
     pointers = values.ctypes.data + np.arange(len(values), dtype=np.uint64) * np.uint64(values.itemsize)
     dynamic = max(0, step.shared_bytes - kernel.static_shared_bytes)
