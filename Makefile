@@ -24,12 +24,13 @@ demo: $(STAMP)
 # Without a Vulkan driver, the tests that run shaders are skipped; the first line says how to get one.
 # Without Chromium, the tests that click through the page of `mlirfuse explain --html` are skipped; pytest says so.
 # All three run, so that one failure does not hide another; pytest's summary is the last line.
+# `make test-all` takes about an hour: one that was cut off or failed goes on where it was (test/resuming.py).
 test test-all: $(STAMP) links
 	@$(BIN)/python tools/vulkan_driver.py
 	@status=0; \
 	echo "ruff check"; $(BIN)/ruff check . || status=1; \
 	echo "mypy"; $(BIN)/mypy || status=1; \
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(if $(filter test-all,$@),-m "") < /dev/null || status=1; \
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(if $(filter test-all,$@),-m "" --resume) < /dev/null || status=1; \
 	exit $$status
 
 lint: $(STAMP) links
