@@ -5,8 +5,9 @@ SSA value is an array over the threads of a block times a batch of blocks; diver
 runs under masks. `Kernel.launch` runs a grid in one of three modes:
 
 - `run`: values only, and the bounds of every access; the fastest.
-- `check`: also races between threads (shared memory) and between blocks (global memory), reads of
-  uninitialised shared memory, and all counters.
+- `check`: also races between threads (shared memory) and between blocks (global memory, and the
+  shared memory of a cluster), accesses to blocks of a cluster that may not have started or may have
+  ended, reads of uninitialised shared memory, and all counters.
 - `count`: the same counters from addresses alone; no value is computed that no address needs.
 """
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlirfuse.simulator.block_race import BlockRaces
+from mlirfuse.simulator.cluster_race import ClusterRaceState
 from mlirfuse.simulator.counters import SECTOR_BYTES, Counters
 from mlirfuse.simulator.fault import Site
 from mlirfuse.simulator.race import RaceState
@@ -80,7 +81,7 @@ class Audit:
         self.counters = Counters(launches=1)
         self.races, self.uninitialised = races, uninitialised
         self.sectors: dict[tuple[int, bool], np.ndarray] = {}
-        self.state: RaceState | None = None
+        self.state: RaceState | ClusterRaceState | None = None
         self.block_races: BlockRaces | None = None
         self.batch: Batch
 
@@ -92,7 +93,17 @@ class Audit:
             self.block_races = self.block_races or BlockRaces(batch.launch)
             translation = batch.launch.translation
             mixed = len(translation.dynamic_elements) > 1
-            self.state = RaceState(batch.lanes, translation.shared_item_bytes, mixed)
+            grain, cluster = translation.shared_item_bytes, translation.cluster
+            self.state = (
+                RaceState(batch.lanes, grain, mixed)
+                if cluster == 1
+                else ClusterRaceState(batch.lanes, grain, mixed, cluster)
+            )
+
+    def end(self) -> None:
+        """The batch has run."""
+        if isinstance(self.state, ClusterRaceState):
+            self.state.end()
 
     def finish(self) -> Counters:
         """The totals of the launch."""
@@ -114,6 +125,12 @@ class Audit:
         self.counters.barriers += self.batch.blocks if arrived is True else self._blocks(arrived)
         if self.state is not None:
             self.state.barrier(arrived)
+
+    def cluster_barrier(self, arrived: Any) -> None:
+        """`arrived`: True, or which blocks; all or none of each cluster."""
+        self.counters.cluster_barriers += self.batch.blocks if arrived is True else self._blocks(arrived)
+        if isinstance(self.state, ClusterRaceState):
+            self.state.cluster_barrier(arrived)
 
     def _blocks(self, per_block: np.ndarray) -> int:
         return int(np.count_nonzero(per_block)) * (self.batch.blocks // per_block.size)
@@ -169,7 +186,10 @@ class Audit:
 
     def shared_access(self, pattern: "SharedPattern", site: Site, mask: Any, element: int, write: bool) -> None:
         """Bank conflicts of an access, then races."""
-        self.count_shared(pattern, mask, element)
+        if pattern.home is None:
+            self.count_shared(pattern, mask, element)
+        else:
+            self.count_peer(pattern, pattern.home, mask, element, write)
         if self.state is not None:
             never = self.state.access(pattern, site, mask, element, write)
             if never.size:
@@ -181,6 +201,18 @@ class Audit:
         self.counters.uninitialised_reads += int(np.count_nonzero(never)) * repeat
         if self.uninitialised == "raise" and never.all(axis=0).any():
             raise site.fault("reads shared memory that no thread of the block has written")
+
+    def count_peer(self, pattern: "SharedPattern", home: np.ndarray, mask: Any, element: int, write: bool) -> None:
+        """Bytes of the lanes that reach into another block; those that reach into their own use its banks."""
+        remote = mask & (home != np.arange(self.batch.blocks))
+        size = self.batch.active(remote) * pattern.span * pattern.memory.data.itemsize
+        if write:
+            self.counters.peer_write_bytes += size
+        else:
+            self.counters.peer_read_bytes += size
+        own = mask & (home == np.arange(self.batch.blocks))
+        if own.any():
+            self.count_shared(pattern, own, element)
 
     def count_shared(self, pattern: "SharedPattern", mask: Any, element: int) -> None:
         """Wavefronts depend on the pattern and on where in a 128-byte row it starts."""

@@ -51,6 +51,8 @@ def _regions(buffers: tuple[np.ndarray, ...], written: frozenset[int]) -> list[R
 class BlockRaces:
     """Raises when a block reads what another wrote, or overwrites with a new value what another read or wrote.
 
+    That holds for the blocks of a cluster, too: what they exchange goes through shared memory.
+
     Two blocks that write the same value to one place (overlapping tiles) agree in any order.
     """
 

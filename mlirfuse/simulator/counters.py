@@ -37,6 +37,12 @@ class Counters:
     """Barriers times the blocks that reached them."""
     uninitialised_reads: int = 0
     """Elements read from shared memory that no thread of the block had written."""
+    peer_read_bytes: int = 0
+    """Bytes that active threads read in the shared memory of other blocks of their cluster."""
+    peer_write_bytes: int = 0
+    """Bytes that active threads write there."""
+    cluster_barriers: int = 0
+    """Barriers of clusters times the blocks that reached them; `barriers` does not count them."""
     argument_bytes: tuple[int, ...] = field(default=(), compare=False)
     """Of one launch: the part of `dram_bytes` that each argument has; empty for sums of launches."""
 

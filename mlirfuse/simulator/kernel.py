@@ -94,9 +94,9 @@ class Kernel:
         """Run every block of the grid, writing into `buffers` (flat, in argument order).
 
         `offsets` are the bytes at which these start in memory that starts at a whole sector (default: at 0).
-        `batch` is how many blocks run side by side; `uninitialised` ("raise" or "count") is what
-        `check` does about a thread that reads only shared memory that nobody wrote; `shared_bytes`
-        bounds the dynamic shared memory. The counters are zero in mode `run`.
+        `batch` is how many blocks run side by side (rounded up to whole clusters); `uninitialised`
+        ("raise" or "count") is what `check` does about a thread that reads only shared memory that nobody
+        wrote; `shared_bytes` bounds the dynamic shared memory. The counters are zero in mode `run`.
         """
         if mode not in MODES:
             raise SimulationError(f"the simulator has no mode {mode!r}; it has {', '.join(MODES)}")
@@ -108,9 +108,12 @@ class Kernel:
         )  # fmt: skip
         self._require(launch)
         size = batch or max(1, LANES[mode] // launch.threads)
+        size = -(-size // translation.cluster) * translation.cluster
         with np.errstate(all="ignore"):
             for first in range(0, launch.blocks, size):
                 function(Batch(launch, first, min(size, launch.blocks - first)))
+                if audit is not None:
+                    audit.end()
         return audit.finish() if audit is not None else Counters()
 
     def _arguments(self, translation: Translation, buffers: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -142,6 +145,12 @@ class Kernel:
         ):
             if known is not None and known != given:
                 raise SimulationError(f"kernel {self.name} is compiled for a {what} of {known}, launched with {given}")
+        cluster = launch.translation.cluster
+        if launch.grid[0] % cluster:
+            raise SimulationError(
+                f"kernel {self.name} runs in clusters of {cluster} blocks along x, "
+                f"which a grid of {launch.grid} does not hold whole"
+            )
 
 
 def _three(sizes: Sequence[int]) -> tuple[int, int, int]:

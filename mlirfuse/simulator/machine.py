@@ -8,7 +8,7 @@ import numpy as np
 from mlirfuse.simulator.audit import Audit
 from mlirfuse.simulator.fault import Site
 from mlirfuse.simulator.lanes import Lanes
-from mlirfuse.simulator.memory import GlobalMemory, PrivateMemory, SharedMemory, poison
+from mlirfuse.simulator.memory import GlobalMemory, PeerMemory, PrivateMemory, SharedMemory, poison
 from mlirfuse.simulator.translator import Translation
 
 __all__ = ["Batch", "Launch"]
@@ -58,6 +58,8 @@ class Batch:
         self.linear_thread = np.arange(self.threads, dtype=np.int64).reshape(-1, 1)
         self.thread = _coordinates(self.linear_thread, launch.block)
         self.block = _coordinates(np.arange(first, first + count, dtype=np.int64).reshape(1, -1), launch.grid)
+        self.cluster = launch.translation.cluster
+        self.rank = _coordinates(np.arange(count, dtype=np.int64).reshape(1, -1) % self.cluster, (self.cluster, 1, 1))
         self.audit = launch.audit
         self.shared: list[SharedMemory] = []
         self.dynamic_data: dict[np.dtype, np.ndarray] = {}
@@ -105,12 +107,39 @@ class Batch:
         name = f"view of dynamic shared memory at byte {offset}"
         return SharedMemory(name, data, shape, self.lanes, self.audit, offset // item, self.static_bytes)
 
+    def peer(self, memory: SharedMemory, rank: Any) -> PeerMemory:
+        """The same shared array of the block `rank` of each lane's cluster."""
+        return PeerMemory(memory, rank, self.cluster)
+
     def private(self, shape: tuple[int, ...], dtype: np.dtype, vector: tuple[int, ...]) -> PrivateMemory:
         """Memory of each thread."""
         return PrivateMemory("private buffer", shape, poison(dtype, vector))
 
     def barrier(self, site: Site, mask: Any) -> None:
         """Every thread of a block arrives, or none does."""
+        arrived = self.arrived(site, mask)
+        if self.audit is not None:
+            self.audit.barrier(arrived)
+
+    def cluster_barrier(self, site: Site, mask: Any) -> None:
+        """Every thread of all blocks of a cluster arrives, or none does."""
+        arrived = self.arrived(site, mask)
+        if arrived is not True:
+            arrived = np.broadcast_to(arrived, (self.blocks,))
+            blocks = arrived.reshape(-1, self.cluster)
+            torn = blocks.any(axis=1) != blocks.all(axis=1)
+            if torn.any():
+                cluster = int(np.argmax(torn))
+                missing = cluster * self.cluster + int(np.argmin(blocks[cluster]))
+                raise site.fault(
+                    f"barrier of a cluster in divergent control flow: {int(blocks[cluster].sum())} of {self.cluster} "
+                    f"blocks reach it, first missing {self.lanes.block_name(missing)}"
+                )
+        if self.audit is not None:
+            self.audit.cluster_barrier(arrived)
+
+    def arrived(self, site: Site, mask: Any) -> Any:
+        """The blocks whose threads arrive, or True for all; raises where only some of a block's do."""
         arrived: Any = True
         if mask is not True:
             active = np.broadcast_to(mask, (self.threads, mask.shape[1]))
@@ -123,8 +152,7 @@ class Batch:
                     f"barrier in divergent control flow: {count} of {self.threads} threads reach it "
                     f"in {self.lanes.block_name(block)}, first missing thread {int(np.argmin(active[:, block]))}"
                 )
-        if self.audit is not None:
-            self.audit.barrier(arrived)
+        return arrived
 
     def shuffle(self, site: Site, mask: Any, mode: str, value: Any, offset: Any, width: Any) -> tuple[Any, Any]:
         """gpu.shuffle: (value of the source lane, or the own value where invalid; validity)."""

@@ -11,12 +11,12 @@ import numpy as np
 
 from mlirfuse.simulator.fault import Site
 from mlirfuse.simulator.lanes import Lanes
-from mlirfuse.simulator.pattern import GlobalPattern, SharedPattern
+from mlirfuse.simulator.pattern import GlobalPattern, PeerPattern, SharedPattern
 
 if TYPE_CHECKING:
     from mlirfuse.simulator.audit import Audit
 
-__all__ = ["GlobalMemory", "PrivateMemory", "SharedMemory", "poison"]
+__all__ = ["GlobalMemory", "PeerMemory", "PrivateMemory", "SharedMemory", "poison"]
 
 
 def poison(dtype: np.dtype, shape: tuple[int, ...]) -> Any:
@@ -60,6 +60,20 @@ class SharedMemory(Memory):
     def pattern(self, width: int, lanes: tuple[Any, ...]) -> SharedPattern:
         """How lanes reach into this buffer; `width` is 0 for scalars."""
         return SharedPattern(self, width, lanes)
+
+
+class PeerMemory(SharedMemory):
+    """The same array of the block `rank` (a number, or one per lane) of each lane's `cluster` blocks."""
+
+    def __init__(self, memory: SharedMemory, rank: Any, cluster: int) -> None:
+        super().__init__(
+            memory.name, memory.data, memory.shape, memory.lanes, memory.audit, memory.offset, memory.byte_address
+        )
+        self.rank, self.cluster = rank, cluster
+
+    def pattern(self, width: int, lanes: tuple[Any, ...]) -> PeerPattern:
+        """How lanes reach into this buffer; `width` is 0 for scalars."""
+        return PeerPattern(self, width, lanes)
 
 
 class PrivateMemory:

@@ -12,9 +12,9 @@ import numpy as np
 from mlirfuse.simulator.fault import SimulationError, Site
 
 if TYPE_CHECKING:
-    from mlirfuse.simulator.memory import GlobalMemory, SharedMemory
+    from mlirfuse.simulator.memory import GlobalMemory, PeerMemory, SharedMemory
 
-__all__ = ["GlobalPattern", "Pattern", "SharedPattern"]
+__all__ = ["GlobalPattern", "Pattern", "PeerPattern", "SharedPattern"]
 
 
 class Pattern:
@@ -130,13 +130,15 @@ class SharedPattern(Pattern):
 
     def __init__(self, memory: "SharedMemory", width: int, lanes: tuple[Any, ...]) -> None:
         super().__init__(memory, width, lanes)
+        self.home: np.ndarray | None = None  # the blocks of the batch that lanes reach into; None: each its own
         self.by_thread = self.index.shape[1] == 1
         self.rows = self.steps(self.index[:, 0])  # for addresses that do not depend on the block
 
     def flat(self, element: int) -> np.ndarray:
         """Index of each element into the flattened `data`, clipped into it."""
         rows = np.clip(self.index + element, 0, self.memory.data.shape[0] - self.span)
-        return self.steps(rows) * self.memory.lanes.blocks + np.arange(self.memory.lanes.blocks)
+        block = np.arange(self.memory.lanes.blocks) if self.home is None else self.home
+        return self.steps(rows) * self.memory.lanes.blocks + block
 
     def load(self, site: Site, mask: Any, *units: int) -> np.ndarray:
         """What each active lane reads; the other lanes hold something."""
@@ -183,3 +185,34 @@ class SharedPattern(Pattern):
             value, (*vector, self.memory.lanes.threads, np.shape(value)[-1] if np.ndim(value) else 1)
         )
         self.memory.data[rows[..., active]] = value[..., active, :]
+
+
+class PeerPattern(SharedPattern):
+    """Lanes reach the memory of other blocks of their cluster."""
+
+    def __init__(self, memory: "PeerMemory", width: int, lanes: tuple[Any, ...]) -> None:
+        super().__init__(memory, width, lanes)
+        cluster, own = memory.cluster, np.arange(memory.lanes.blocks).reshape(1, -1)
+        self.rank = np.asarray(memory.rank).reshape(1, 1) if np.ndim(memory.rank) == 0 else memory.rank
+        self.outside = (self.rank < 0) | (self.rank >= cluster)
+        self.home = own // cluster * cluster + np.clip(self.rank, 0, cluster - 1)
+        self.by_thread = False
+
+    def check_rank(self, site: Site, mask: Any) -> None:
+        """Raise for the first active lane whose block the cluster does not have."""
+        bad = self.outside & mask
+        if not bad.any():
+            return
+        lanes = self.memory.lanes
+        thread, block = np.argwhere(np.broadcast_to(bad, lanes.shape))[0]
+        rank = int(np.broadcast_to(self.rank, lanes.shape)[thread, block])
+        raise site.fault(
+            f"rank {rank} is out of bounds of a cluster of {self.memory.cluster} blocks; "
+            f"thread {thread} of {lanes.block_name(int(block))}"
+        )
+
+    def locate(self, site: Site, mask: Any, units: tuple[int, ...]) -> tuple[int, bool]:
+        """As in `Pattern`; the rank has bounds, too."""
+        if self.outside.any():
+            self.check_rank(site, mask)
+        return super().locate(site, mask, units)

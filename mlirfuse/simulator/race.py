@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["RaceState"]
 
 MANY = -2  # a reader that stands for several threads
+DONE = {"RAW": ("reads", "wrote"), "WAR": ("overwrites", "read"), "WAW": ("overwrites", "wrote")}
 
 
 class RaceState:
@@ -135,8 +136,7 @@ class RaceState:
         cell, thread = cells[grain, lane], int(who[lane])
         second = int(self.column(other)[cell])
         partner = "several threads" if second == MANY else f"thread {second}"
-        done = {"RAW": ("reads", "wrote"), "WAR": ("overwrites", "read"), "WAW": ("overwrites", "wrote")}[hazard]
-        block = int(cell % self.epoch.size)
+        block, done = int(cell % self.epoch.size), DONE[hazard]
         raise site.fault(
             f"{hazard} race: thread {thread} {done[0]} shared byte {int(cell // self.epoch.size) * self.grain} "
             f"that {partner} {done[1]} with no barrier in between ({self.lanes.block_name(block)})"

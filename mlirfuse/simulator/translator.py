@@ -58,6 +58,8 @@ class Translation:
     shared_item_bytes: int
     block_size: tuple[int, ...] | None
     grid_size: tuple[int, ...] | None
+    cluster: int = 1
+    """Blocks of a cluster, along x."""
 
 
 class Translator:
@@ -87,6 +89,9 @@ class Translator:
         self._lanes: set[str] = set()
         self._counter = itertools.count(1)
         self._function = function
+        self.cluster, *others = _sizes(function, "gpu.known_cluster_size") or (1,)
+        if any(size != 1 for size in others):
+            raise self.refuse(function, "the simulator knows clusters along x only")
 
     # Names and statements
 
@@ -295,6 +300,7 @@ class Translator:
         return Translation(
             source, self.constants, tuple(kinds), tuple(sizes), frozenset(self.written), tuple(workgroup),
             self.dynamic_elements, self.shared_item_bytes, self.block_size, self.grid_size,
+            self.cluster,
         )  # fmt: skip
 
     def bind_buffer(self, value: Any, text: str, what: str) -> MemRef:

@@ -11,7 +11,7 @@ _LOOPS = ("affine.for", "scf.for")
 _SOURCES = frozenset(
     f"{dialect}.{name}"
     for dialect, names in {
-        "gpu": ("thread_id", "block_id", "lane_id", "subgroup_id", "global_id", "shuffle"),
+        "gpu": ("thread_id", "block_id", "cluster_block_id", "lane_id", "subgroup_id", "global_id", "shuffle"),
         "memref": ("load",),
         "affine": ("load", "vector_load"),
         "vector": ("load",),

@@ -8,7 +8,14 @@ __all__ = ["wanted_values"]
 
 _LOADS = ("memref.load", "affine.load", "affine.vector_load", "vector.load")
 _STORES = ("memref.store", "affine.store", "affine.vector_store", "vector.store")
-_VIEWS = ("memref.cast", "memref.memory_space_cast", "memref.view", "memref.subview", "memref.assume_alignment")
+_VIEWS = (
+    "memref.cast",
+    "memref.memory_space_cast",
+    "memref.view",
+    "memref.subview",
+    "memref.assume_alignment",
+    "fusion.peer_memory",
+)
 
 
 class _Slice:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from mlirfuse.simulator.registry import translates
-from mlirfuse.simulator.translator import Translator
+from mlirfuse.simulator.translator import MemRef, Translator
 
 
 def _axis(op: Any) -> int:
@@ -16,6 +16,7 @@ def _axis(op: Any) -> int:
 COORDINATES = {
     "gpu.thread_id": "rt.thread[{}]",
     "gpu.block_id": "rt.block[{}]",
+    "gpu.cluster_block_id": "rt.rank[{}]",
     "gpu.block_dim": "rt.block_size[{}]",
     "gpu.grid_dim": "rt.grid_size[{}]",
     "gpu.global_id": "rt.thread[{0}]+rt.block[{0}]*rt.block_size[{0}]",
@@ -42,8 +43,12 @@ def subgroup_size(t: Translator, op: Any) -> None:
 
 @translates("gpu.barrier")
 def barrier(t: Translator, op: Any) -> None:
-    """Every thread of a block must arrive, or none."""
-    t.line(f"rt.barrier({t.site(op)}, {t.mask})")
+    """Every thread of a block, or of a cluster, must arrive, or none."""
+    scope = str(op.attributes["scope"]) if "scope" in op.attributes else "<workgroup>"
+    if "subgroup" in scope:
+        raise t.refuse(op, "the simulator has no barrier of a subgroup")
+    method = "cluster_barrier" if "cluster" in scope else "barrier"
+    t.line(f"rt.{method}({t.site(op)}, {t.mask})")
 
 
 @translates("gpu.shuffle")
@@ -64,3 +69,12 @@ def shuffle(t: Translator, op: Any) -> None:
 def dynamic_shared_memory(t: Translator, op: Any) -> None:
     """Bytes that only memref.view can use."""
     t.dynamic_shared.add(hash(op.results[0]))
+
+
+@translates("fusion.peer_memory")
+def peer_memory(t: Translator, op: Any) -> None:
+    """The same shared array of another block of the cluster."""
+    source = t.memrefs[hash(op.operands[0])]
+    name = t.pure(f"rt.peer({source.name}, {t.ref(op.operands[1])})")
+    description = f"{source.description} of a block of the cluster"
+    t.memrefs[hash(op.results[0])] = MemRef(name, source.space, source.element, source.view, description)
