@@ -34,18 +34,17 @@ class PeerMemoryOp(ext.Operation, dialect=Fusion, name="peer_memory", traits=[ex
 
     @safe_verifier
     def verify_invariants(self: Any) -> str | None:
-        operation = self.operation
-        shared, rank = operation.operands
-        if not isinstance(shared.type, ir.MemRefType):
-            return f"takes a shared array, not {shared.type}"
-        if not isinstance(rank.type, ir.IndexType):
-            return f"takes the rank of a block as an index, not {rank.type}"
-        plain = ir.MemRefType.get(
-            shared.type.shape, shared.type.element_type, memory_space=ir.Attribute.parse(_WORKGROUP)
-        )
-        if shared.type != plain or not shared.type.has_static_shape:
-            return f"takes a whole static array in {_WORKGROUP}, not {shared.type}"
-        expected = PeerMemoryOp.peer_type(shared.type)
-        if operation.results[0].type != expected:
-            return f"should give {expected}, but its result is declared {operation.results[0].type}"
-        return None
+        with self.operation.location:
+            return _complaint(*(v.type for v in (*self.operation.operands, *self.operation.results)))
+
+
+def _complaint(shared: ir.Type, rank: ir.Type, peer: ir.Type) -> str | None:
+    if not isinstance(shared, ir.MemRefType):
+        return f"takes a shared array, not {shared}"
+    if not isinstance(rank, ir.IndexType):
+        return f"takes the rank of a block as an index, not {rank}"
+    whole = ir.MemRefType.get(shared.shape, shared.element_type, memory_space=ir.Attribute.parse(_WORKGROUP))
+    if shared != whole or not shared.has_static_shape:
+        return f"takes a whole static array in {_WORKGROUP}, not {shared}"
+    expected = PeerMemoryOp.peer_type(shared)
+    return None if peer == expected else f"should give {expected}, but its result is declared {peer}"

@@ -229,3 +229,36 @@ def convolution(name: str, channels: int = 64, height: int = 56, width: int = 56
         128,
         body,
     )
+
+
+def cluster_exchange(name: str, rows: int = 8, blocks: int = 4) -> str:
+    """In clusters of 4: y = x of the next block, then of the one before, through `rows` x 128 words of shared memory.
+
+    own = x; barrier; theirs of the block before = own of the next one; barrier; y = theirs
+    """
+    tile, peer, size = f"memref<{rows}x128xf32, {_SHARED}>", f"memref<{rows}x128xf32, 7>", blocks * 128
+    x = f"memref<{size}xf32, {_GLOBAL}>"
+    body = f"""
+      %t = gpu.thread_id x
+      %b = gpu.block_id x
+      %r = gpu.cluster_block_id x
+      %v = affine.vector_load %x[%b * 128 + %t * 4] : {x}, vector<4xf32>
+      affine.vector_store %v, %own[{rows - 1}, %t * 4] : {tile}, vector<4xf32>
+      gpu.barrier scope <cluster>
+      %after = affine.apply affine_map<(r) -> ((r + 1) mod 4)>(%r)
+      %before = affine.apply affine_map<(r) -> ((r + 3) mod 4)>(%r)
+      %next = "fusion.peer_memory"(%own, %after) : ({tile}, index) -> {peer}
+      %w = affine.vector_load %next[{rows - 1}, %t * 4] : {peer}, vector<4xf32>
+      %last = "fusion.peer_memory"(%theirs, %before) : ({tile}, index) -> {peer}
+      affine.vector_store %w, %last[1, %t * 4] : {peer}, vector<4xf32>
+      gpu.barrier scope <cluster>
+      %u = affine.vector_load %theirs[1, %t * 4] : {tile}, vector<4xf32>
+      affine.vector_store %u, %y[%b * 128 + %t * 4] : {x}, vector<4xf32>"""
+    text = _module(
+        f"@{name}({_input('x', size)}, {_output('y', size)})",
+        f"%own: {tile} {{llvm.align = 16 : i64}}, %theirs: {tile} {{llvm.align = 16 : i64}}",
+        32,
+        body,
+    )
+    size_of_cluster = "gpu.known_cluster_size = array<i32: 4, 1, 1>, nvvm.cluster_dim = array<i32: 4, 1, 1>"
+    return text.replace("nvvm.maxntid", f"{size_of_cluster}, nvvm.maxntid")
