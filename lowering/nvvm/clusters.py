@@ -3,6 +3,7 @@
 Upstream lowers neither, so that both become NVVM operations before its passes run.
 """
 
+import itertools
 import re
 from typing import Any
 
@@ -13,6 +14,10 @@ from mlirfuse.mlir import ir, nvvm
 __all__ = ["lower_clusters", "require_clusters"]
 
 _FIRST_WITH_CLUSTERS = 90  # sm_90 (CUDA C++ Programming Guide, "Thread Block Clusters")
+_READING = frozenset(
+    {"gpu.thread_id", "gpu.block_id", "gpu.cluster_block_id", "gpu.lane_id", "gpu.subgroup_id", "fusion.peer_memory"}
+    | {"affine.apply", "affine.load", "affine.vector_load", "memref.load", "vector.load", "memref.alloca"}
+)
 _SHARED, _SHARED_CLUSTER = "!llvm.ptr<3>", "!llvm.ptr<7>"
 
 
@@ -21,9 +26,12 @@ def lower_clusters(module: Any, index_bits: int) -> None:
 
     gpu.barrier scope <cluster>  =>  nvvm.cluster.arrive (release); nvvm.cluster.wait (acquire)
     fusion.peer_memory           =>  a memref descriptor around nvvm.mapa of the array's address
+
+    A barrier before which nothing is written only tells that the blocks have started: its arrival releases nothing
+    (that would wait for memory), and the wait moves down to where that matters.
     """
     for op in operations_named(module, {"gpu.barrier"}):
-        if str(op.attributes["scope"]) == "#gpu.barrier_scope<cluster>":
+        if _is_cluster_barrier(op):
             _lower_barrier(op)
     for op in operations_named(module, {"fusion.peer_memory"}):
         _lower_peer_memory(op, index_bits)
@@ -42,16 +50,56 @@ def require_clusters(module: ir.Module, chip: str) -> None:
             )
 
 
+def _is_cluster_barrier(op: ir.Operation) -> bool:
+    return op.name == "gpu.barrier" and str(op.attributes["scope"]) == "#gpu.barrier_scope<cluster>"
+
+
 def _lower_barrier(op: ir.Operation) -> None:
     """Every barrier is in uniform control flow, hence aligned: each thread of a warp is at the same one.
 
     Without a qualifier, `barrier.cluster.arrive` releases what its thread wrote and `barrier.cluster.wait` acquires,
     at the scope of the cluster (PTX ISA, barrier.cluster): that includes the block's own shared memory.
     """
+    started = _started_only(op)
     with ir.InsertionPoint(op):
-        nvvm.ClusterArriveOp(aligned=True)
+        nvvm.ClusterArriveRelaxedOp(aligned=True) if started else nvvm.ClusterArriveOp(aligned=True)
+    with ir.InsertionPoint(_first_that_needs(op) if started else op):
         nvvm.ClusterWaitOp(aligned=True)
     op.erase()
+
+
+def _started_only(barrier: ir.Operation) -> bool:
+    """Whether no thread has written anything: the barrier is in the kernel's body, behind pure operations and loads."""
+    if barrier.parent.name != "gpu.func":
+        return False
+    before = itertools.takewhile(lambda op: op.operation != barrier, barrier.block.operations)
+    return all(op.operation.name in _READING or op.operation.name.startswith("arith.") for op in before)
+
+
+def _first_that_needs(barrier: ir.Operation) -> ir.Operation:
+    """The first operation behind a barrier that reaches into another block, meets the cluster again, or is the last."""
+    behind = itertools.dropwhile(lambda op: op.operation != barrier, barrier.block.operations)
+    found = barrier
+    for op in itertools.islice(behind, 1, None):
+        found = op.operation
+        if _needs_peers(found):
+            break
+    return found
+
+
+def _needs_peers(op: ir.Operation) -> bool:
+    inside: list[ir.Operation] = []
+
+    def collect(inner: ir.Operation) -> ir.WalkResult:
+        inside.append(inner.operation)
+        return ir.WalkResult.ADVANCE
+
+    op.walk(collect)
+    return any(_is_cluster_barrier(o) or any(_is_peer(v) for v in o.operands) for o in inside)
+
+
+def _is_peer(value: Any) -> bool:
+    return isinstance(value.type, ir.MemRefType) and str(value.type.memory_space) == "7 : i64"
 
 
 def _lower_peer_memory(op: ir.Operation, index_bits: int) -> None:

@@ -41,6 +41,27 @@ def test_peers_are_reached_between_barriers(chip, rows):
         assert (kernel.spill_bytes, kernel.warnings) == (0, ())
 
 
+def started(text, then):
+    """The memory operations of `EXCHANGE` with a barrier at its start, and `then` in place of the next one."""
+    start, sync = "%r = gpu.cluster_block_id x", "gpu.barrier scope <cluster>"
+    text = text.replace(sync, then, 1).replace(start, f"{start}\n      {sync}")
+    return MEMORY.findall(compile_kernels({"k": text}, "sm_90", assemble=False, isolated=False)["k"].ptx)[2:]
+
+
+def test_the_first_barrier_is_waited_for_where_others_are_reached():
+    """Nothing is written before it, so that it releases nothing; in a loop that is not known."""
+    relaxed = "barrier.cluster.arrive.relaxed.aligned"
+    first = started(EXCHANGE, "gpu.barrier")[:6]
+    assert [op.split(".v4")[0] for op in first] == [
+        *(relaxed, "ld.global.nc", "st.shared", "bar.sync", BARRIER[1], "ld.shared::cluster")
+    ]
+    again = started(EXCHANGE, "gpu.barrier scope <cluster>")[:6]
+    assert [op.split(".v4")[0] for op in again] == [relaxed, "ld.global.nc", "st.shared", BARRIER[1], *BARRIER]
+    looped = EXCHANGE.replace("%v = ", "affine.for %i = 0 to 2 { gpu.barrier scope <cluster> }\n      %v = ", 1)
+    ptx = compile_kernels({"k": looped}, "sm_90", assemble=False, isolated=False)["k"].ptx
+    assert relaxed not in ptx and BARRIER[0] in ptx
+
+
 def test_the_kernel_does_what_it_says():
     x, y = np.arange(1024, dtype=np.float32), np.zeros(1024, np.float32)
     Kernel.from_text(gpu_kernels.cluster_exchange("k", blocks=8), "k").launch((8,), (32,), [x, y], "check")
