@@ -6,7 +6,18 @@ mapping type, NumPy reference, FLOPs) are static functions of a frozen `Node`.
 
 from mlirfuse.dialect.cluster import SHARED_CLUSTER, PeerMemoryOp
 from mlirfuse.dialect.contraction import ContractOp, ConvOp
-from mlirfuse.dialect.core import OPS, Fusion, FusionOp, MappingType, build, is_constant, node_of, onnx_nodes, semantics
+from mlirfuse.dialect.core import (
+    OPS,
+    Fusion,
+    FusionOp,
+    MappingType,
+    build,
+    indexing_of,
+    is_constant,
+    node_of,
+    onnx_nodes,
+    semantics,
+)
 from mlirfuse.dialect.elementwise import BinaryOp, CastOp, SelectOp, UnaryOp
 from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.dialect.movement import ConcatOp, ExpandOp, GatherOp, PadOp, ReshapeOp, SliceOp, TransposeOp
@@ -72,6 +83,7 @@ __all__ = [
     "attribute_value",
     "build",
     "from_attribute",
+    "indexing_of",
     "is_constant",
     "node_of",
     "onnx_nodes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,10 @@ from mlirfuse.dialect.node import (
 )
 from mlirfuse.mlir import ext, ir, safe_verifier
 
-__all__ = ["CONSTANTS", "OPS", "Fusion", "FusionOp", "MappingType", "build", "is_constant", "node_of", "semantics"]
+__all__ = [
+    *("CONSTANTS", "OPS", "Fusion", "FusionOp", "MappingType", "build", "indexing_of", "is_constant", "node_of"),
+    "semantics",
+]
 
 # Attributes that passes attach and that say nothing about what an op computes.
 ANNOTATIONS = frozenset(
@@ -120,6 +124,12 @@ class FusionOp(ext.Operation, dialect=Fusion, traits=[ext.Pure]):
 def semantics(name: str) -> type[FusionOp]:
     """The class of an op by its name, with or without the dialect prefix."""
     return OPS[name.removeprefix("fusion.")]
+
+
+@lru_cache(maxsize=4096)
+def indexing_of(node: Node) -> Indexing:
+    """Where one element of the node's result reads each operand; remembered, since searches ask again and again."""
+    return semantics(node.op).indexing(node)
 
 
 def is_constant(value: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,17 @@ class Node:
     outputs: tuple[TensorType, ...] = ()
     constant: tuple[bool, ...] = ()
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.op, self.inputs, self.outputs, self.constant))  # attributes are a dictionary
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the hash, which is another in every process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
+
     @property
     def out(self) -> TensorType:
         return self.outputs[0]
@@ -166,6 +178,7 @@ def _between(variable: Any, lo: int, hi: int) -> Expr:
     return var(variable.name, hi - lo + 1, lo)
 
 
+@lru_cache(maxsize=1024)
 def out_variables(shape: tuple[int, ...]) -> tuple[Expr, ...]:
     """The result's index variables d0, d1, ..."""
     return tuple(var(f"d{i}", size) for i, size in enumerate(shape))

@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlirfuse.dialect import semantics
+from mlirfuse.dialect import indexing_of
 from mlirfuse.dialect.indexing import Condition, Expr, Fetch, Var, delinearize, fetch, linearize, var
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.groups.group import Group, Member
@@ -140,7 +140,7 @@ def _coverage(group: Group, anchor: Member, output: int, found: Mapping[int, Lan
         return ()
     index, conditions = out_variables(group.types[output].dims), []
     for member in path:
-        indexing = semantics(member.node.op).indexing(member.node)
+        indexing = indexing_of(member.node)
         access = indexing.operands[next(p for p, v in enumerate(member.operands) if v in found)]
         values = {e.terms[0][0]: i for e, i in zip(indexing.out, index, strict=True) if e.terms}
         index = tuple(e.substitute(values) for e in access.index)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlirfuse.dialect import semantics
+from mlirfuse.dialect import indexing_of
 from mlirfuse.dialect.indexing import Condition, Expr, Var
 from mlirfuse.lowering.groups.group import Group, Member
 
@@ -39,7 +39,7 @@ def element_reads(group: Group, wanted: Mapping[int, tuple[Expr, ...]], kept: Co
 
 def first_reduced(member: Member) -> Var | None:
     """The variable by which `element_reads` of a member's result names the first dimension that the member reduces."""
-    reduction = semantics(member.node.op).indexing(member.node).reduction
+    reduction = indexing_of(member.node).reduction
     return _numbered(reduction[0], 1) if reduction and reduction[0].terms else None
 
 
@@ -68,7 +68,7 @@ class _Walk:
 
     def _operands(self, member: Member, index: tuple[Expr, ...], trips: int) -> None:
         node = member.node
-        indexing = semantics(node.op).indexing(node)
+        indexing = indexing_of(node)
         values = {e.terms[0][0]: i for e, i in zip(indexing.out, index, strict=True) if e.terms}
         values |= {e.terms[0][0]: self._renamed(e) for e in indexing.reduction if e.terms}
         trips *= max(1, math.prod(indexing.reduction_sizes)) * _PASSES.get(node.op, 1)

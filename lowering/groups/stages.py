@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mlirfuse.dialect import semantics
+from mlirfuse.dialect import indexing_of, semantics
 from mlirfuse.dialect.indexing import Expr, Var
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.lowering.groups.forward import Landing, forward, same_landing
 from mlirfuse.lowering.groups.group import Group, Member
-from mlirfuse.lowering.groups.reads import Read, element_reads, first_reduced
+from mlirfuse.lowering.groups.reads import Read, first_reduced
+from mlirfuse.lowering.groups.stage_reads import StageReads, stage_reads
 
 __all__ = ["Stage", "Stages", "stages_of"]
 
@@ -47,19 +48,23 @@ class Stage:
         return dict(self.where)
 
     @cached_property
+    def _reads(self) -> StageReads:
+        return stage_reads(self.group, self.root, self.where)
+
+    @property
     def root_reads(self) -> tuple[Read, ...]:
         """What one element of the root's result reads, in `out_variables` of it."""
-        return _real(element_reads(self.group, {self.root.result: out_variables(self.root.node.out.dims)}))
+        return self._reads.root
 
     @cached_property
     def length(self) -> int:
         """Elements that one element of the root's result combines."""
-        return math.prod(semantics(self.root.node.op).indexing(self.root.node).reduction_sizes)
+        return math.prod(indexing_of(self.root.node).reduction_sizes)
 
     @property
     def depth(self) -> int:
         """Positions of the first dimension that the root reduces: the input channels of a convolution."""
-        sizes = semantics(self.root.node.op).indexing(self.root.node).reduction_sizes
+        sizes = indexing_of(self.root.node).reduction_sizes
         return sizes[0] if sizes else 1
 
     @property
@@ -77,29 +82,12 @@ class Stage:
 
     def root_index(self, value: int) -> tuple[tuple[Expr, ...], ...]:
         """Where in the root's result an output's element comes from, in `out_variables` of the output."""
-        return self._root_indices[value]
+        return self._reads.back[value]
 
-    @cached_property
-    def _root_indices(self) -> dict[int, tuple[tuple[Expr, ...], ...]]:
-        return {v: self._root_index(v) for v in self.group.outputs}
-
-    def _root_index(self, value: int) -> tuple[tuple[Expr, ...], ...]:
-        index = out_variables(self.group.types[value].dims)
-        if self.landing[value] == index and index == out_variables(self.root.node.out.dims):
-            return (index,)
-        reads = element_reads(self.group, {value: index}, kept=(self.root.result, *self.group.inputs))
-        return tuple(r.index for r in _real(reads) if r.value == self.root.result)
-
-    @cached_property
+    @property
     def epilogue_reads(self) -> tuple[Read, ...]:
         """What the epilogue of one element reads beside the root's result."""
-        reads = element_reads(self.group, self.landing, kept=(self.root.result, *self.group.inputs))
-        return _real([r for r in reads if r.value != self.root.result])
-
-
-def _real(reads: Sequence[Read]) -> tuple[Read, ...]:
-    """Without those that never happen: other parts of a concatenation."""
-    return tuple(r for r in reads if not any(c.never for c in r.conditions))
+        return self._reads.epilogue
 
 
 @dataclass(frozen=True)

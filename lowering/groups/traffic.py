@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from mlirfuse.dialect import semantics
+from mlirfuse.dialect import indexing_of
 from mlirfuse.dialect.indexing import Condition, Expr, Var, var
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.element_types import element_bytes
@@ -156,7 +156,7 @@ class _Walk:
             self._operands(self.group.producers[value], index, conditions)
 
     def _operands(self, member: Member, index: Index, conditions: Conditions) -> None:
-        indexing = semantics(member.node.op).indexing(member.node)
+        indexing = indexing_of(member.node)
         values = {e.terms[0][0]: i for e, i in zip(indexing.out, index, strict=True) if e.terms}
         self._fresh += 1
         for e in indexing.reduction:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from mlirfuse.dialect import MappingType, semantics
+from mlirfuse.dialect import MappingType, indexing_of, semantics
 from mlirfuse.dialect.indexing import Expr, Var
 from mlirfuse.dialect.mixed import RESULT_SEGMENTS
 from mlirfuse.dialect.node import out_variables
@@ -209,7 +209,7 @@ class Legality:
         node = entry.node
         if node.op in _POINTWISE and node.out.shape == producer.node.out.shape:
             return place
-        access = semantics(node.op).indexing(node).operands[operand]
+        access = indexing_of(node).operands[operand]
         values: dict[Var, Expr] = {}
         for variable, index in zip(out_variables(producer.node.out.dims), access.index, strict=True):
             for atom, _ in variable.terms:
