@@ -9,6 +9,7 @@ it may branch around, and loops as often as the loads or multiply-adds inside te
     slice  of a register tile's reduction: its multiply-adds and shared loads
            + SLICE + elements of A x (WINDOW_FETCH, PLAIN_FETCH, QUAD_FETCH or none) + elements of B x QUAD_FETCH
     part   of a register tile's result, beside its slices: PART
+           + sums that groups of threads add up x GATHER
     map    an element that a thread computes by itself: MAP_START (once)
            + elements that it combines x MAP_TAP + operations x MAP_OPERATION
     team   an element that a warp computes: TEAM_ELEMENT + a lane's steps through its reduction x TEAM_STEP
@@ -49,11 +50,12 @@ SHAPES = (
     (64, 64, 8, 4, 4), (64, 64, 16, 4, 4), (64, 64, 32, 4, 4), (32, 32, 16, 4, 4), (32, 64, 32, 4, 4),
     (16, 128, 8, 4, 4), (64, 128, 8, 8, 4), (128, 64, 16, 8, 4), (64, 64, 16, 8, 8),
 )  # fmt: skip
+SLICED = ((32, 32, 32, 4, 4, 4), (32, 64, 32, 4, 4, 2), (64, 32, 32, 4, 4, 2), (64, 64, 32, 8, 4, 2))
 KEPT_SHAPES = ((64, 64, 8, 4, 4), (64, 64, 16, 4, 4), (32, 64, 16, 4, 4), (16, 128, 8, 4, 4))
 REGISTERS = 255  # all that a thread may have, so that none of these spills
 FETCHES = {"window": "WINDOW_FETCH", "plain": "PLAIN_FETCH", "quads": "QUAD_FETCH"}
 CONSTANTS = (
-    *("SLICE", *FETCHES.values(), "PART"),
+    *("SLICE", *FETCHES.values(), "PART", "GATHER"),
     *("MAP_START", "MAP_TAP", "MAP_OPERATION", "TEAM_ELEMENT", "TEAM_STEP"),
 )
 Terms = Mapping[str, float]
@@ -201,8 +203,9 @@ class Kernel:
 
     def slice(self, turns: Span, tile: ContractTiles, fetch: str, kept: bool) -> Count:
         """One slice of such a loop."""
-        products = tile.thread_m * tile.thread_n * tile.block_k
-        loads = tile.block_k * (tile.thread_m + tile.thread_n) / 4
+        depth = tile.block_k // tile.k_groups
+        products = tile.thread_m * tile.thread_n * depth
+        loads = depth * (tile.thread_m + tile.thread_n) / 4
         a, b = (tile.block_k * size / tile.threads for size in (tile.block_m, tile.block_n))
         terms = {"SLICE": 1.0, "QUAD_FETCH": b}
         if fetch in FETCHES:
@@ -212,7 +215,8 @@ class Kernel:
 
 
 def shape(tile: ContractTiles) -> str:
-    return f"{tile.block_m}x{tile.block_n}x{tile.block_k} of {tile.thread_m}x{tile.thread_n}"
+    groups = f"x{tile.k_groups}" if tile.k_groups > 1 else ""
+    return f"{tile.block_m}x{tile.block_n}x{tile.block_k} of {tile.thread_m}x{tile.thread_n}{groups}"
 
 
 def element_terms(member: Member) -> dict[str, float]:
@@ -224,7 +228,8 @@ def element_terms(member: Member) -> dict[str, float]:
 
 def tiles(chip: str) -> Iterator[Count]:
     """One convolution: a slice of its reduction, and what is outside of the loop over slices."""
-    for tile in (ContractTiles(*numbers, registers=REGISTERS) for numbers in SHAPES):
+    sliced = (ContractTiles(*numbers, registers=REGISTERS, k_groups=groups) for *numbers, groups in SLICED)
+    for tile in (*(ContractTiles(*numbers, registers=REGISTERS) for numbers in SHAPES), *sliced):
         for fetch in FETCHES:
             size = 55 if fetch == "plain" else 56
             g = GroupText()
@@ -233,7 +238,10 @@ def tiles(chip: str) -> Iterator[Count]:
             (turns,) = kernel.turns
             yield kernel.slice(turns, tile, fetch, False)
             rest = len(kernel.code.whole) - len(turns)
-            yield kernel.count(f"{shape(tile)} {fetch}", "part", False, rest, 0, {"PART": 1.0})
+            terms = {"PART": 1.0}
+            if tile.k_groups > 1:
+                terms["GATHER"] = float(tile.thread_m * tile.thread_n)
+            yield kernel.count(f"{shape(tile)} {fetch}", "part", False, rest, 0, terms)
 
 
 def kept_tiles(chip: str) -> Iterator[Count]:

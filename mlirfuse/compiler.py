@@ -86,6 +86,7 @@ class Compilation:
     options: CompileOptions
     progress: Progress = lambda stage, done: None
     seconds: dict[str, float] = field(default_factory=dict)
+    graph: str = ""  # the text of the module at the graph stage, for backends that lower it again
     unfused_bytes: int = 0  # what would be stored between launches if every imported op were one
 
     @contextmanager
@@ -112,6 +113,7 @@ def compile_here(model: Any, target: str, options: CompileOptions, progress: Pro
     store = WeightStore()
     with context(), store.active():
         module, imported = _imported(compilation, store)
+        compilation.graph = str(module) if backend.lowers_again else ""
         explanation = _explained(compilation, module, backend)
         _advance(compilation, module, backend, ("kernels",))
         artifact = backend.finish(compilation, module, store, imported)

@@ -10,7 +10,8 @@
     out = epilogue(acc)
 
 A thread's m are vectors of four, `4 * m_threads` apart, so that neighbouring threads read and write
-neighbouring words; its n are groups of four, likewise apart. An operand that already lies in shared memory as a tile
+neighbouring words; its n are groups of four, likewise apart. Where groups of threads share a slice, each goes through
+its part of block_k, and the epilogue adds what they have. An operand that already lies in shared memory as a tile
 of it would is read where it is, and the first array is not there.
 """
 
@@ -28,7 +29,7 @@ from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.schedule.problem import ContractProblem, contract_problem, lies_in_quads
 from mlirfuse.lowering.schedule.simt import VECTOR as QUAD
 from mlirfuse.lowering.schedule.simt import ContractTiles
-from mlirfuse.mlir import ir, vector
+from mlirfuse.mlir import arith, ir, vector
 
 __all__ = ["add_products", "emit_contract", "keep_sums", "kept_sums", "no_sums", "store_sums"]
 
@@ -52,6 +53,7 @@ class _Tile:
         self.n_threads = schedule.block_n // schedule.thread_n
         self.quads = schedule.thread_m // QUAD
         self.n_quads = schedule.thread_n // QUAD
+        self.group = frame.thread // (self.m_threads * self.n_threads) if schedule.k_groups > 1 else Expr(0)
         self.vector_type = ir.VectorType.get([QUAD], ir.F32Type.get())
         self.resident = frame.shared[A] is None
         self._quads: dict[int, Expr] = {}
@@ -158,7 +160,9 @@ class _Tile:
 
     def thread_n(self, quad: int) -> Expr:
         """Where a thread's group of four n starts inside the tile."""
-        return (self.frame.thread // self.m_threads) * QUAD + quad * QUAD * self.n_threads
+        row = self.frame.thread // self.m_threads
+        row = row % self.n_threads if self.schedule.k_groups > 1 else row
+        return row * QUAD + quad * QUAD * self.n_threads
 
     def find_quads(self) -> None:
         """Where this thread's vectors of m are, none beyond the last: what all reads of a resident operand share."""
@@ -181,11 +185,12 @@ class _Tile:
     def multiply(self, accumulators: list[Any], buffer: int, k0: Expr) -> list[Any]:
         """One slice of the reduction, which starts at `k0`: outer products of four-element vectors."""
         frame = self.frame
-        first = buffer * self.schedule.block_k
+        depth = self.schedule.block_k // self.schedule.k_groups
+        first = buffer * self.schedule.block_k + self.group * depth
 
         def a_of(k: Expr, quad: int) -> Any:
             if self.resident:
-                return self._resident(k0 + k, quad)
+                return self._resident(k0 + self.group * depth + k, quad)
             return frame.shared_load(A, k + first, self.thread_m(quad), QUAD)
 
         def step(k: Expr, carried: list[Any]) -> list[Any]:
@@ -198,7 +203,7 @@ class _Tile:
                 out += [scalar.fused_multiply_add(spread, a[q], carried[n * self.quads + q]) for q in range(self.quads)]
             return out
 
-        return frame.builder.loop(self.schedule.block_k, "k", accumulators, step)
+        return frame.builder.loop(depth, "k", accumulators, step)
 
     # -- copy out
 
@@ -206,7 +211,8 @@ class _Tile:
         """The epilogue: on the accumulators where they are, or in a loop over a shared tile of them.
 
         The second is one copy of the epilogue's code instead of one for every accumulator: for rows that end inside a
-        vector (each element under a guard of its own), and where it reads a whole tensor more (a register for each).
+        vector (each element under a guard of its own), where it reads a whole tensor more (a register for each), and
+        where groups of threads have a part of each sum.
         """
         if not self.schedule.result_in_shared(self.frame.group):
             for n in range(self.schedule.thread_n):
@@ -216,18 +222,32 @@ class _Tile:
             return
         for n in range(self.schedule.thread_n):
             for quad in range(self.quads):
-                self.frame.shared_store(C, self._n_of(n), self.thread_m(quad), accumulators[n * self.quads + quad])
+                row = self._n_of(n) + self.group * self.schedule.block_n
+                self.frame.shared_store(C, row, self.thread_m(quad), accumulators[n * self.quads + quad])
         self.frame.barrier()
         width = 1 if self.problem.m % QUAD else QUAD
         elements = self.schedule.block_m * self.schedule.block_n // width
+        threads = self.frame.threads
 
         def one(i: Expr, _: list[Any]) -> list[Any]:
-            n, column = self._split(i * self.frame.threads + self.frame.thread, self.schedule.block_m // width)
+            element = i * threads + self.frame.thread
+            n, column = self._split(element, self.schedule.block_m // width)
             m = column * width
-            self._store(self.m0 + m, self.n0 + n, partial(self.frame.shared_load, C, n, m, width), width)
+
+            def store() -> None:
+                self._store(self.m0 + m, self.n0 + n, partial(self._gathered, n, m, width), width)
+
+            self.frame.builder.when([Condition(element, 0, elements - 1)], store)
             return []
 
-        self.frame.builder.loop(elements // self.frame.threads, "element", [], one)
+        self.frame.builder.loop(-(-elements // threads), "element", [], one)
+
+    def _gathered(self, n: Expr, m: Expr, width: int) -> Any:
+        """The result at and after (n, m) of the shared tile: what all groups of threads have of it."""
+        total = self.frame.shared_load(C, n, m, width)
+        for group in range(1, self.schedule.k_groups):
+            total = arith.AddFOp(total, self.frame.shared_load(C, n + group * self.schedule.block_n, m, width)).result
+        return total
 
     def _n_of(self, n: int) -> Expr:
         """Where the n-th of a thread's n lies inside the tile."""

@@ -4,7 +4,8 @@ for each stage:
     for each part of its root's box:  the kernel of its own schedule, all threads together
     barrier
 
-A stage may add up its reduction in parts: the stages that compute one part of its channels run for each.
+A stage may add up its reduction in parts: the stages that compute one part of its channels run for each. Blocks of a
+cluster that share a tile each compute a part of a stage's channels, and store it in the shared memory of all.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mlirfuse.lowering.gpu.frame import Frame, SharedPart
 from mlirfuse.lowering.gpu.parts import add_parts, contract_parts, store_parts
 from mlirfuse.lowering.gpu.team_stage import in_range, reduce_element, store_from_registers
 from mlirfuse.lowering.groups.group import Member
-from mlirfuse.lowering.kernel.cross_layer import TilePlaces, boxed
+from mlirfuse.lowering.kernel.cross_layer import Copies, TilePlaces, boxed
 from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import (
@@ -40,10 +41,13 @@ def emit_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> None:
 def prepare_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> Callable[[], None]:
     """Compute where the tile's boxes start, which affine maps need outside of any branch; the rest is what it gives."""
     plan = SimtCrossLayerPlan(frame.group, schedule)
-    places = TilePlaces(frame.builder, plan.boxes, delinearize(frame.block[0], plan.tiles))
-    tile = _Tile(frame, plan, places)
+    numbers = delinearize(frame.block[0] // frame.cluster, plan.tiles)
+    places = TilePlaces(frame.builder, plan.boxes, numbers, frame.rank)
+    tile = _Tile(frame, plan, places, _peers(frame))
 
     def stages() -> None:
+        if frame.cluster > 1:  # nothing is stored in a block that has not started
+            frame.cluster_barrier()
         for number in plan.order:
             if number != plan.order[0]:
                 _between_stages(frame)
@@ -55,9 +59,18 @@ def prepare_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> Callable[[],
     return stages
 
 
+def _peers(frame: Frame) -> tuple[Any, ...]:
+    """The shared memory of the other blocks of the cluster, in another order for each block."""
+    ranks = ((frame.rank + i) % frame.cluster for i in range(1, frame.cluster))
+    return tuple(frame.peer_memory(frame.shared[0], rank) for rank in ranks)
+
+
 def _between_stages(frame: Frame) -> None:
     """What a stage keeps is there for the next, and what it read may be overwritten."""
-    frame.barrier()
+    if frame.cluster > 1:
+        frame.cluster_barrier()
+    else:
+        frame.barrier()
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ class _Tile:
     frame: Frame
     plan: SimtCrossLayerPlan
     places: TilePlaces
+    peers: tuple[Any, ...] = ()
     _boxes: dict[int, Buffer] = field(default_factory=dict)
 
     def emit(self, number: int) -> None:
@@ -131,7 +145,8 @@ class _Tile:
         kept = {v: self._box(v) for v in near if of_part or not places.is_of_part(plan.kept[v])}
         found = {**{v: frame.buffers[v] for v in plan.group.inputs}, **kept}
         buffers: dict[int, Any] = {v: found[v] for v in group.inputs if v in found}
-        buffers |= places.sinks(plan.group, stage, kept, frame.buffers)
+        stored = {v: self._copies(v) for v in kept} if plan.boxes.is_shared(stage) else kept
+        buffers |= places.sinks(plan.group, stage, stored, frame.buffers)
         part = places.span(stage) if of_part else None
         here = replace(group, box=places.box(group.box), part=part)
         return replace(frame, group=here, buffers=buffers, shared=shared, block=(Expr(0),) * 3)
@@ -139,9 +154,16 @@ class _Tile:
     def _box(self, value: int) -> Buffer:
         """The buffer of a kept box; evaluators tell buffers by who they are."""
         if value not in self._boxes:
-            strides, start = self.plan.kept_strides(value), self.places.start(self.plan.kept[value])
-            self._boxes[value] = boxed(self.frame.shared[0], strides, start, self.plan.places[value], 4)
+            self._boxes[value] = self._box_in(self.frame.shared[0], value)
         return self._boxes[value]
+
+    def _copies(self, value: int) -> Copies:
+        """The same box in every block of the cluster."""
+        return Copies((self._box(value), *(self._box_in(memory, value) for memory in self.peers)))
+
+    def _box_in(self, memory: Any, value: int) -> Buffer:
+        strides, start = self.plan.kept_strides(value), self.places.start(self.plan.kept[value])
+        return boxed(memory, strides, start, self.plan.places[value], 4)
 
 
 def _emit_map(frame: Frame, schedule: MapTiles, root: Member) -> None:

@@ -45,7 +45,14 @@ def emit_kernel(program: TileProgram, name: str, storages: Mapping[int, Storage]
     registers = _registers(schedule)
     shapes = _shared_shapes(program)
     with kernel_frame(
-        name, group, where, threads=program.workers, grid=program.tiles, shared_shapes=shapes, registers=registers
+        name,
+        group,
+        where,
+        threads=program.workers,
+        grid=program.tiles,
+        shared_shapes=shapes,
+        registers=registers,
+        cluster=schedule.cluster if isinstance(schedule, CrossLayerTiles) else 1,
     ) as (module, frame):
         _prepare(frame, program)()
     passmanager.PassManager.parse(_CLEAN_UP).run(module.operation)
@@ -147,7 +154,7 @@ def _shared_shapes(program: TileProgram) -> tuple[SharedShape, ...]:
     match program.schedule:
         case ContractTiles() as s:
             operands = (BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)
-            return (*operands, (s.block_n, s.block_m)) if s.result_in_shared(program.group) else operands
+            return (*operands, (s.k_groups * s.block_n, s.block_m)) if s.result_in_shared(program.group) else operands
         case SortTiles():
             assert program.group.anchor is not None
             plan = SortPlan(program.group.anchor.node)

@@ -28,3 +28,10 @@ class Span:
 
     start: Expr
     size: int
+
+
+def share_of(sizes: tuple[int, ...], cluster: int) -> tuple[int, ...]:
+    """What each block of a cluster computes of a box: its part of the channels, or all where these do not divide."""
+    if cluster == 1 or len(sizes) < 2 or sizes[1] % cluster:
+        return sizes
+    return (sizes[0], sizes[1] // cluster, *sizes[2:])

@@ -5,7 +5,8 @@ what a stage reads for its box, halo included, is what the stages before it have
 keeps the hull of what they read. Boxes have the same size for every tile and lie inside their value: at a border they
 are moved inwards, so that nothing is computed that does not exist.
 
-The number of a tile along axis i is the variable `t<i>`; starts are expressions of these.
+The number of a tile along axis i is the variable `t<i>`; starts are expressions of these. Where the blocks of a cluster
+share a tile, each computes its part of the channels of a stage's box; the number of the block is the variable `c`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 from mlirfuse.dialect.indexing import Expr, Fetch, FloorDiv, Var, maximum, minimum, var
-from mlirfuse.lowering.groups.box import Box, Span
+from mlirfuse.lowering.groups.box import Box, Span, share_of
 from mlirfuse.lowering.groups.reads import Read
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
@@ -46,15 +47,16 @@ class TileBoxes:
     Where sinks have different numbers of channels, `tile` must not cut these (it has the frame's own). A stage with a
     number in `parts` adds up so many positions at a time of the first dimension that its root reduces: stages before it
     that only it reads then compute what one such part needs, and run once for each; its number is the variable
-    `p<stage>`.
+    `p<stage>`. A tile is computed by the `cluster` blocks of a cluster together.
     """
 
-    def __init__(self, stages: Stages, tile: Sequence[int], parts: Sequence[int] = ()) -> None:
+    def __init__(self, stages: Stages, tile: Sequence[int], parts: Sequence[int] = (), cluster: int = 1) -> None:
         frame = frame_of(stages)
         assert not isinstance(frame, str), frame
         self.stages, self.frame = stages, frame
         self.tile = tuple(min(size, dim) for size, dim in zip(tile, frame, strict=True))
         self.parts = tuple(parts) or (0,) * len(stages)
+        self.cluster = cluster
         self._roots: dict[int, Box] = {}
         self._reads: dict[int, list[tuple[int, Box]]] = {}
         required: dict[int, list[Box]] = {}
@@ -75,6 +77,23 @@ class TileBoxes:
     def root_box(self, stage: Stage) -> Box:
         """The box of a stage's root's result that it computes."""
         return self._roots[stage.number]
+
+    @cached_property
+    def rank(self) -> Expr:
+        """The variable that numbers the blocks of a cluster."""
+        return var("c", self.cluster)
+
+    def share(self, stage: Stage) -> Box:
+        """What one block computes of a stage's box: its part of the channels, or all where they do not divide."""
+        box = self.root_box(stage)
+        sizes = share_of(box.sizes, self.cluster)
+        if sizes == box.sizes:
+            return box
+        return Box((box.start[0], box.start[1] + self.rank * sizes[1], *box.start[2:]), sizes)
+
+    def is_shared(self, stage: Stage) -> bool:
+        """Whether each block of a cluster computes a part of a stage's box."""
+        return share_of(self.root_box(stage).sizes, self.cluster) != self.root_box(stage).sizes
 
     def reads(self, stage: Stage) -> Sequence[tuple[int, Box]]:
         """The boxes of kept values and operands that a stage reads, its epilogue included; one for each use."""
@@ -141,8 +160,8 @@ class TileBoxes:
         return {v: box.elements for v, box in self.kept.items()}
 
     def flops(self, stage: Stage) -> float:
-        """Operations that a stage does for one tile."""
-        return self._roots[stage.number].elements * stage.flops_per_element
+        """Operations that all blocks of a tile do for a stage."""
+        return self.cluster * self.share(stage).elements * stage.flops_per_element
 
     @property
     def recomputed_flops(self) -> float:

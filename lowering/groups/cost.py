@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import Node, semantics
+from mlirfuse.lowering.groups.box import share_of
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.cpu_rates import (
     L3_BYTES_PER_CYCLE,
@@ -68,6 +69,7 @@ WINDOW_FETCH = 12.5  # through a window, whose taps may lie in padding
 PLAIN_FETCH = 2.6
 QUAD_FETCH = 0.85  # four neighbours at once
 PART = 83.0  # for a register tile of a result, before its first slice and after its last
+GATHER = 1.3  # and for each of a thread's sums that groups of threads add up through shared memory;
 MAP_START = 12.0  # for an element that a thread computes by itself: once,
 MAP_TAP = 2.7  # for each element that it combines,
 MAP_OPERATION = 1.5  # and for each operation
@@ -90,26 +92,31 @@ MOST_KEPT = 768 * 1024  # bytes of a thread's stack that a tile may keep between
 
 @dataclass(frozen=True)
 class RegisterTile:
-    """C[m, n] in block_m x block_n, thread_m x thread_n for each thread; the reduction in slices of block_k."""
+    """C[m, n] in block_m x block_n, thread_m x thread_n for each thread; the reduction in slices of block_k.
+
+    Each of `k_groups` groups of threads holds the whole tile and adds its part of every slice; sums are added at last.
+    """
 
     block_m: int
     block_n: int
     block_k: int
     thread_m: int
     thread_n: int
+    k_groups: int = 1
 
     @property
     def threads(self) -> int:
-        return (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
+        return self.k_groups * (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
 
     @property
     def shared_elements(self) -> int:
-        return BUFFERS * self.block_k * (self.block_m + self.block_n)
+        gathered = self.k_groups * self.block_m * self.block_n if self.k_groups > 1 else 0
+        return BUFFERS * self.block_k * (self.block_m + self.block_n) + gathered
 
     def efficiency(self, fetch: float) -> float:
         """The part of all instructions that are multiply-adds, if an element of the first operand takes `fetch`."""
-        products = self.thread_m * self.thread_n * self.block_k
-        loads = (self.thread_m + self.thread_n) / QUAD * self.block_k
+        products = self.thread_m * self.thread_n * self.block_k / self.k_groups
+        loads = (self.thread_m + self.thread_n) / QUAD * self.block_k / self.k_groups
         fetched = self.block_k * (self.block_m * fetch + self.block_n * QUAD_FETCH) / self.threads
         return products / (products + loads + fetched + SLICE)
 
@@ -119,7 +126,13 @@ _SHAPES = (
     (64, 128, 8, 4), (32, 128, 4, 4), (32, 64, 4, 4), (16, 128, 4, 4), (16, 64, 4, 4), (16, 256, 4, 4),
     (64, 64, 8, 8), (32, 256, 8, 4), (128, 128, 8, 8), (64, 256, 8, 8),
 )  # fmt: skip
-TILES = tuple(RegisterTile(m, n, k, tm, tn) for m, n, tm, tn in _SHAPES for k in (8, 16, 32))
+# Small tiles whose threads share each slice of the reduction as well, where there are few of them
+_SLICED = ((64, 64, 8, 4, 2), (64, 32, 4, 4, 2), (32, 32, 4, 4, 2), (32, 32, 4, 4, 4), (32, 64, 4, 4, 2),
+           (16, 64, 4, 4, 2), (16, 64, 4, 4, 4), (16, 128, 4, 4, 2))  # fmt: skip
+TILES = (
+    *(RegisterTile(m, n, k, tm, tn) for m, n, tm, tn in _SHAPES for k in (8, 16, 32)),
+    *(RegisterTile(m, n, 32, tm, tn, groups) for m, n, tm, tn, groups in _SLICED),
+)
 
 
 @dataclass(frozen=True)
@@ -171,10 +184,15 @@ class KernelCost:
     registers: int = 0
     parts: tuple[KernelCost, ...] = ()  # of a kernel whose blocks belong to parts that share no values
     depths: tuple[int, ...] = ()  # of each stage, the channels that it adds up at a time, 0 for all
+    cluster: int = 1  # blocks that share a tile: each computes a part of the channels of every stage
+
+    @property
+    def blocks(self) -> int:
+        return self.tiles * self.cluster
 
     @property
     def rounds(self) -> int:
-        return math.ceil(self.tiles / max(1, self.resident))
+        return math.ceil(self.blocks / max(1, self.resident))
 
 
 @dataclass(frozen=True)
@@ -258,13 +276,15 @@ class _Question:
             s.root.operands[0] if s.root.operands[0] in kept else -1 for s in stages
         ]  # operands that are kept
         self.flops = stages.group.flops
+        self.outputs = [tuple(v for v in s.group.outputs if v in kept) for s in stages]  # that are kept
         self.constants = _constants(stages.group)
         self.dram_bytes = sum(stages.group.types[v].bytes for v in (*stages.group.inputs, *stages.group.outputs))
 
-    def recomputed(self, extents: TileExtents) -> float:
-        """Operations that more than one tile does: of boxes that overlap."""
-        each = sum(work.flops * math.prod(sizes) for work, sizes in zip(self.works, extents.roots, strict=True))
-        return max(0.0, extents.tiles * each - self.flops)
+    def recomputed(self, extents: TileExtents, cluster: int = 1) -> float:
+        """Operations that more than one block does: of boxes that overlap, or that a cluster does not share."""
+        shares = [share_of(sizes, cluster) for sizes in extents.roots]
+        each = sum(work.flops * math.prod(sizes) for work, sizes in zip(self.works, shares, strict=True))
+        return max(0.0, extents.tiles * cluster * each - self.flops)
 
 
 def _constants(group: Group) -> frozenset[int]:
@@ -288,7 +308,7 @@ class _Model(Protocol):
     def ranked(self, node: Node, product: tuple[int, int, int, int]) -> list[RegisterTile]: ...
     def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None: ...
     def scheduled(
-        self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
+        self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int, cluster: int
     ) -> KernelCost: ...
 
 
@@ -301,6 +321,7 @@ def kernel_cost(stages: Stages, tile: Sequence[int], device: Device, threads: in
 def cheapest_tile(stages: Stages, device: Device, threads: int = 0, below: float = math.inf) -> KernelCost | None:
     """The cost of the tile that takes least, ties to the larger; None where none fits.
 
+    With `threads`, of a kernel whose blocks have so many, beside other blocks: they form no clusters.
     What would take `below` seconds or more even if it fitted is not looked at in parts.
     """
     return min(ranked_tiles(stages, device, threads, below), key=lambda c: c.seconds, default=None)
@@ -335,7 +356,7 @@ def ranked_in_parts(stages: Stages, device: Device, threads: int = 0, below: flo
 def _sensible(tiles: Iterator[tuple[int, ...]], frame: tuple[int, ...], device: Device) -> list[tuple[int, ...]]:
     """Without those that leave nearly all of a device idle, or are far more than it runs at once; some are left."""
     counted = [(math.prod(-(-d // t) for d, t in zip(frame, tile, strict=True)), tile) for tile in tiles]
-    least = min(device.multiprocessors / IDLE, max(count for count, _ in counted))
+    least = min(device.multiprocessors / IDLE / device.cluster_blocks, max(count for count, _ in counted))
     crowd = CROWD if device.has_blocks else MOST_TILES
     most = max(device.multiprocessors * crowd, min(count for count, _ in counted))
     return [tile for count, tile in counted if least <= count <= most]
@@ -349,10 +370,16 @@ def memory_wanted(stages: Stages, device: Device) -> tuple[int, int]:
 
 
 def scheduled_cost(
-    stages: Stages, extents: TileExtents, ways: Sequence[Way], threads: int, shared_bytes: int, device: Device
+    stages: Stages,
+    extents: TileExtents,
+    ways: Sequence[Way],
+    threads: int,
+    shared_bytes: int,
+    device: Device,
+    cluster: int = 1,
 ) -> KernelCost:
     """The cost of a kernel that has its schedule: the boxes of a tile, and the way in which each stage computes its."""
-    return _model(device).scheduled(_Question(stages), extents, ways, threads, shared_bytes)
+    return _model(device).scheduled(_Question(stages), extents, ways, threads, shared_bytes, cluster)
 
 
 def side_by_side_cost(parts: Sequence[Stages], dram_bytes: int, device: Device) -> KernelCost | None:
@@ -476,19 +503,34 @@ class _Gpu:
         return 4 * extents.shared_elements(question.stages) + min(own, default=0)
 
     def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None:
-        found = [self._with_threads(question, extents, n) for n in ((threads,) if threads else THREADS)]
+        found = [
+            self._with_threads(question, extents, n, cluster)
+            for n in ((threads,) if threads else THREADS)
+            for cluster in ((1,) if threads else self._clusters(extents.tiles))
+        ]
         return min((c for c in found if c is not None), key=lambda c: c.seconds, default=None)
 
-    def _with_threads(self, question: _Question, extents: TileExtents, threads: int) -> KernelCost | None:
+    def _clusters(self, tiles: int) -> list[int]:
+        """How many blocks may share a tile: more than one where tiles alone leave multiprocessors idle."""
+        found = [1]
+        while found[-1] * 2 <= self.device.cluster_blocks and found[-1] * tiles < self.device.multiprocessors:
+            found.append(found[-1] * 2)
+        return found
+
+    def _with_threads(
+        self, question: _Question, extents: TileExtents, threads: int, cluster: int = 1
+    ) -> KernelCost | None:
         if threads > self.device.max_threads_per_block:
             return None
-        costs = self._stages(question, extents, threads)
-        shared = 4 * extents.shared_elements(question.stages) + max(c.shared_bytes for c in costs)
+        elements = 4 * extents.shared_elements(question.stages)
+        if elements > self.room:
+            return None
+        costs = self._stages(question, extents, threads, cluster)
+        shared = elements + max(c.shared_bytes for c in costs)
         if shared > self.room:
             return None
-        return self._kernel(
-            costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, question.recomputed(extents)
-        )
+        again = question.recomputed(extents, cluster)
+        return self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster)
 
     def least(self, question: _Question, extents: TileExtents, threads: int) -> float:
         """Seconds of a tile if there were room for it."""
@@ -536,12 +578,22 @@ class _Gpu:
         return replace(found, depths=boxes.parts)
 
     def scheduled(
-        self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
+        self,
+        question: _Question,
+        extents: TileExtents,
+        ways: Sequence[Way],
+        threads: int,
+        shared: int,
+        cluster: int = 1,
     ) -> KernelCost:
         stages = zip(question.works, extents.roots, ways, question.first, strict=True)
-        costs = [self._by(way, work, sizes, threads, extents.kept.get(first)) for work, sizes, way, first in stages]
-        again = question.recomputed(extents)
-        return self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again)
+        costs = [
+            self._by(way, work, share_of(sizes, cluster), threads, extents.kept.get(first))
+            for work, sizes, way, first in stages
+        ]
+        costs = self._in_cluster(question, extents, costs, threads, cluster)
+        again = question.recomputed(extents, cluster)
+        return self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster)
 
     def _by(self, way: Way, work: Work, sizes: Sizes, threads: int, kept: Sizes | None) -> StageCost:
         if isinstance(way, RegisterTile):
@@ -613,21 +665,24 @@ class _Gpu:
 
     def _kernel(
         self, costs: Sequence[StageCost], tile: tuple[int, ...], blocks: int, threads: int, shared: int,
-        dram_bytes: int, again: float = 0.0,
+        dram_bytes: int, again: float = 0.0, cluster: int = 1,
     ) -> KernelCost:  # fmt: skip
-        device = self.device
+        device, tiles = self.device, blocks
+        blocks *= cluster
+        multiprocessors = device.multiprocessors_of_clusters(cluster)
         compute, alone = sum(c.compute for c in costs), sum(max(c.compute, c.latency) for c in costs)
         registers = REGISTERS if any(c.how == "contract" for c in costs) else MAP_REGISTERS
         resident = self._resident(threads, shared, registers)
-        each = math.ceil(blocks / device.multiprocessors)
+        each = math.ceil(blocks / multiprocessors)
         share = _share_of_rate(threads * min(each, resident))
         busiest = max(each * compute / share, math.ceil(each / resident) * alone)
         memory = dram_bytes / device.dram_bandwidth
         seconds = device.launch_seconds + 2 * device.dram_latency + max(busiest, memory)
         flops = blocks * sum(c.flops for c in costs)
         return KernelCost(
-            seconds, busiest, memory, tile, blocks, threads, resident * device.multiprocessors, shared, dram_bytes,
+            seconds, busiest, memory, tile, tiles, threads, resident * multiprocessors, shared, dram_bytes,
             blocks * sum(c.l2_bytes for c in costs), flops, again, tuple(costs), registers,
+            cluster=cluster,
         )  # fmt: skip
 
     def _resident(self, threads: int, shared: int, registers: int) -> int:
@@ -643,11 +698,28 @@ class _Gpu:
             ),
         )
 
-    def _stages(self, question: _Question, extents: TileExtents, threads: int) -> list[StageCost]:
-        return [
-            self._stage(work, sizes, threads, extents.kept.get(first))
+    def _stages(self, question: _Question, extents: TileExtents, threads: int, cluster: int = 1) -> list[StageCost]:
+        found = [
+            self._stage(work, share_of(sizes, cluster), threads, extents.kept.get(first))
             for work, sizes, first in zip(question.works, extents.roots, question.first, strict=True)
         ]
+        return self._in_cluster(question, extents, found, threads, cluster)
+
+    def _in_cluster(
+        self, question: _Question, extents: TileExtents, costs: list[StageCost], threads: int, cluster: int
+    ) -> list[StageCost]:
+        """The costs of stages whose blocks leave what they keep with all of their cluster, and wait for each other."""
+        if cluster == 1:
+            return costs
+        device, found = self.device, []
+        for cost, sizes, kept in zip(costs, extents.roots, question.outputs, strict=True):
+            share = share_of(sizes, cluster)
+            elements = len(kept) * math.prod(share) if share != sizes else 0
+            sent = 4 * elements * (cluster - 1) * device.multiprocessors / device.cluster_bandwidth
+            issued = self._issuing(math.ceil(elements / threads) * cluster, threads)
+            compute, latency = cost.compute + max(sent, issued), cost.latency + sent + device.cluster_latency
+            found.append(replace(cost, compute=compute, latency=latency))
+        return found
 
     def _stage(self, work: Work, sizes: Sizes, threads: int, kept: Sizes | None, small: bool = False) -> StageCost:
         """What a stage's box costs; the same box is asked for by many groups that hold the stage."""
@@ -669,7 +741,7 @@ class _Gpu:
         key = product, threads, streamed, fetch, small
         if key not in self._products:
             most = self.device.shared_bytes_per_block * (SMALL if small else 1.0)
-            tiles = [t for t in TILES if t.threads == threads]
+            tiles = [t for t in TILES if t.threads == threads and not (small and t.k_groups > 1)]
             least = min((t.shared_elements for t in tiles), default=0)
             tiles = [t for t in tiles if 4 * t.shared_elements <= most or t.shared_elements == least]
             costs = [self._contract(*product, tile, streamed, fetch) for tile in tiles]
@@ -685,6 +757,8 @@ class _Gpu:
         flops = 2 * tile.block_m * tile.block_n * tile.block_k
         compute = slices * max(flops / (self.rate * tile.efficiency(fetch)), wanted / self.l2_rate)
         compute += self._issuing(parts * PART, tile.threads)
+        if tile.k_groups > 1:
+            compute += self._issuing(parts * GATHER * tile.thread_m * tile.thread_n, tile.threads)
         latency = slices * (self.device.l2_latency + SWITCH)
         return StageCost(
             "contract", compute, latency, slices * wanted, 2.0 * batch * m * n * k, tile, 4 * tile.shared_elements
@@ -745,7 +819,13 @@ class _Cpu:
         return self._tiled(question, extents, costs, kept)
 
     def scheduled(
-        self, question: _Question, extents: TileExtents, ways: Sequence[Way], threads: int, shared: int
+        self,
+        question: _Question,
+        extents: TileExtents,
+        ways: Sequence[Way],
+        threads: int,
+        shared: int,
+        cluster: int = 1,
     ) -> KernelCost:
         stages = zip(question.works, extents.roots, ways, strict=True)
         costs = [self._by(None if way == "map" else work.product(sizes), work, sizes) for work, sizes, way in stages]

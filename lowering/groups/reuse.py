@@ -69,8 +69,9 @@ class ValueReuse:
 class Reuse:
     """A kernel of several stages: tiles of size `tile` cut the `frame` into `tiles` along each dimension.
 
-    A GPU runs a tile as a block of `threads`, `at_once` of them at one time, of the `most_at_once` that its
-    `multiprocessors` have room for by what `limited_by` names (so in `rounds`); a CPU's thread works on one tile.
+    A GPU runs a tile as a block of `threads`, or as a `cluster` of several blocks that share its channels; `at_once`
+    blocks at one time, of the `most_at_once` that its `multiprocessors` have room for by what `limited_by` names (so in
+    `rounds`); a CPU's thread works on one tile.
     `kept_bytes` is the most that kept boxes take at once, `memory_bytes` with what stages need for themselves, of
     the `memory_limit` of a block (or of scratch). `registers` are those that a thread may have. `flops` are of all
     tiles, `flops_added` what is computed more than once among them. `l2_bytes` is what all tiles read together,
@@ -101,6 +102,7 @@ class Reuse:
     dram_seconds: float
     stages: tuple[StageReuse, ...]
     values: tuple[ValueReuse, ...]
+    cluster: int = 1
 
     @property
     def factor(self) -> float:

@@ -20,7 +20,7 @@ from mlirfuse.lowering.kernel.builder import Builder
 from mlirfuse.lowering.kernel.point import Buffer, Evaluator, Registers
 from mlirfuse.mlir import vector
 
-__all__ = ["Sink", "TilePlaces", "boxed"]
+__all__ = ["Copies", "Sink", "TilePlaces", "boxed"]
 
 Index = tuple[Expr, ...]
 
@@ -34,6 +34,17 @@ def boxed(memory: Any, strides: Sequence[int], start: Sequence[Expr], offset: in
 
 
 @dataclass(frozen=True)
+class Copies:
+    """The box of a value in the shared memory of each block of a cluster: what one stores, all have."""
+
+    buffers: tuple[Buffer, ...]
+
+    def store(self, evaluator: Evaluator, index: Sequence[Expr], value: Any) -> None:
+        for buffer in self.buffers:
+            buffer.store(evaluator, index, value)
+
+
+@dataclass(frozen=True)
 class Sink:
     """Where a stage leaves a value: in the box that is `kept` of it, in the `output` of the group, or in both.
 
@@ -41,7 +52,7 @@ class Sink:
     """
 
     root: int
-    kept: Buffer | None
+    kept: Buffer | Copies | None
     output: Buffer | None
     own: tuple[tuple[int, Expr, int], ...]
 
@@ -89,19 +100,20 @@ def _factors(e: Expr) -> list[int]:
 class TilePlaces:
     """One tile: where boxes start, in variables of the kernel.
 
-    `numbers` has the tile's number along each dimension of the frame. Starts become variables of their own, in units
+    `numbers` has the tile's number along each dimension of the frame, `rank` that of the block in its cluster. Starts
+    become variables of their own, in units
     of what they are multiples of, so that addresses stay affine and vectors know that they are aligned.
     """
 
-    def __init__(self, builder: Builder, boxes: TileBoxes, numbers: Sequence[Expr]) -> None:
+    def __init__(self, builder: Builder, boxes: TileBoxes, numbers: Sequence[Expr], rank: Expr | None = None) -> None:
         self.builder, self.boxes = builder, boxes
         self.values: dict[Var, Expr] = {
             e.terms[0][0]: number  # type: ignore[misc]
-            for e, number in zip(boxes.numbers, numbers, strict=True)
+            for e, number in zip((*boxes.numbers, boxes.rank), (*numbers, rank or Expr(0)), strict=True)
             if e.terms
         }
         self._named: dict[Expr, Expr] = {}
-        found = [*(boxes.root_box(s) for s in boxes.stages), *boxes.kept.values()]
+        found = [*(boxes.share(s) for s in boxes.stages), *boxes.kept.values()]
         for box in found:  # here, where their values are there for all that follows
             if not self.is_of_part(box):
                 self.start(box)
@@ -159,7 +171,12 @@ class TilePlaces:
         return None if part is None else Span(self.named(part.start), part.size)
 
     def sinks(
-        self, group: Group, stage: Stage, kept: Mapping[int, Buffer], outputs: Mapping[int, Buffer], alone: bool = True
+        self,
+        group: Group,
+        stage: Stage,
+        kept: Mapping[int, Buffer | Copies],
+        outputs: Mapping[int, Buffer],
+        alone: bool = True,
     ) -> dict[int, Sink]:
         """Where a stage leaves each of its outputs; unless `alone`, tiles may store the same element of an output."""
         own = self.own(stage) if alone and stage in self.boxes.stages.sinks else ()

@@ -46,6 +46,7 @@ class Interval:
             "seconds_apart": self.apart,
             "tile": "x".join(map(str, cost.tile)),
             "tiles": cost.tiles,
+            "blocks_of_a_tile": cost.cluster,
             "tiles_at_once": cost.resident,
             "shared_bytes": cost.shared_bytes,
             "dram_bytes": cost.dram_bytes,

@@ -55,15 +55,16 @@ class CrossLayerPlan:
 
     `groups` has a group for every stage, with the box that a tile computes. Of stages with a number in `parts`, the
     reduction is added up in parts of so many channels, and the stages before them that compute one part run for each.
+    Where `cluster` blocks share a tile, the box of a stage is what one of them computes.
     """
 
-    def __init__(self, group: Group, tile: Sequence[int], parts: Sequence[int] = ()) -> None:
+    def __init__(self, group: Group, tile: Sequence[int], parts: Sequence[int] = (), cluster: int = 1) -> None:
         stages = cross_layer_stages(group)
         assert isinstance(stages, Stages), stages
         self.group, self.stages = group, stages
-        self.boxes = TileBoxes(stages, tile, parts)
+        self.boxes = TileBoxes(stages, tile, parts, cluster)
         self.groups: Sequence[Group] = [
-            replace(stage.group, box=self.boxes.root_box(stage), root=stage.root.result, part=self.boxes.part(stage))
+            replace(stage.group, box=self.boxes.share(stage), root=stage.root.result, part=self.boxes.part(stage))
             for stage in stages
         ]
 

@@ -75,14 +75,16 @@ class _Reader:
     def reuse(self, names: Sequence[str], dram_bytes: Mapping[int, int]) -> Reuse:
         schedules = self.plan.schedule.stages
         ways = [_way(s) for s in schedules]
-        cost = scheduled_cost(self.stages, self.extents, ways, self.threads, self.memory, self.device)
+        cluster = self.boxes.cluster
+        cost = scheduled_cost(self.stages, self.extents, ways, self.threads, self.memory, self.device, cluster)
         stages = tuple(
             self._stage(stage, schedule, part)
             for stage, schedule, part in zip(self.stages, schedules, cost.stages, strict=True)
         )
         tiles = self.plan.tile_count
+        multiprocessors = self.device.multiprocessors_of_clusters(cluster)
         held = occupancy(self.device, self.threads, self.memory, cost.registers)
-        room = (1 if held is None else held.blocks) * self.device.multiprocessors
+        room = (1 if held is None else held.blocks) * multiprocessors
         return Reuse(
             device=self.device.name,
             tile=self.boxes.tile,
@@ -90,10 +92,10 @@ class _Reader:
             tiles=self.boxes.tiles,
             threads=self.threads,
             multiprocessors=self.device.multiprocessors,
-            at_once=min(tiles, room),
+            at_once=min(tiles * cluster, room),
             most_at_once=room,
             limited_by="cores" if held is None else held.limit,
-            rounds=-(-tiles // max(1, room)),
+            rounds=-(-tiles * cluster // max(1, room)),
             registers=cost.registers,
             kept_bytes=4 * self.extents.shared_elements(self.stages),
             memory_bytes=self.memory,
@@ -110,6 +112,7 @@ class _Reader:
                 *self._operands(names, dram_bytes),
                 *(v for member in self.group.members for v in self._made(member, dram_bytes)),
             ),
+            cluster=cluster,
         )
 
     # --- stages ----------------------------------------------------------------------------------
@@ -118,6 +121,7 @@ class _Reader:
         box, tiles = self.boxes.root_box(stage), self.plan.tile_count
         following = [m for m in stage.group.members if m.result in _followers(stage)]
         size = stage.root.node.out.size
+        computed = tiles * self.boxes.cluster * self.boxes.share(stage).elements
         return StageReuse(
             number=stage.number,
             op=_kind(stage.root),
@@ -127,9 +131,9 @@ class _Reader:
             halo=self._halo(box),
             kind=cost.how,
             schedule={k: v for k, v in asdict(schedule).items() if isinstance(v, int) and not isinstance(v, bool)},
-            flops=box.elements * stage.flops_per_element,
-            factor=tiles * box.elements / size,
-            flops_added=(tiles * box.elements - size) * stage.flops_per_element,
+            flops=computed // tiles * stage.flops_per_element,
+            factor=computed / size,
+            flops_added=(computed - size) * stage.flops_per_element,
             compute_seconds=cost.compute,
             latency_seconds=cost.latency,
             l2_bytes=cost.l2_bytes,
@@ -219,7 +223,12 @@ def _way(schedule: Any) -> RegisterTile | str:
     match schedule:
         case ContractTiles():
             return RegisterTile(
-                schedule.block_m, schedule.block_n, schedule.block_k, schedule.thread_m, schedule.thread_n
+                schedule.block_m,
+                schedule.block_n,
+                schedule.block_k,
+                schedule.thread_m,
+                schedule.thread_n,
+                schedule.k_groups,
             )
         case HostContractTiles():
             return "contract"

@@ -39,6 +39,8 @@ class SideBySide:
                 return f"part {number} has blocks of {schedule.threads} threads, not of {self.threads}"
             if isinstance(schedule, TeamTiles) and schedule.team != WARP:
                 return f"part {number} shares an element among {schedule.team} threads; a warp takes one"
+            if isinstance(schedule, CrossLayerTiles) and schedule.cluster > 1:
+                return f"part {number} takes clusters of blocks, and those of a grid are all of one size"
             if complaint := schedule.why_illegal(part, device):
                 return f"part {number}: {complaint}"
         return None
@@ -73,7 +75,7 @@ def choose_side_by_side(group: Group, device: Device) -> SideBySide | None:
 def _tiled(tile: RegisterTile | None, part: Group, device: Device) -> ContractTiles | None:
     if tile is None:
         return None
-    found = ContractTiles(tile.block_m, tile.block_n, tile.block_k, tile.thread_m, tile.thread_n)
+    found = ContractTiles.of(tile)
     return found if found.why_illegal(part, device) is None else None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.lowering.groups.cost import RegisterTile
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.schedule.problem import VECTOR, contract_problem, holds_whole_groups
@@ -107,6 +108,8 @@ class ContractTiles:
 
     Each thread accumulates thread_m x thread_n elements in registers: four neighbouring m (a vector), `thread_m / 4`
     times, for `thread_n` n in groups of four. A thread may use `registers`, or what the device has if that is less.
+    Each of `k_groups` groups of threads adds its part of every slice for the whole tile (sliced-K): their sums are
+    added up through shared memory, so that a small tile still has many threads.
     """
 
     block_m: int = 64
@@ -115,10 +118,17 @@ class ContractTiles:
     thread_m: int = 4
     thread_n: int = 4
     registers: int = 128
+    k_groups: int = 1
+
+    @classmethod
+    def of(cls, tile: RegisterTile, registers: int = 128) -> ContractTiles:
+        """The schedule whose cost is that of `tile`."""
+        t = tile
+        return cls(t.block_m, t.block_n, t.block_k, t.thread_m, t.thread_n, registers, t.k_groups)
 
     @property
     def threads(self) -> int:
-        return (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
+        return self.k_groups * (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
 
     @property
     def least_registers(self) -> int:
@@ -129,15 +139,17 @@ class ContractTiles:
 
     def shared_bytes(self, group: Group) -> int:
         """Both buffers of both operands, and the result where it goes through shared memory."""
-        result = self.block_m * self.block_n * self.result_in_shared(group)
+        result = self.k_groups * self.block_m * self.block_n * self.result_in_shared(group)
         return 4 * (BUFFERS * self.block_k * (self.block_m + self.block_n) + result)
 
-    @staticmethod
-    def result_in_shared(group: Group) -> bool:
+    def result_in_shared(self, group: Group) -> bool:
         """Whether the epilogue runs in a loop over a shared tile, and not on the accumulators where they are.
 
-        It does where rows of the result end inside a thread's vector, and where it reads another tensor as large.
+        It does where rows of the result end inside a thread's vector, where it reads another tensor as large, and where
+        several groups of threads have a part of each sum.
         """
+        if self.k_groups > 1:
+            return True
         anchor = group.anchor
         assert anchor is not None
         before = group.upstream(anchor.result)
@@ -160,6 +172,8 @@ class ContractTiles:
         if self.thread_m % 4 or self.thread_n % 4 or self.block_m % self.thread_m or self.block_n % self.thread_n:
             tile = f"{self.block_m}x{self.block_n}"
             return f"thread tile {self.thread_m}x{self.thread_n} does not divide into vectors of four and {tile}"
+        if self.k_groups < 1 or self.block_k % self.k_groups:
+            return f"slices of {self.block_k} are not shared evenly by {self.k_groups} groups of threads"
         if self.threads > device.max_threads_per_block or self.threads % WARP:
             return f"{self.threads} threads are no whole number of warps up to {device.max_threads_per_block}"
         if self.shared_bytes(group) > device.shared_bytes_per_block:

@@ -88,7 +88,7 @@ def _contract_candidates(group: Group, anchor: Member, device: Device) -> Sequen
         return []
     product = problem.batch, problem.m, problem.n, problem.k
     ranked = ranked_register_tiles(anchor.node, product, device)
-    return [ContractTiles(t.block_m, t.block_n, t.block_k, t.thread_m, t.thread_n) for t in ranked]
+    return [ContractTiles.of(tile) for tile in ranked]
 
 
 def _reads_in_fours(anchor: Member) -> bool:

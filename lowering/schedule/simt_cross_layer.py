@@ -49,13 +49,15 @@ class CrossLayerTiles:
     """Tiles of the frame of size `tile`, one a block of `threads`; for each stage its schedule.
 
     A stage with a number in `parts` adds up its reduction in parts of so many channels: the stages that compute these
-    run once for each part, so that a block never holds them all.
+    run once for each part, so that a block never holds them all. Where tiles are few, a `cluster` of blocks has one
+    together: each computes its part of the channels of every stage, and leaves it in the shared memory of all.
     """
 
     threads: int
     tile: tuple[int, ...]
     stages: tuple[StageTiles, ...]
     parts: tuple[int, ...] = ()
+    cluster: int = 1
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         stages = cross_layer_stages(group)
@@ -66,16 +68,21 @@ class CrossLayerTiles:
         if complaint := tile_problem(stages, self.tile, self.parts):
             return complaint
         for number, part in enumerate(self.parts):
-            if part and not isinstance(self.stages[number], ContractTiles):
-                return f"stage {number} adds up parts, which takes a register tile"
-        groups = CrossLayerPlan(group, self.tile, self.parts).groups
+            tiles = self.stages[number]
+            if part and not (isinstance(tiles, ContractTiles) and tiles.k_groups == 1):
+                return f"stage {number} adds up parts, which takes a register tile of one group of threads"
+        if not 1 <= self.cluster <= device.cluster_blocks:
+            return f"clusters of {self.cluster} blocks; the device has clusters of up to {device.cluster_blocks}"
+        if self.cluster > 1 and any(self.parts):
+            return "blocks of a cluster add up no parts"
+        groups = CrossLayerPlan(group, self.tile, self.parts, self.cluster).groups
         for number, (stage, schedule) in enumerate(zip(groups, self.stages, strict=True)):
             if complaint := _stage_problem(stage, schedule, self.threads, device):
                 return f"stage {number}: {complaint}"
         plan = SimtCrossLayerPlan(group, self)
         if plan.shared_bytes > device.shared_bytes_per_block:
             return f"{plan.shared_bytes} bytes of shared memory; the device has {device.shared_bytes_per_block}"
-        if plan.tile_count >= 1 << 31:
+        if plan.blocks >= 1 << 31:
             return f"{plan.tile_count} tiles are more blocks than a grid may have"
         return None
 
@@ -101,7 +108,7 @@ class SimtCrossLayerPlan(CrossLayerPlan):
     """
 
     def __init__(self, group: Group, schedule: CrossLayerTiles) -> None:
-        super().__init__(group, schedule.tile, schedule.parts)
+        super().__init__(group, schedule.tile, schedule.parts, schedule.cluster)
         self.schedule = schedule
         self.shapes = [
             stage_arrays(g, s, self.is_resident(number))
@@ -119,6 +126,10 @@ class SimtCrossLayerPlan(CrossLayerPlan):
         self.places = dict(zip(self.stages.kept, offsets, strict=False))
         rest = iter(offsets[len(kept) :])
         self.arrays = [[next(rest) for _ in shapes] for shapes in self.shapes]
+
+    @property
+    def blocks(self) -> int:
+        return self.tile_count * self.schedule.cluster
 
     @staticmethod
     def _allocate(wanted: Sequence[tuple[int, int, int]]) -> tuple[tuple[int, ...], int]:
@@ -159,7 +170,7 @@ def stage_arrays(group: Group, schedule: StageTiles, resident: bool = False) -> 
     s = schedule
     arrays = [(0, 0) if resident else (BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)]
     if s.result_in_shared(group):
-        arrays.append((s.block_n, s.block_m))
+        arrays.append((s.k_groups * s.block_n, s.block_m))
     if adds_in_shared(group, s):
         x, y, z = register_tiles(group, s)
         arrays.append((z * y * s.block_n, x * s.block_m))
@@ -194,16 +205,16 @@ def choose_cross_layer(group: Group, device: Device, threads: int = 0) -> CrossL
 
 
 def _scheduled(stages: Stages, cost: KernelCost, device: Device) -> CrossLayerTiles:
-    boxes = TileBoxes(stages, cost.tile, cost.depths)
-    groups = [replace(stage.group, box=boxes.root_box(stage), part=boxes.part(stage)) for stage in stages]
+    boxes = TileBoxes(stages, cost.tile, cost.depths, cost.cluster)
+    groups = [replace(stage.group, box=boxes.share(stage), part=boxes.part(stage)) for stage in stages]
     registers = _registers(cost, device)
     schedules = (_stage(g, c, cost.threads, registers) for g, c in zip(groups, cost.stages, strict=True))
-    return CrossLayerTiles(cost.threads, boxes.tile, tuple(schedules), cost.depths)
+    return CrossLayerTiles(cost.threads, boxes.tile, tuple(schedules), cost.depths, cost.cluster)
 
 
 def _registers(cost: KernelCost, device: Device) -> int:
     """What a thread may use: the registers of a multiprocessor among the blocks that run on it at one time."""
-    at_once = min(cost.resident // device.multiprocessors, -(-cost.tiles // device.multiprocessors))
+    at_once = min(cost.resident // device.multiprocessors, -(-cost.blocks // device.multiprocessors))
     share = device.registers_per_sm // (cost.threads * max(1, at_once))
     return min(device.registers_per_thread, max(ContractTiles.registers, share)) // 8 * 8
 
@@ -211,6 +222,5 @@ def _registers(cost: KernelCost, device: Device) -> int:
 def _stage(group: Group, cost: StageCost, threads: int, registers: int) -> StageTiles:
     """The schedule that the cost of a stage is of, where its box allows it."""
     if cost.tile is not None and ContractTiles.holds_groups(group):
-        t = cost.tile
-        return ContractTiles(t.block_m, t.block_n, t.block_k, t.thread_m, t.thread_n, registers)
+        return ContractTiles.of(cost.tile, registers)
     return TeamTiles(threads, WARP) if cost.how == "team" else MapTiles(threads)

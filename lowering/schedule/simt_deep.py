@@ -156,7 +156,7 @@ def stage_arrays(group: StageGroup, schedule: StageTiles) -> list[tuple[int, int
         return []
     s = schedule
     operands = [(BUFFERS * s.block_k, s.block_m), (BUFFERS * s.block_k, s.block_n)]
-    return [*operands, (s.block_n, s.block_m)] if s.result_in_shared(group) else operands
+    return [*operands, (s.k_groups * s.block_n, s.block_m)] if s.result_in_shared(group) else operands
 
 
 def choose_deep(group: Group, device: Device) -> DeepTiles | None:

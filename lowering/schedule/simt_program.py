@@ -113,8 +113,8 @@ def tile_program(group: Group, schedule: SimtSchedule) -> TileProgram:
             c = Box(anchor.result, held, "register", 4 * schedule.thread_m * schedule.thread_n)
             boxes = [a, b, c]
             if schedule.result_in_shared(group):
-                whole = (schedule.block_n, schedule.block_m)
-                boxes.append(Box(anchor.result, whole, "shared", 4 * schedule.block_m * schedule.block_n))
+                whole = (schedule.k_groups * schedule.block_n, schedule.block_m)
+                boxes.append(Box(anchor.result, whole, "shared", 4 * math.prod(whole)))
             stages = (
                 Stage("copy_in", a.value, "streamed"),
                 Stage("copy_in", b.value, "streamed"),
@@ -162,7 +162,7 @@ def _cross_layer_program(group: Group, schedule: CrossLayerTiles) -> TileProgram
     return TileProgram(
         group,
         schedule,
-        (plan.tile_count, 1, 1),
+        (plan.blocks, 1, 1),
         schedule.threads,
         (*kept, *_global_boxes(group)),
         (*stages, *_copy_out(group)),

@@ -118,7 +118,8 @@ def _tile(stage: StageReuse) -> str:
     """The register tile of a stage, where the schedule has one."""
     s = stage.schedule
     if {"block_m", "thread_m"} <= set(s):
-        return f"{s['block_m']}x{s['block_n']}x{s['block_k']}, {s['thread_m']}x{s['thread_n']} a thread"
+        groups = f", {s['k_groups']} groups" if s["k_groups"] > 1 else ""
+        return f"{s['block_m']}x{s['block_n']}x{s['block_k']}, {s['thread_m']}x{s['thread_n']} a thread{groups}"
     if {"rows", "columns", "lanes"} <= set(s):
         return f"{s['rows']}x{s['columns']} vectors of {s['lanes']}"
     return ""

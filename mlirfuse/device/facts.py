@@ -40,6 +40,10 @@ class Device:
     l2_bandwidth: float = 0.0  # bytes a second that all multiprocessors together read from it
     l2_latency: float = 0.0  # seconds until it answers
     dram_latency: float = 0.0
+    cluster_blocks: int = 1  # the most that share what they have in shared memory
+    cluster_multiprocessors: int = 0  # among which the blocks of a cluster are; 0 where there are no clusters
+    cluster_bandwidth: float = 0.0  # bytes a second that all multiprocessors together store in others' shared memory
+    cluster_latency: float = 0.0  # seconds of a barrier of all blocks of a cluster
     host_bandwidth: float = 0.0  # bytes a second from the host or to it; 0 where both have one memory
     tf32_flops: float = 0.0  # dense tensor cores, fp32 accumulation; 0 where there are none
     fp16_flops: float = 0.0
@@ -70,6 +74,13 @@ class Device:
     def has_tensor_cores(self) -> bool:
         """Whether tf32 contractions have hardware of their own (compute capability 8.0 and later)."""
         return self.tf32_flops > 0
+
+    def multiprocessors_of_clusters(self, blocks: int) -> int:
+        """Multiprocessors that clusters of so many blocks keep busy: none lies across two parts of the device."""
+        if blocks == 1 or not self.cluster_multiprocessors:
+            return self.multiprocessors
+        parts = self.multiprocessors // self.cluster_multiprocessors
+        return max(blocks, parts * (self.cluster_multiprocessors // blocks) * blocks)
 
     @property
     def machine_balance(self) -> float:

@@ -50,6 +50,19 @@ _GRAPH_LAUNCH_SECONDS = 1.5e-6
 # some 260 cycles to the second cache and 480 to memory, alike on Ampere, Ada and Hopper; here at 1.7 GHz.
 _L2_LATENCY = 150e-9
 _DRAM_LATENCY = 280e-9
+# Thread-block clusters: 8 blocks are portable (CUDA C++ Programming Guide 13, "Thread Block Clusters"). A cluster lies
+# in one graphics processing cluster, of which the Hopper white paper has 8 with 16 or 18 multiprocessors each (some are
+# switched off). Luo et al. (see above) measure 180 cycles between multiprocessors of a cluster, and some 3.3 TB/s, 2.65
+# with four blocks: the lesser one stands here. A barrier takes one way there, one back, and its instructions: an
+# estimate, until `python benchmarks/gpu_facts.py` has run.
+_CLUSTERS: Mapping[str, Mapping[str, Any]] = {
+    "sm_90": {
+        "cluster_blocks": 8,
+        "cluster_multiprocessors": 16,
+        "cluster_bandwidth": 2.65e12,
+        "cluster_latency": 250e-9,
+    },
+}
 
 
 def _gpu(chip: str, name: str, *, half_flops: float = 0.0, **facts: Any) -> Device:
@@ -60,6 +73,7 @@ def _gpu(chip: str, name: str, *, half_flops: float = 0.0, **facts: Any) -> Devi
         "l2_latency": _L2_LATENCY,
         "dram_latency": _DRAM_LATENCY,
     }
+    limits |= _CLUSTERS.get(chip, {})
     return Device(
         name=name, kind="gpu", chip=chip, fp16_flops=half_flops, bf16_flops=half_flops, **times, **limits, **facts
     )

@@ -91,7 +91,8 @@ def _shape_of(group: GroupFacts) -> str:
         return "not scheduled"
     if "block_m" in schedule:
         tile = "x".join(str(schedule[name]) for name in ("block_m", "block_n", "block_k"))
-        return f"{group.kernel} {tile}, {schedule['thread_m']}x{schedule['thread_n']} a thread"
+        groups = f", {schedule['k_groups']} groups" if schedule["k_groups"] > 1 else ""
+        return f"{group.kernel} {tile}, {schedule['thread_m']}x{schedule['thread_n']} a thread{groups}"
     if "stages" in schedule:
         kinds = [json.loads(stage)["kind"] for stage in schedule["stages"]]
         return f"{group.kernel} of {len(kinds)} stages, {schedule.get('threads', 1)} threads"

@@ -29,11 +29,13 @@ class Backend:
     """`stage_options` configures the passes up to the kernels stage, `finish` makes the artifact from there.
 
     `late_stages` are the stages that only this target has, each a function from (compilation, module) to text or bytes.
+    With `lowers_again`, the compilation keeps the graph for `finish` to lower for a second device.
     """
 
     stage_options: Callable[[Target, CompileOptions], Any]
     finish: Finish
     late_stages: Mapping[str, Callable[[Any, Any], str | bytes]]
+    lowers_again: bool = False
 
 
 _BUILT_IN = {kind: f"mlirfuse.targets.{kind}" for kind in ("cpu", "cuda", "simulator", "vulkan")}

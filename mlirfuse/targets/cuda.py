@@ -1,4 +1,4 @@
-"""`cuda` and `cuda:sm_XX`: PTX for one architecture, and for sm_80 as what any later GPU can run.
+"""`cuda` and `cuda:sm_XX`: PTX for one architecture, and a plan for sm_80 that any later GPU can run.
 
 `cuda:h200` is the code of that product's architecture, planned and scheduled for its own rates.
 """
@@ -16,12 +16,13 @@ from mlirfuse.lowering.pipeline.host_program import host_program
 from mlirfuse.lowering.pipeline.stages import StageOptions
 from mlirfuse.options import CompileOptions, Target
 from mlirfuse.targets import Backend
-from mlirfuse.targets.finish import artifact_of, kernel_cache, stage_options_for, workers_of
+from mlirfuse.targets.finish import artifact_of, kernel_cache, lowered_again, stage_options_for, workers_of
 
 __all__ = ["BACKEND", "DEFAULT_CHIP", "FALLBACK_CHIP", "chip_of", "stage_options"]
 
 DEFAULT_CHIP = "sm_90"
 FALLBACK_CHIP = "sm_80"
+FALLBACK_DEVICE = "sm_86"  # planned for: no GPU from 8.0 on has less shared memory or room for fewer threads
 
 
 def stage_options(target: Target, options: CompileOptions) -> StageOptions:
@@ -42,17 +43,20 @@ def _compile(compilation: Any, module: Any, chip: str, assemble: bool | None) ->
 
 def _finish(compilation: Any, module: Any, store: Any, imported: Any) -> Artifact:
     chip = chip_of(compilation.target)
-    data = host_program(module)
-    with compilation.stage("ptx"):
-        compiled = {chip: _compile(compilation, module, chip, None)}
-        if chip != FALLBACK_CHIP and _capability(chip) > _capability(FALLBACK_CHIP):
-            compiled[FALLBACK_CHIP] = _compile(compilation, module, FALLBACK_CHIP, False)
-    plans = {}
-    for architecture, kernels in compiled.items():
+    modules = {chip: module}
+    if _capability(chip) > _capability(FALLBACK_CHIP):
+        modules[FALLBACK_CHIP] = lowered_again(compilation, FALLBACK_DEVICE)
+    plans, compiled = {}, {}
+    for architecture, lowered in modules.items():
+        with compilation.stage("ptx"):
+            kernels = compiled[architecture] = _compile(
+                compilation, lowered, architecture, None if lowered is module else False
+            )
         images = {k.entry: Image("ptx", k.ptx.encode()) for k in kernels.values()}
         names = {name: Kernel(k.entry, (k.entry,)) for name, k in kernels.items()}
-        plans[architecture] = Plan("cuda", Program.from_json(data), names, images)
-    return artifact_of(compilation, module, store, imported, plans, assembled=compiled[chip])
+        plans[architecture] = Plan("cuda", Program.from_json(host_program(lowered)), names, images)
+    others = [m for m in modules.values() if m is not module]
+    return artifact_of(compilation, module, store, imported, plans, assembled=compiled[chip], others=others)
 
 
 def _capability(chip: str) -> int:
@@ -68,4 +72,4 @@ def _ptx(compilation: Any, module: Any) -> str:
     return "\n".join({k.entry: k.ptx for k in compiled.values()}.values())
 
 
-BACKEND = Backend(stage_options, _finish, {"nvvm": _nvvm, "ptx": _ptx})
+BACKEND = Backend(stage_options, _finish, {"nvvm": _nvvm, "ptx": _ptx}, lowers_again=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,15 @@ from mlirfuse.device import Device, scheduling_device, usable_cores
 from mlirfuse.dialect import attribute_value
 from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
+from mlirfuse.lowering.passes import run_pipeline
 from mlirfuse.lowering.pipeline.host_program import packed_weights
-from mlirfuse.lowering.pipeline.stages import StageOptions
+from mlirfuse.lowering.pipeline.stages import STAGES, StageOptions, pipeline_for
+from mlirfuse.mlir import ir
 from mlirfuse.options import CompileOptions, environment
 from mlirfuse.report import build_report
 from mlirfuse.targets import backend_for
 
-__all__ = ["artifact_of", "kernel_cache", "precision_of", "stage_options_for", "workers_of"]
+__all__ = ["artifact_of", "kernel_cache", "lowered_again", "precision_of", "stage_options_for", "workers_of"]
 
 
 def stage_options_for(device: str, options: CompileOptions, *, layout: str = "nchw", threads: int = 0) -> StageOptions:
@@ -35,6 +37,16 @@ def stage_options_for(device: str, options: CompileOptions, *, layout: str = "nc
         os.fspath(options.tuning or ""),
         threads,
     )
+
+
+def lowered_again(compilation: Any, device: str) -> Any:
+    """A second module at the kernels stage, planned and scheduled for another device."""
+    options = stage_options_for(device, compilation.options)
+    module = ir.Module.parse(compilation.graph)
+    for name in STAGES[1:]:
+        with compilation.stage(name):
+            run_pipeline(module, pipeline_for(name, options), verify="end")
+    return module
 
 
 def workers_of(options: CompileOptions) -> int:
@@ -66,11 +78,12 @@ def artifact_of(
     *,
     pack: bool = False,
     assembled: Mapping[str, Any] | None = None,
+    others: Sequence[Any] = (),
 ) -> Artifact:
     """The artifact of a module at the kernels stage, whose kernels and programs `plans` has for each architecture.
 
     `pack` says whether weights are stored as kernels read them where the options leave it open; `assembled` is what the
-    report adds to each kernel.
+    report adds to each kernel; `others` are further modules that some of the plans come from.
     """
     options: CompileOptions = compilation.options
     precision = precision_of(options)
@@ -83,7 +96,7 @@ def artifact_of(
         program.inputs,
         program.outputs,
         plans,
-        _weights(module, store, packed=packed),
+        {k: w for m in (module, *others) for k, w in _weights(m, store, packed=packed).items()},
         build_report(compilation, module, imported, precision, _device(compilation), assembled),
         _recorded(options, module),
     )

@@ -25,8 +25,11 @@ class LoadedKernel:
     module: Any  # keeps the code loaded
 
 
-def best_plan(artifact: Artifact, capability: tuple[int, int]) -> tuple[str, Plan]:
-    """The newest plan that the GPU runs: "sm_90" on 9.0 and later, "sm_90a" on 9.0 alone, "sm_100f" on all of 10.x."""
+def best_plan(artifact: Artifact, capability: tuple[int, int], shared_limit: int | None = None) -> tuple[str, Plan]:
+    """The newest plan that the GPU runs: "sm_90" on 9.0 and later, "sm_90a" on 9.0 alone, "sm_100f" on all of 10.x.
+
+    Not every later GPU has as much shared memory: a plan whose blocks need no more than `shared_limit` goes first.
+    """
     major, minor = capability
     suited = []
     plans = {arch: plan for arch, plan in artifact.plans.items() if plan.kind == "cuda"}
@@ -36,15 +39,21 @@ def best_plan(artifact: Artifact, capability: tuple[int, int]) -> tuple[str, Pla
             continue
         wanted, suffix = (int(found[1]), int(found[2])), found[3]
         runs = {"": wanted <= capability, "a": wanted == capability, "f": wanted[0] == major and wanted[1] <= minor}
+        fits = shared_limit is None or _most_shared(plan) <= shared_limit
         if runs[suffix]:
-            suited.append((wanted, "fa".find(suffix) + 1 if suffix else 0, arch, plan))
+            suited.append((fits, wanted, "fa".find(suffix) + 1 if suffix else 0, arch, plan))
     if not suited:
         raise UnsupportedTarget(
             f"The artifact of '{artifact.model}' has plans for {', '.join(plans) or 'no GPU'}, and this GPU is "
             f"sm_{major}{minor}: compile the model with target 'cuda:sm_{major}{minor}' or an older one."
         )
-    _, _, arch, plan = max(suited, key=lambda entry: entry[:2])
+    _, _, _, arch, plan = max(suited, key=lambda entry: entry[:3])
     return arch, plan
+
+
+def _most_shared(plan: Plan) -> int:
+    """Bytes of the launch whose blocks take most."""
+    return max((step.shared_bytes for step in plan.program.steps if isinstance(step, Launch)), default=0)
 
 
 def load_kernels(context: Context, arch: str, plan: Plan) -> dict[str, LoadedKernel]:

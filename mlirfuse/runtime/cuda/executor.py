@@ -50,7 +50,7 @@ class CudaExecutor:
             raise UnsupportedTarget(f"There is no GPU {device!r} for CUDA: it is chosen by its number (0, 1, ...).")
         ordinal = 0 if device is None else device
         self.context = _context(ordinal) if api is None else Context(ordinal, Driver(api))
-        self.architecture, plan = best_plan(artifact, self.context.capability)
+        self.architecture, plan = best_plan(artifact, self.context.capability, self.context.max_shared_bytes)
         self.program = plan.program
         self._slots = [Slot(spec, "input") for spec in artifact.inputs]
         self._results = [Slot(spec, "output") for spec in artifact.outputs]

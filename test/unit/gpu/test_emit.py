@@ -53,6 +53,8 @@ def residual_block():
         ContractTiles(64, 32, 8, 4, 4),
         ContractTiles(32, 32, 16, 4, 4),
         ContractTiles(128, 64, 8, 8, 4),
+        ContractTiles(32, 32, 32, 4, 4, k_groups=4),
+        ContractTiles(64, 32, 16, 4, 4, k_groups=2),
         MapTiles(128, 1),
     ],
     ids=str,
@@ -67,7 +69,9 @@ def test_a_value_before_the_activation_may_be_an_output_too():
     assert run(b.group(y, conv)) < 2e-5
 
 
-@pytest.mark.parametrize("schedule", [None, ContractTiles(32, 32, 16, 4, 4)], ids=str)
+@pytest.mark.parametrize(
+    "schedule", [None, ContractTiles(32, 32, 16, 4, 4), ContractTiles(16, 16, 16, 4, 4, k_groups=4)], ids=str
+)
 def test_grouped_strided_convolution_then_channel_shuffle(schedule):
     b = GroupBuilder()
     y = b.conv(b.input(2, 16, 15, 15), b.input(40, 4, 3, 3), strides=(2, 2), pads=(1, 0, 1, 0), groups=4)

@@ -49,13 +49,29 @@ def test_tiles_of_any_size_give_the_same(tile, stages):
     assert counts.dram_write_bytes == 4 * 24 * 10 * 12
 
 
-def scheduled(group, tile, like):
+@pytest.mark.parametrize(
+    ("tile", "stages", "cluster"),
+    [
+        ((1, 12, 4, 8), (SMALL, SMALL, SMALL), 2),
+        ((1, 12, 3, 7), (SMALL, POINT, SMALL), 4),
+        ((1, 12, 10, 12), (TEAM, SMALL, POINT), 4),
+        ((1, 12, 5, 6), (SMALL, SMALL, SMALL), 8),  # 12 channels are not shared by 8 blocks: each computes them all
+    ],
+    ids=str,
+)
+def test_blocks_of_a_cluster_share_the_channels_of_a_tile(tile, stages, cluster):
+    error, counts = launch(fire(), CrossLayerTiles(128, tile, stages, cluster=cluster))
+    assert error < 1e-6
+    assert counts.dram_write_bytes == 4 * 24 * 10 * 12
+
+
+def scheduled(group, tile, like, cluster=1):
     """Every stage as `like`, where that suits it; else one thread an element."""
     schedules = []
-    for stage in CrossLayerPlan(group, tile).groups:
+    for stage in CrossLayerPlan(group, tile, (), cluster).groups:
         suits = like is POINT or like.why_illegal(stage, DEVICE) is None
         schedules.append(like if suits else POINT)
-    return CrossLayerTiles(128, tile, tuple(schedules))
+    return CrossLayerTiles(128, tile, tuple(schedules), cluster=cluster)
 
 
 def _cases():
@@ -66,6 +82,13 @@ def _cases():
             yield name, tiles[-1], TEAM
             if len(tiles) > 2:
                 yield name, tiles[1], POINT
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _, _ in _cases()}))
+def test_blocks_of_networks_are_one_kernel_of_clusters(name):
+    group, tiles = BLOCKS[name]()
+    error, _ = launch(group, scheduled(group, tiles[-1], SMALL, 2))
+    assert error < 3e-6
 
 
 @pytest.mark.parametrize(("name", "tile", "like"), list(_cases()), ids=str)
@@ -89,6 +112,12 @@ def test_a_barrier_left_out_between_stages_is_a_race(monkeypatch):
     monkeypatch.setattr(cross_layer_stage, "_between_stages", lambda frame: None)
     with pytest.raises(SimulationError, match="race"):
         launch(fire(), CrossLayerTiles(128, (1, 12, 4, 8), (POINT, POINT, POINT)))
+
+
+def test_a_barrier_of_one_block_between_stages_of_a_cluster_is_a_race(monkeypatch):
+    monkeypatch.setattr(cross_layer_stage, "_between_stages", lambda frame: frame.barrier())
+    with pytest.raises(SimulationError, match="race"):
+        launch(fire(), CrossLayerTiles(128, (1, 12, 4, 8), (POINT, POINT, POINT), cluster=4))
 
 
 def test_a_box_without_its_halo_is_read_where_nothing_is(monkeypatch):

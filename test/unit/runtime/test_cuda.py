@@ -1,5 +1,6 @@
 """The CUDA executor on a driver that exists only here; numbers are real, speed and hardware are not."""
 
+import dataclasses
 import gc
 import importlib.util
 from typing import Any
@@ -161,6 +162,15 @@ def test_the_best_plan_is_the_newest_that_runs(
     capability: tuple[int, int], archs: tuple[str, ...], chosen: str
 ) -> None:
     assert best_plan(networks.plain(archs=archs), capability)[0] == chosen
+
+
+def test_a_plan_whose_blocks_have_room_goes_before_a_newer_one() -> None:
+    steps = [networks.launch("square", networks.ref("input"), networks.ref("output"), shared_bytes=200_000)]
+    small, large = networks.plain(archs=("sm_80",)), networks.artifact(steps)
+    plans = {"sm_80": small.plans["sm_80"], "sm_90": next(iter(large.plans.values()))}
+    both = dataclasses.replace(small, plans=plans)
+    assert best_plan(both, (12, 0), 101_376)[0] == "sm_80"
+    assert best_plan(both, (9, 0), 232_448)[0] == "sm_90"
 
 
 def test_a_gpu_too_old_for_every_plan_is_refused() -> None:
