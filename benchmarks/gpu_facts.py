@@ -9,6 +9,9 @@ Measured, each as the slope between two amounts of work, so that what surrounds 
     dram_latency      and through several times as much as that holds
     l2_bandwidth      all multiprocessors read a quarter of the second cache, again and again
     dram_bandwidth    and several times as much as it holds
+    cluster_bandwidth all multiprocessors store to the shared memory of all others of their cluster, in full clusters
+    cluster_latency   256 threads of each block of a cluster store a word to that of the next, and all wait for all;
+                      both where the GPU has clusters
     SWITCH            256 threads store a word to shared memory, wait for each other and load a neighbour's
     LONELY            threads on a multiprocessor that reach half of the rate at which many multiply and add what they
                       load from shared memory, in register tiles of 4 x 4: fitted to rates of 64 to 1024 threads
@@ -44,30 +47,40 @@ from mlirfuse.runtime.cuda.context import Context, DeviceBuffer
 from mlirfuse.runtime.cuda.driver import Driver
 from mlirfuse.runtime.cuda.flow import Flow, launch_action
 
-FACTS = ("launch_seconds", "l2_latency", "dram_latency", "l2_bandwidth", "dram_bandwidth")
+FACTS = (
+    *("launch_seconds", "l2_latency", "dram_latency", "l2_bandwidth", "dram_bandwidth"),
+    *("cluster_bandwidth", "cluster_latency"),
+)
 LINE = 128  # bytes between the pointers that are followed: no two in one line
 TURN_THREADS = 256
 CROWDS = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # threads on a multiprocessor
 STEPS = 8  # of a slice of the register tile, each 16 multiply-adds of 8 elements
+SENDERS = 1024  # threads of a block that store to others, 16 bytes each
 RUNS = 7
 
 _HEAD = """.version 8.0
-.target sm_80
+.target {chip}
 .address_size 64
-.visible .entry kernel({parameters})
+.visible .entry kernel({parameters}) {directives}
 {{
-  .reg .pred %p<4>; .reg .b32 %r<16>; .reg .b64 %q<16>; .reg .f32 %f<64>;
+  .reg .pred %p<4>; .reg .b32 %r<32>; .reg .b64 %q<16>; .reg .f32 %f<64>;
 {body}
   ret;
 }}
 """
 
 
-def ptx(parameters: Sequence[str], body: str) -> str:
-    """A kernel of 64-bit parameters, which are in %q0, %q1, ... when the body begins."""
+def ptx(parameters: Sequence[str], body: str, cluster: int = 1) -> str:
+    """A kernel of 64-bit parameters, which are in %q0, %q1, ... when the body begins; its blocks in clusters, if any.
+
+    The launch need not tell their size, which `.reqnctapercluster` fixes (PTX ISA, "Cluster Dimension Directives").
+    """
     declared = ", ".join(f".param .u64 {name}" for name in parameters)
     loads = "\n".join(f"  ld.param.u64 %q{i}, [{name}];" for i, name in enumerate(parameters))
-    return _HEAD.format(parameters=declared, body=f"{loads}\n{body}")
+    chip, directives = (
+        ("sm_80", "") if cluster == 1 else ("sm_90", f".explicitcluster .reqnctapercluster {cluster}, 1, 1")
+    )
+    return _HEAD.format(chip=chip, parameters=declared, directives=directives, body=f"{loads}\n{body}")
 
 
 EMPTY = ptx((), "")
@@ -158,6 +171,50 @@ def _multiply() -> str:
 
 
 MULTIPLY = _multiply()
+_MEET = "  barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;"
+
+
+def meet(cluster: int) -> str:
+    """Each block leaves words with the next of its cluster, and they wait for each other."""
+    return ptx(
+        ("place", "rounds"),
+        f"""  .shared .align 16 .b32 words[{TURN_THREADS}];
+  mov.u32 %r0, %tid.x; mov.u32 %r1, words; mov.u32 %r2, %cluster_ctarank;
+  add.u32 %r2, %r2, 1; rem.u32 %r2, %r2, {cluster};
+  shl.b32 %r3, %r0, 2; add.u32 %r3, %r1, %r3;
+  mapa.shared::cluster.u32 %r4, %r3, %r2;
+  mov.u32 %r5, %r0;
+{_MEET}
+again:
+  st.shared::cluster.u32 [%r4], %r5;
+{_MEET}
+  ld.shared.u32 %r5, [%r3];
+  sub.u64 %q1, %q1, 1;
+  setp.ne.u64 %p0, %q1, 0;
+  @%p0 bra again;
+  setp.eq.u32 %p1, %r5, -1;
+  @%p1 st.global.u32 [%q0], %r5;""",
+        cluster,
+    )
+
+
+def send(cluster: int) -> str:
+    """In each round, each thread stores 16 bytes to every other block of its cluster."""
+    registers = "{%f0,%f1,%f2,%f3}"
+    lines = [
+        f"  .shared .align 16 .b8 inbox[{16 * SENDERS}];",
+        "  mov.u32 %r0, %tid.x; mov.u32 %r1, inbox; mov.u32 %r2, %cluster_ctarank;",
+        "  shl.b32 %r3, %r0, 4; add.u32 %r3, %r1, %r3;",
+    ]
+    for other in range(1, cluster):
+        lines += [
+            f"  add.u32 %r4, %r2, {other}; rem.u32 %r4, %r4, {cluster};",
+            f"  mapa.shared::cluster.u32 %r{4 + other}, %r3, %r4;",
+        ]
+    lines += [*(f"  mov.f32 %f{i}, 0f3F800000;" for i in range(4)), _MEET, "again:"]
+    lines += [f"  st.shared::cluster.v4.f32 [%r{4 + other}], {registers};" for other in range(1, cluster)]
+    lines += ["  sub.u64 %q0, %q0, 1;", "  setp.ne.u64 %p0, %q0, 0;", "  @%p0 bra again;", _MEET]
+    return ptx(("rounds",), "\n".join(lines), cluster)
 
 
 class Gpu(Protocol):
@@ -188,6 +245,8 @@ def measure(gpu: Gpu) -> tuple[dict[str, float], dict[str, float], dict[str, Any
         "l2_bandwidth": _bandwidth(gpu, near, 64),
         "dram_bandwidth": _bandwidth(gpu, far, 4),
     }
+    if gpu.device.cluster_blocks > 1:
+        facts |= {"cluster_bandwidth": _sending(gpu), "cluster_latency": _meeting(gpu)}
     rates = _rates(gpu)
     lonely, most = fit_lonely(rates)
     return facts, {"SWITCH": _turn(gpu), "LONELY": lonely}, {"flops": rates, "flops of many": most}
@@ -237,6 +296,23 @@ def _turn(gpu: Gpu) -> float:
     place = gpu.empty(4)
     few, many = 10_000, 50_000
     times = [gpu.seconds(TURN, 1, TURN_THREADS, (place, n)) for n in (few, many)]
+    return (times[1] - times[0]) / (many - few)
+
+
+def _sending(gpu: Gpu) -> float:
+    """Bytes a second that reach other blocks, from all multiprocessors that clusters of the largest size keep busy."""
+    cluster = gpu.device.cluster_blocks
+    blocks = gpu.device.multiprocessors_of_clusters(cluster)
+    few, many = 2_000, 10_000
+    times = [gpu.seconds(send(cluster), blocks, SENDERS, (n,)) for n in (few, many)]
+    return 16 * (cluster - 1) * SENDERS * blocks * (many - few) / (times[1] - times[0])
+
+
+def _meeting(gpu: Gpu) -> float:
+    """Seconds of a barrier of a cluster of the largest size, and of the stores that it waits for."""
+    cluster, place = gpu.device.cluster_blocks, gpu.empty(4)
+    few, many = 10_000, 50_000
+    times = [gpu.seconds(meet(cluster), cluster, TURN_THREADS, (place, n)) for n in (few, many)]
     return (times[1] - times[0]) / (many - few)
 
 
@@ -330,9 +406,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     gpu = CudaGpu()
     facts, model, samples = measure(gpu)
     for name, value in facts.items():
-        print(f"{name:16} measured {value:10.4g}, in the tables {getattr(gpu.device, name):10.4g}")
+        print(f"{name:18} measured {value:10.4g}, in the tables {getattr(gpu.device, name):10.4g}")
     for name, value in model.items():
-        print(f"{name:16} measured {value:10.4g}")
+        print(f"{name:18} measured {value:10.4g}")
     data = {"device": gpu.device.name, "date": today(), "facts": facts, "model": model, "samples": samples}
     write_file(args.results, (json.dumps(data, indent=1) + "\n").encode())
     return 0

@@ -6,15 +6,16 @@ from typing import Any
 import gpu_facts
 import numpy as np
 import pytest
-from gpu_facts import CHASE, EMPTY, MULTIPLY, STREAM, TURN, calibrated, chain, fit_lonely, measure
+from gpu_facts import CHASE, EMPTY, MULTIPLY, STREAM, TURN, calibrated, chain, fit_lonely, measure, meet, send
 
 from mlirfuse.device import device_for
 from mlirfuse.lowering.nvvm import ptxas
 
 KERNELS = {"empty": EMPTY, "chase": CHASE, "stream": STREAM, "turn": TURN, "multiply": MULTIPLY}
+OF_CLUSTERS = {"meet": meet(8), "send": send(8)}
 TRUE = {
     **{"launch_seconds": 2e-6, "l2_latency": 170e-9, "dram_latency": 500e-9, "l2_bandwidth": 4e12},
-    "dram_bandwidth": 3e12,
+    **{"dram_bandwidth": 3e12, "cluster_bandwidth": 2e12, "cluster_latency": 700e-9},
 }
 START = 5e-6  # what each graph takes beside
 
@@ -47,6 +48,9 @@ class ModelGpu:
         cached = lambda size: "l2" if size <= self.device.l2_bytes else "dram"  # noqa: E731
         if kernel == EMPTY:
             return START + launches * TRUE["launch_seconds"]
+        if kernel == send(8):
+            assert blocks == self.device.multiprocessors_of_clusters(8) and blocks % 8 == 0
+            return START + arguments[0] * 7 * 16 * threads * blocks / TRUE["cluster_bandwidth"]
         first, amount, *rounds = arguments
         if kernel == CHASE:
             return START + amount * TRUE[f"{cached(self.memory[self.chains[first]])}_latency"]
@@ -55,6 +59,9 @@ class ModelGpu:
             return START + amount * rounds[0] / TRUE[f"{cached(amount)}_bandwidth"]
         if kernel == TURN:
             return START + amount * 40e-9
+        if kernel == meet(8):
+            assert blocks == 8
+            return START + amount * TRUE["cluster_latency"]
         share = threads / (threads + 90)
         return START + amount * 2 * 16 * gpu_facts.STEPS * threads * blocks / (50e12 * share)
 
@@ -64,6 +71,14 @@ def test_measurements_find_what_the_gpu_is() -> None:
     assert facts == pytest.approx(TRUE, rel=1e-6)
     assert model == pytest.approx({"SWITCH": 40e-9, "LONELY": 90.0}, rel=1e-6)
     assert samples["flops of many"] == pytest.approx(50e12)
+
+
+def test_a_gpu_without_clusters_is_not_asked_for_them() -> None:
+    class Older(ModelGpu):
+        device = device_for("a100")
+
+    facts, _, _ = measure(Older())
+    assert facts == pytest.approx({name: v for name, v in TRUE.items() if not name.startswith("cluster")}, rel=1e-6)
 
 
 def test_fit_stands_some_noise() -> None:
@@ -95,3 +110,10 @@ def test_measured_facts_take_the_place_of_the_tables() -> None:
 def test_kernels_assemble_without_spills(name: str, chip: str) -> None:
     found = ptxas.assemble(KERNELS[name], chip)
     assert found.spill_store_bytes == 0 and found.registers <= 64
+
+
+@pytest.mark.skipif(not ptxas.available(), reason="ptxas is not installed")
+@pytest.mark.parametrize("name", OF_CLUSTERS)
+def test_kernels_of_clusters_assemble_without_spills(name: str) -> None:
+    found = ptxas.assemble(OF_CLUSTERS[name], "sm_90")
+    assert found.spill_store_bytes == 0 and found.registers <= 64 and not found.warnings
