@@ -60,7 +60,9 @@ def prepare_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> Callable[[],
 
 
 def _peers(frame: Frame) -> tuple[Any, ...]:
-    """The shared memory of the other blocks of the cluster, in another order for each block."""
+    """The shared memory of the other blocks of the cluster, in another order for each block; none where none is kept."""
+    if not frame.shared:
+        return ()
     ranks = ((frame.rank + i) % frame.cluster for i in range(1, frame.cluster))
     return tuple(frame.peer_memory(frame.shared[0], rank) for rank in ranks)
 

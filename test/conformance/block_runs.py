@@ -24,9 +24,11 @@ STAGES: dict[int, tuple[Any, ...]] = {
         ContractTiles(64, 32, 8, 4, 4),
         ContractTiles(32, 32, 8, 2, 4),
         ContractTiles(64, 64, 16, 4, 8),
+        ContractTiles(32, 32, 8, 4, 4, k_groups=2),
+        ContractTiles(16, 32, 16, 4, 4, k_groups=4),
         TeamTiles(128),
     ),
-    64: (ContractTiles(32, 32, 8, 4, 4), ContractTiles(16, 32, 4, 2, 4), TeamTiles(64)),
+    64: (ContractTiles(32, 32, 8, 4, 4), ContractTiles(16, 32, 4, 2, 4), ContractTiles(16, 32, 8, 4, 4, k_groups=2), TeamTiles(64)),
 }
 
 
@@ -58,16 +60,17 @@ def gpu_schedule(block: RandomBlock) -> Any:
     draw = random.Random(block.seed)
     threads = draw.choice(list(STAGES))
     parts, stages = drawn_parts(block), []
-    for number, group in enumerate(CrossLayerPlan(block.group, block.tile, parts).groups):
+    cluster = 1 if any(parts) else draw.choice((1, 1, 2, 4, 8))
+    for number, group in enumerate(CrossLayerPlan(block.group, block.tile, parts, cluster).groups):
         suitable = [s for s in STAGES[threads] if s.why_illegal(group, GPU) is None]
         if any(parts) and parts[number]:
-            suitable = [s for s in suitable if isinstance(s, ContractTiles)]
+            suitable = [s for s in suitable if isinstance(s, ContractTiles) and s.k_groups == 1]
         else:
             suitable = [*suitable, *suitable, MapTiles(threads)]
         if not suitable:
             return None
         stages.append(draw.choice(suitable))
-    return _legal(block, CrossLayerTiles(threads, block.tile, tuple(stages), parts), GPU)
+    return _legal(block, CrossLayerTiles(threads, block.tile, tuple(stages), parts, cluster), GPU)
 
 
 def host_schedule(block: RandomBlock) -> Any:
