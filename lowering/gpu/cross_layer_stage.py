@@ -60,7 +60,7 @@ def prepare_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> Callable[[],
 
 
 def _peers(frame: Frame) -> tuple[Any, ...]:
-    """The shared memory of the other blocks of the cluster, in another order for each block; none where none is kept."""
+    """The shared memory of the other blocks of the cluster, in another order for each; none where nothing is kept."""
     if not frame.shared:
         return ()
     ranks = ((frame.rank + i) % frame.cluster for i in range(1, frame.cluster))

@@ -28,7 +28,12 @@ STAGES: dict[int, tuple[Any, ...]] = {
         ContractTiles(16, 32, 16, 4, 4, k_groups=4),
         TeamTiles(128),
     ),
-    64: (ContractTiles(32, 32, 8, 4, 4), ContractTiles(16, 32, 4, 2, 4), ContractTiles(16, 32, 8, 4, 4, k_groups=2), TeamTiles(64)),
+    64: (
+        ContractTiles(32, 32, 8, 4, 4),
+        ContractTiles(16, 32, 4, 2, 4),
+        ContractTiles(16, 32, 8, 4, 4, k_groups=2),
+        TeamTiles(64),
+    ),
 }
 
 
