@@ -1,27 +1,32 @@
 // RUN: mlirfuse-opt %s --fusion-schedule=device=sm_90 --fusion-assign-buffers --fusion-emit-kernels=device=sm_90 | filecheck %s
 
 // A convolution with bias and activation is one kernel: two operand tiles in workgroup memory, each in two buffers; an affine
-// loop over pairs of reduction slices, inside it an affine loop over k that multiplies what the tiles hold; then the epilogue.
+// loop over pairs of reduction slices, inside it an affine loop over k that multiplies what the tiles hold. Four groups of
+// threads go through a quarter of each slice; what they have is added up in the third array, then comes the epilogue.
 // CHECK-LABEL: gpu.func @k0_conv
-// CHECK-SAME:    workgroup([[A:%.*]] : memref<32x32xf32, #gpu.address_space<workgroup>> {llvm.align = 16 : i64}, [[B:%.*]] : memref<32x32xf32, #gpu.address_space<workgroup>>
+// CHECK-SAME:    workgroup([[A:%.*]] : memref<64x32xf32, #gpu.address_space<workgroup>> {llvm.align = 16 : i64}, [[B:%.*]] : memref<64x32xf32, #gpu.address_space<workgroup>> {llvm.align = 16 : i64}, [[C:%.*]] : memref<128x32xf32, #gpu.address_space<workgroup>>
 // CHECK:         memref.load
 // CHECK:         affine.store {{.*}}, [[A]][
 // CHECK:         affine.vector_store {{.*}}, [[B]][
 // CHECK:         gpu.barrier
-// CHECK:         affine.for {{.*}} = 0 to 2 iter_args
+// CHECK:         affine.for {{.*}} = 0 to 1 iter_args
 // The slice after this one is on its way while this one is multiplied.
 // CHECK:           memref.load
-// CHECK:           affine.for [[K:%.*]] = 0 to 16 iter_args
-// CHECK-NEXT:        affine.vector_load [[A]][[[K]], {{.*}}] : {{.*}}, vector<4xf32>
-// CHECK-NEXT:        affine.vector_load [[B]][[[K]], {{.*}}] : {{.*}}, vector<4xf32>
+// CHECK:           affine.for {{.*}} = 0 to 8 iter_args
+// CHECK-NEXT:        affine.vector_load [[A]][{{.*}} : {{.*}}, vector<4xf32>
+// CHECK-NEXT:        affine.vector_load [[B]][{{.*}} : {{.*}}, vector<4xf32>
 // CHECK:             vector.fma
 // CHECK:           affine.store {{.*}}, [[A]][
 // CHECK:           gpu.barrier
-// CHECK:           affine.for [[K2:%.*]] = 0 to 16 iter_args
-// CHECK-NEXT:        affine.vector_load [[A]][[[K2]] + 16, {{.*}}]
-// Of five slices, the last has no pair.
-// CHECK:         affine.for [[K3:%.*]] = 0 to 16 iter_args
-// CHECK-NEXT:      affine.vector_load [[A]][[[K3]], {{.*}}]
+// CHECK:           affine.for {{.*}} = 0 to 8 iter_args
+// CHECK-NEXT:        affine.vector_load [[A]][{{.*}} + 32, {{.*}}]
+// Of three slices, the last has no pair.
+// CHECK:         affine.for {{.*}} = 0 to 8 iter_args
+// CHECK-NEXT:      affine.vector_load [[A]][
+// CHECK:         affine.vector_store {{.*}}, [[C]][
+// CHECK:         gpu.barrier
+// CHECK:         affine.vector_load [[C]][
+// CHECK:         affine.vector_load [[C]][{{.*}} + 32, {{.*}}]
 // CHECK:         arith.addf
 // CHECK:         arith.maximumf
 // CHECK:         vector.store

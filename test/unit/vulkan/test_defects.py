@@ -40,7 +40,7 @@ def test_the_kernel_is_right(product):
 
 def test_barriers_that_are_missing_are_seen(product):
     assert "gpu.barrier" in product[0]
-    assert error(product[0].replace("gpu.barrier", ""), product) > 1e-2
+    assert not error(product[0].replace("gpu.barrier", ""), product) <= 1e-2  # what nobody wrote may be no number
 
 
 def test_a_wrong_index_is_seen(product):
