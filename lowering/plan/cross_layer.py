@@ -126,6 +126,14 @@ class CrossLayer:
         finding = interval.finding(self.device, self.layers_of(interval))
         return Proof(first, last, "proof", finding.reason, finding.numbers, parts=tuple(map(self._launch, parts)))
 
+    def proof_of_force(self, interval: Interval, parts: Sequence[Interval]) -> Proof:
+        """That the user wants an interval to be one kernel, and what that costs beside its parts or saves."""
+        proof = self.proof_beside(interval, parts)
+        saved = interval.apart - interval.seconds
+        told = f"{abs(saved) * 1e6:.2f} us {'less' if interval.pays else 'more: by the cost model it is slower'}"
+        reason = f"--force-fuse asks for one kernel, whatever it takes: {proof.reason}, so that it takes {told}"
+        return replace(proof, reason=reason, numbers={**proof.numbers, "forced": 1, "seconds_added": -saved})
+
     def _launch(self, interval: Interval) -> Launch:
         graph, cost = self.graph, interval.cost
         names = dict.fromkeys(name for m in interval.members for name in graph[m].onnx_nodes or (graph[m].label,))

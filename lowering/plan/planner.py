@@ -151,7 +151,7 @@ class _Planner:
         interval, parts = layers.forced(members)
         if interval.refusal is not None:
             raise _cannot_force(names, interval.refusal[1])
-        self._join_as_layers(interval, layers.proof_beside(interval, parts))
+        self._join_as_layers(interval, layers.proof_of_force(interval, parts))
 
     def _named(self, names: tuple[str, ...]) -> set[int]:
         found = {name: [n.index for n in self.graph if name in n.onnx_nodes] for name in names}
@@ -331,6 +331,8 @@ class _Planner:
     def _join_as_layers(self, interval: Interval, proof: Proof) -> None:
         """Close the block of an interval, and say why it may have several anchors."""
         self._close(_Block(set(interval.members), MappingType.MANY_TO_MANY, layers=True))
+        for forced in [p for last, p in self.proofs if last in interval.members and "forced" in p.numbers]:
+            proof = proof.around_forced(forced)
         self.proofs = [(last, p) for last, p in self.proofs if last not in interval.members]
         self.proofs.append((max(m for m in interval.members if self.graph[m].is_anchor), proof))
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 __all__ = ["Finding", "Launch", "Number", "Proof", "Refusal", "Verdict", "VerdictKind"]
@@ -79,6 +79,11 @@ class Proof(Verdict):
     runner_up: tuple[Launch, ...] = ()
     larger: Launch | None = None
     larger_adds: float = 0.0
+
+    def around_forced(self, forced: "Proof") -> "Proof":
+        """The same for a kernel that took in one that the user wants."""
+        reason = f"{self.reason}; --force-fuse asks for {forced.numbers['layers']} of it, whatever they take"
+        return replace(self, reason=reason, numbers={**self.numbers, "forced": 1})
 
     @classmethod
     def from_json(cls, text: str) -> "Proof":

@@ -152,9 +152,10 @@ def _print_proof(display: Display, proof: Proof) -> None:
         display.table([*columns, "seconds", "DRAM bytes"], rows, left=columns)
     if proof.parts:
         taken = float(proof.numbers["seconds_together"])
+        runner_up = f"the next best way to run them {microseconds(_seconds(proof.runner_up))}, "
         display.line(
             f"its {len(proof.parts)} parts take {microseconds(_seconds(proof.parts))} in all, "
-            f"the next best way to run them {microseconds(_seconds(proof.runner_up))}, it takes {microseconds(taken)}"
+            f"{runner_up if proof.runner_up else ''}it takes {microseconds(taken)}"
         )
     if proof.larger is not None:
         display.line(

@@ -12,7 +12,7 @@
 // FORCED: fusion.conv{{.*}}plan = 1
 // LAYERS: fusion.conv{{.*}}plan = 0
 // LAYERS: kind = "relu"{{.*}}plan = 0
-// LAYERS: fusion.conv{{.*}}plan = 0 {{.*}}proofs
+// LAYERS: fusion.conv{{.*}}plan = 0 {{.*}}proofs{{.*}}--force-fuse asks for one kernel
 // ILLEGAL: The nodes conv1, conv2 cannot be one kernel as --force-fuse asks: conv1 (conv) and conv2 (conv) would share a kernel.
 // UNKNOWN: there is no operation that stands for gone
 func.func @main(%x: tensor<1x8x8x8xf32>) -> tensor<1x8x8x8xf32> {

@@ -137,6 +137,15 @@ def test_its_time_is_below_that_of_its_parts_and_of_the_next_best(group: GroupFa
     assert reuse.most_at_once % device.multiprocessors == 0 and reuse.multiprocessors == device.multiprocessors
 
 
+def test_what_the_user_forces_is_said_to_be_forced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    onnx.save(fire(), tmp_path / "fire.onnx")
+    forced = ["--force-fuse", "squeeze,out1,out3", "--target", "cuda:sm_90"]
+    assert main(["explain", str(tmp_path / "fire.onnx"), *forced, "--node", "squeeze"]) == 0
+    text = capfd.readouterr().out
+    assert "why it is one kernel: --force-fuse asks for one kernel, whatever it takes: one kernel of squeeze" in text
+    assert "parts take" in text and "next best way" not in text
+
+
 def test_the_facts_survive_json(explained: Explanation) -> None:
     text = json.dumps(explained.to_dict())
     again = Explanation.from_dict(json.loads(text))

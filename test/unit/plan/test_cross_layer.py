@@ -124,8 +124,33 @@ def test_forced_layers_are_one_kernel_with_the_numbers_of_it():
     found = plan(graph, force_fuse=(("conv0", "conv1", "relu1"),))
     assert found.blocks == (tuple(range(len(graph))),)
     ((_, proof),) = found.proofs
-    assert proof.numbers["seconds_together"] >= proof.numbers["seconds_apart"] > 0
-    assert len(proof.parts) == 2
+    together, apart = (proof.numbers[f"seconds_{way}"] for way in ("together", "apart"))
+    assert together >= apart > 0 and len(proof.parts) == 2
+    more = (together - apart) * 1e6
+    assert proof.numbers["forced"] == 1 and proof.numbers["seconds_added"] == pytest.approx(more / 1e6)
+    assert proof.reason.startswith(
+        "--force-fuse asks for one kernel, whatever it takes: one kernel of conv0 conv1 takes"
+    )
+    assert proof.reason.endswith(f"so that it takes {more:.2f} us more: by the cost model it is slower")
+
+
+def test_a_kernel_that_the_planner_would_have_made_is_still_said_to_be_forced():
+    graph = chain(2)
+    ((_, chosen),) = plan(graph).proofs
+    ((_, forced),) = plan(graph, force_fuse=(("conv0", "conv1", "relu1"),)).proofs
+    assert "force" not in chosen.reason and "forced" not in chosen.numbers
+    saved = (chosen.numbers["seconds_apart"] - chosen.numbers["seconds_together"]) * 1e6
+    assert saved > 0 and forced.numbers["seconds_added"] == pytest.approx(-saved / 1e6)
+    assert forced.reason.startswith("--force-fuse asks") and chosen.reason in forced.reason
+    assert forced.reason.endswith(f"so that it takes {saved:.2f} us less")
+
+
+def test_a_kernel_around_forced_layers_says_which_are_forced():
+    graph = chain(3)
+    ((_, chosen),) = plan(graph).proofs
+    ((_, proof),) = plan(graph, force_fuse=(("conv0", "conv1"),)).proofs
+    assert proof.reason.endswith("; --force-fuse asks for conv0 conv1 of it, whatever they take")
+    assert proof.numbers["forced"] == 1 and proof.numbers["layers"] == chosen.numbers["layers"]
 
 
 def test_layers_that_no_kernel_can_hold_are_not_forced():
