@@ -1,6 +1,6 @@
 """How many bytes an element takes, for every element type that tensors, files and kernels know (numpy's names)."""
 
-__all__ = ["ELEMENT_BYTES", "element_bytes"]
+__all__ = ["ELEMENT_BYTES", "SINGLE", "element_bytes"]
 
 ELEMENT_BYTES = {
     **{"bool": 1, "int8": 1, "uint8": 1, "float8_e4m3fn": 1, "float8_e5m2": 1},
@@ -8,6 +8,8 @@ ELEMENT_BYTES = {
     **{"int32": 4, "uint32": 4, "float32": 4},
     **{"int64": 8, "uint64": 8, "float64": 8, "complex64": 8},
 }
+
+SINGLE = frozenset(("float32", "float16", "bfloat16"))  # what kernels compute in single precision, however it is stored
 
 
 def element_bytes(name: str) -> int:

@@ -19,7 +19,7 @@ from mlirfuse.lowering.kernel.landing import store_landings
 from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
 from mlirfuse.lowering.schedule.host_product import size_of, values_of
-from mlirfuse.mlir import affine, ir, memref, vector
+from mlirfuse.mlir import affine, arith, ir, memref, vector
 
 __all__ = ["emit_contract"]
 
@@ -234,7 +234,14 @@ class _Stage:
         return bases
 
     def _load(self, memory: Any, address: Expr, width: int) -> Any:
-        kind = self.vector_type if width > 1 else memory.type.element_type
+        """Elements in single precision, however they are stored."""
+        raw = self._load_stored(memory, address, width)
+        single = self.vector_type if width > 1 else self.vector_type.element_type
+        return raw if raw.type == single else arith.ExtFOp(single, raw).result
+
+    def _load_stored(self, memory: Any, address: Expr, width: int) -> Any:
+        element = memory.type.element_type
+        kind = ir.VectorType.get([width], element) if width > 1 else element
         if self.builder.is_affine(address):
             affine_map, operands = self.builder.affine_map(address)
             if width > 1:

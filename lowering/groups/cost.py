@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import Node, semantics
+from mlirfuse.element_types import SINGLE
 from mlirfuse.lowering.groups.box import share_of
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.cpu_rates import (
@@ -82,6 +83,7 @@ IDLE = 16  # tiles are not tried if they keep fewer than one multiprocessor in s
 CROWD = 8  # or are more than so many for each
 MOST_TILES = 64  # for each core of a CPU, to which tiles are handed one by one
 REGISTERS = 128  # of a thread of a register tile
+TILE_ADDRESSES = 24  # registers of such a thread for addresses and counters
 MAP_REGISTERS = 40  # and of one that computes elements by themselves
 REGION_SECONDS = 1e-6  # from one kernel to the next of a CPU's threads, which wait spinning
 CUT_LINES = 1.05  # times the work of tiles that cut the innermost dimension: blocks of rows that cross lines
@@ -112,6 +114,13 @@ class RegisterTile:
     def shared_elements(self) -> int:
         gathered = self.k_groups * self.block_m * self.block_n if self.k_groups > 1 else 0
         return BUFFERS * self.block_k * (self.block_m + self.block_n) + gathered
+
+    @property
+    def least_registers(self) -> int:
+        """Of a thread: its results, what it multiplies now and next, its share of the next slice, addresses."""
+        fetched = -(-self.block_k * (self.block_m + self.block_n) // self.threads)
+        multiplied = BUFFERS * (self.thread_m + self.thread_n)
+        return self.thread_m * self.thread_n + multiplied + fetched + TILE_ADDRESSES
 
     def efficiency(self, fetch: float) -> float:
         """The part of all instructions that are multiply-adds, if an element of the first operand takes `fetch`."""
@@ -225,7 +234,7 @@ class Work:
 
     @classmethod
     def _of(cls, node: Node, length: int, flops: float) -> Work:
-        tiled = node.op in ("conv", "contract") and node.out.dtype == "float32"
+        tiled = node.op in ("conv", "contract") and node.out.dtype in SINGLE
         pooled = node.op == "window" or _is_depthwise(node)
         width = node.out.dims[1] // node.attrs["groups"] if node.op == "conv" else 0
         return cls(
@@ -742,8 +751,9 @@ class _Gpu:
         if key not in self._products:
             most = self.device.shared_bytes_per_block * (SMALL if small else 1.0)
             tiles = [t for t in TILES if t.threads == threads and not (small and t.k_groups > 1)]
-            least = min((t.shared_elements for t in tiles), default=0)
-            tiles = [t for t in tiles if 4 * t.shared_elements <= most or t.shared_elements == least]
+            held = [t for t in tiles if t.least_registers <= self.device.registers_per_thread]
+            wanted = [t.shared_elements + _result_elements(product, t) for t in held]
+            tiles = [t for t, w in zip(held, wanted, strict=True) if 4 * w <= most or w == min(wanted)]
             costs = [self._contract(*product, tile, streamed, fetch) for tile in tiles]
             self._products[key] = min(costs, key=lambda c: max(c.compute, c.latency), default=None)
         return self._products[key]
@@ -923,6 +933,11 @@ def _padded(product: tuple[int, int, int, int], tile: RegisterTile | None) -> in
     assert tile is not None
     batch, m, n, _ = product
     return batch * math.ceil(m / tile.block_m) * tile.block_m * math.ceil(n / tile.block_n) * tile.block_n
+
+
+def _result_elements(product: tuple[int, int, int, int], tile: RegisterTile) -> int:
+    """Of shared memory for the results of a register tile, which go through it where rows end inside a vector."""
+    return tile.block_m * tile.block_n if product[1] % QUAD and tile.k_groups == 1 else 0
 
 
 def _share_of_rate(threads: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+from mlirfuse.element_types import SINGLE
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
@@ -71,4 +72,4 @@ def boxes_in_parts(stages: Stages, tile: Sequence[int]) -> Iterator[TileBoxes]:
 
 def _adds_up(stage: Stage) -> bool:
     node = stage.root.node
-    return node.op in ("conv", "contract") and node.attrs.get("groups", 1) == 1 and node.out.dtype == "float32"
+    return node.op in ("conv", "contract") and node.attrs.get("groups", 1) == 1 and node.out.dtype in SINGLE

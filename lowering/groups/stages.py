@@ -18,6 +18,7 @@ from functools import cached_property
 from mlirfuse.dialect import indexing_of, semantics
 from mlirfuse.dialect.indexing import Expr, Var
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.element_types import SINGLE
 from mlirfuse.lowering.groups.forward import Landing, forward, same_landing
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.groups.reads import Read, first_reduced
@@ -165,8 +166,8 @@ class _Stages:
             return None
         if member.node.op not in _ROOTS:
             return f"fusion.{member.node.op} has no stage that works on a box"
-        if member.node.out.dtype != "float32" or not member.node.out.size:
-            return f"a stage computes float32 elements, and fusion.{member.node.op} gives {member.node.out}"
+        if member.node.out.dtype not in SINGLE or not member.node.out.size:
+            return f"a stage computes in single precision, and fusion.{member.node.op} gives {member.node.out}"
         number = len(self.roots)
         self.roots.append(member)
         self._settle(member.result, (number,))
@@ -224,8 +225,8 @@ class _Stages:
         for v in (*self.kept, *self.group.outputs):
             if v not in self.homes:
                 return "an output is an operand, or does not depend on any stage"
-        if any(self.group.types[v].dtype != "float32" for v in self.kept):
-            return "what is kept between stages is float32"
+        if any(self.group.types[v].dtype not in SINGLE for v in self.kept):
+            return "what is kept between stages is in single precision"
         stages = [self._stage(number, root) for number, root in enumerate(self.roots)]
         if idle := [s for s in stages if not s.group.outputs]:
             return f"nothing reads the result of fusion.{idle[0].root.node.op}"

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from mlirfuse.dialect import MappingType, Node, semantics
 from mlirfuse.dialect.indexing import Expr, Var, var
+from mlirfuse.element_types import SINGLE
 from mlirfuse.lowering.groups.box import Box
 
 __all__ = [
@@ -100,8 +101,8 @@ def chain_of(steps: Sequence[Step], outputs: Collection[int]) -> Chain | str:
 def _no_stage(node: Node) -> str | None:
     if node.op not in ("contract", *_ROWS):
         return f"fusion.{node.op} has no stage that works on a box"
-    if any(t.dtype != "float32" for t in (*node.inputs, node.out)):
-        return f"a stage of fusion.{node.op} works on float32 alone"
+    if any(t.dtype not in SINGLE for t in (*node.inputs, node.out)):
+        return f"a stage of fusion.{node.op} computes in single precision alone"
     if node.op in _ROWS and tuple(node.attrs["axes"]) != (node.out.rank - 1,):
         return f"a stage of fusion.{node.op} works on rows along the last dimension"
     if not all(t.size for t in (*node.inputs, node.out)):
@@ -122,7 +123,7 @@ def _kept(anchor: Step, following: Step, readers: Mapping[int, list[Step]], outp
         user = users[0]
         if user is following:
             return value
-        if user.node.op not in _POINTWISE or user.node.out.dims != node.out.dims or user.node.out.dtype != "float32":
+        if user.node.op not in _POINTWISE or user.node.out.dims != node.out.dims or user.node.out.dtype not in SINGLE:
             return f"fusion.{user.node.op} stands between fusion.{node.op} and fusion.{following.node.op}"
         value = user.result
 

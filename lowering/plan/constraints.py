@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from mlirfuse.device import Device
-from mlirfuse.element_types import element_bytes
+from mlirfuse.element_types import SINGLE, element_bytes
 from mlirfuse.lowering.plan.chain import Chain
 from mlirfuse.lowering.plan.deep import Budget, why_no_tile
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
@@ -183,7 +183,7 @@ _WORDS = {
 def _is_tiled(anchor: GraphNode) -> bool:
     """Whether the anchor is computed in register tiles: several results share what is read."""
     node = anchor.node
-    return node.op in CONTRACTIONS and node.out.dtype == "float32" and node.attrs.get("groups", 1) == 1
+    return node.op in CONTRACTIONS and node.out.dtype in SINGLE and node.attrs.get("groups", 1) == 1
 
 
 def _tile_bytes(with_result: bool) -> int:

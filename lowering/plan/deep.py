@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import Node
+from mlirfuse.element_types import element_bytes
 from mlirfuse.lowering.plan.chain import Chain, chain_of, cut_axis, link_boxes, part_of, tile_box
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.legality import CONTRACTIONS, outputs_of
@@ -229,7 +230,7 @@ def _bytes_again(chain: Chain, rows: int, budget: Budget) -> tuple[int, int]:
         for position, (box, tensor) in enumerate(zip(operands, link.anchor.node.inputs, strict=True)):
             if position == link.position:
                 continue
-            size = 4 * math.prod(box.sizes)
+            size = element_bytes(tensor.dtype) * math.prod(box.sizes)
             if tiles * size > tensor.bytes:
                 again += tiles * size - tensor.bytes
                 at_once += min(tensor.bytes, differing * size)

@@ -18,6 +18,7 @@ from functools import cached_property
 from mlirfuse.dialect import Node, TensorType, semantics
 from mlirfuse.dialect.indexing import Expr, Var, minimum, var
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.element_types import SINGLE
 from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.forward import downstream_indices
 from mlirfuse.lowering.groups.group import Group, Member
@@ -240,7 +241,7 @@ def view_of(group: Group, value: int, box: Box, strides: Mapping[int, Sequence[i
             return None
         index = tuple(e.substitute(values) for e in access.index)  # type: ignore[arg-type]
         value = member.operands[0]
-    if value not in group.inputs or group.types[value].dtype != "float32":
+    if value not in group.inputs or group.types[value].dtype not in SINGLE:
         return None
     address = address_of(index, strides.get(value, group.strides(value)))
     steps = [address.coefficient(_variable(e)) if e.terms else 0 for e in local]

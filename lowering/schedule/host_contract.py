@@ -20,6 +20,7 @@ from functools import cached_property
 from mlirfuse.device import Device
 from mlirfuse.dialect.indexing import Expr
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.element_types import SINGLE
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.groups.reads import address_of
@@ -82,8 +83,8 @@ class ContractTiles:
 
 def product_problem(group: Group, member: Member) -> str | None:
     """Why the outputs cannot be computed from the product's registers, or None."""
-    if member.node.out.dtype != "float32":
-        return f"accumulators are float32, not {member.node.out.dtype}"
+    if member.node.out.dtype not in SINGLE:
+        return f"accumulators are in single precision, not {member.node.out.dtype}"
     found = landings(group, member, out_variables(member.node.out.dims))
     if isinstance(found, str):
         return found

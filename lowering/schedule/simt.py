@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
+from mlirfuse.element_types import SINGLE
 from mlirfuse.lowering.groups.cost import RegisterTile
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
@@ -31,8 +32,6 @@ __all__ = [
 WARP = 32
 BUFFERS = 2  # slices of the reduction in shared memory: one is multiplied while the next arrives
 GRID_LIMIT = 65535  # blocks along the second and third dimension of a grid
-SINGLE = ("float32", "float16", "bfloat16")  # element types that are computed in single precision
-TILE_ADDRESSES = 24  # registers of a register tile's thread for addresses and counters
 SHARED_ROW_LIMIT = 40 * 1024  # bytes of a softmax row kept in shared memory, below the 48 KiB every device has
 
 
@@ -66,7 +65,7 @@ class TeamTiles:
         node = group.anchor.node
         if node.op not in ("conv", "contract", "reduce") or node.attrs.get("kind", "").startswith("arg"):
             return f"a team sums, multiplies or compares the elements of a row, which is not what {node.op} does"
-        if node.out.dtype not in (*SINGLE, "float64"):
+        if node.out.dtype not in SINGLE | {"float64"}:
             return f"a team exchanges floats, not {node.out.dtype}"
         if self.team not in (WARP, self.threads):
             return f"a team of {self.team} is neither a warp nor the block of {self.threads}"
@@ -132,10 +131,9 @@ class ContractTiles:
 
     @property
     def least_registers(self) -> int:
-        """Of a thread: its results, what it multiplies now and next, its share of the next slice, addresses."""
-        fetched = -(-self.block_k * (self.block_m + self.block_n) // self.threads)
-        multiplied = BUFFERS * (self.thread_m + self.thread_n)
-        return self.thread_m * self.thread_n + multiplied + fetched + TILE_ADDRESSES
+        """Of a thread."""
+        tile = RegisterTile(self.block_m, self.block_n, self.block_k, self.thread_m, self.thread_n, self.k_groups)
+        return tile.least_registers
 
     def shared_bytes(self, group: Group) -> int:
         """Both buffers of both operands, and the result where it goes through shared memory."""
@@ -167,8 +165,8 @@ class ContractTiles:
             return "a register tile needs one convolution or contraction"
         if not self.holds_groups(group):
             return "a register tile computes whole groups of a grouped convolution"
-        if group.anchor.node.out.dtype != "float32":
-            return f"a register tile accumulates float32, not {group.anchor.node.out.dtype}"
+        if group.anchor.node.out.dtype not in SINGLE:
+            return f"a register tile accumulates single precision, not {group.anchor.node.out.dtype}"
         if self.thread_m % 4 or self.thread_n % 4 or self.block_m % self.thread_m or self.block_n % self.thread_n:
             tile = f"{self.block_m}x{self.block_n}"
             return f"thread tile {self.thread_m}x{self.thread_n} does not divide into vectors of four and {tile}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType, semantics
+from mlirfuse.element_types import SINGLE
 from mlirfuse.lowering.groups.components import components
 from mlirfuse.lowering.groups.cost import ranked_register_tiles
 from mlirfuse.lowering.groups.group import Group, Member
@@ -39,7 +40,7 @@ def _vector_of(group: Group) -> int:
 def _is_wide(out: TensorType) -> bool:
     order = out.layout or tuple(range(out.rank))
     innermost = out.dims[order[-1]] if out.rank else 1
-    return out.dtype == "float32" and out.size >= 1 << 16 and innermost % 4 == 0
+    return out.dtype in SINGLE and out.size >= 1 << 16 and innermost % 4 == 0
 
 
 def candidates(group: Group, device: Device) -> list[SimtSchedule]:
@@ -56,13 +57,13 @@ def candidates(group: Group, device: Device) -> list[SimtSchedule]:
         op, out = anchor.node.op, anchor.node.out
         if op == "sort":
             return [SortTiles(sort_threads(anchor.node))]
-        floating = out.dtype in ("float32", "float64")
-        if op in ("softmax", "normalize") and out.dtype == "float32":
+        floating = out.dtype in SINGLE | {"float64"}
+        if op in ("softmax", "normalize") and out.dtype in SINGLE:
             length = row_length(anchor)
             team = WARP if length <= 256 else 256
             resident = 4 * length * (256 // team) <= min(SHARED_ROW_LIMIT, device.shared_bytes_per_block)
             found.append(RowTiles(256, team, resident))
-        elif op in ("conv", "contract") and out.dtype == "float32":
+        elif op in ("conv", "contract") and out.dtype in SINGLE:
             found += _contract_candidates(group, anchor, device)
         elif (
             op == "reduce"

@@ -16,6 +16,7 @@ import numpy as np
 
 from mlirfuse.errors import UnsupportedTarget
 from mlirfuse.lowering.codegen.walk import operations_named
+from mlirfuse.lowering.spirv.halves import hold_halves
 from mlirfuse.lowering.spirv.lanes import WORKGROUP, exchange_lanes
 from mlirfuse.lowering.spirv.narrow import widen_integers
 from mlirfuse.lowering.spirv.shader_math import expand_shader_math
@@ -53,10 +54,11 @@ class Shader:
     subgroup: int = 0
 
 
-def make_shader(text: str, subgroup: int = 0) -> Shader:
+def make_shader(text: str, subgroup: int = 0, halves: bool = True) -> Shader:
     """The shader of a module with one `gpu.func`; the caller has entered a context and a location.
 
-    In blocks on the device, `subgroup` neighbouring threads exchange values without memory; 0 if none do.
+    In blocks on the device, `subgroup` neighbouring threads exchange values without memory; 0 if none do. With
+    `halves` it has buffers of float16.
     """
     for gpu_space, storage_class in _SPACES.items():
         text = text.replace(gpu_space, storage_class)
@@ -77,6 +79,7 @@ def make_shader(text: str, subgroup: int = 0) -> Shader:
     _take_vectors_apart(module)
     move_starts(kernel)
     expand_shader_math(module.operation)
+    hold_halves(kernel, ("bf16",) if halves else ("bf16", "f16"))
     widen_integers(kernel)
     spell_signs(module.operation)
     exchange_lanes(module, math.prod(block), subgroup)

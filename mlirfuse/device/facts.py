@@ -32,6 +32,7 @@ class Device:
     max_blocks_per_sm: int = 0
     warp_size: int = 0
     subgroup: int = 0  # neighbouring threads that exchange values in every shader; 0 where it is not promised
+    stores_halves: bool = True  # kernels load and store float16 as such; else as parts of words, by atomic operations
     shared_bytes_per_block: int = 0  # with the opt-in for more than 48 KiB
     shared_bytes_per_sm: int = 0
     shared_bytes_reserved: int = 0  # taken by the driver for each resident block

@@ -1,6 +1,7 @@
 """GPUs of every vendor, as Vulkan runs on them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mlirfuse.device.facts import KIB, MIB, PCIE_3, Device
@@ -32,25 +33,31 @@ def _graphics(chip: str, name: str, *, workgroup_bytes: int, max_threads_per_blo
 
 
 PORTABLE = "portable"
+# The limits that WebGPU promises of every device (W3C WebGPU, "Limits"); the rates of a small integrated GPU. No
+# number of registers is promised, nor a memory shared with the host; assumed are Intel's 128, and PCIe.
+_PORTABLE = _graphics(
+    PORTABLE,
+    "any GPU with Vulkan",
+    multiprocessors=8,
+    dram_bandwidth=50e9,
+    host_bandwidth=PCIE_3,
+    l2_bytes=MIB,
+    fp32_flops=1e12,
+    registers_per_thread=128,
+    max_threads_per_block=256,
+    max_threads_per_sm=1024,
+    max_blocks_per_sm=16,
+    warp_size=32,
+    stores_halves=False,
+    workgroup_bytes=16 * KIB,
+    shared_bytes_per_sm=32 * KIB,
+    registers_per_sm=65536,
+)
 GRAPHICS: Mapping[str, Device] = {
-    # The limits that WebGPU promises of every device (W3C WebGPU, "Limits"); the rates of a small integrated GPU. No
-    # number of registers is promised, nor a memory shared with the host; assumed are Intel's 128, and PCIe.
-    PORTABLE: _graphics(
-        PORTABLE,
-        "any GPU with Vulkan",
-        multiprocessors=8,
-        dram_bandwidth=50e9,
-        host_bandwidth=PCIE_3,
-        l2_bytes=MIB,
-        fp32_flops=1e12,
-        registers_per_thread=128,
-        max_threads_per_block=256,
-        max_threads_per_sm=1024,
-        max_blocks_per_sm=16,
-        warp_size=32,
-        workgroup_bytes=16 * KIB,
-        shared_bytes_per_sm=32 * KIB,
-        registers_per_sm=65536,
+    PORTABLE: _PORTABLE,
+    # with WebGPU's feature "shader-f16"
+    "portable-f16": replace(
+        _PORTABLE, chip="portable-f16", name="any GPU with Vulkan and 16-bit floats", stores_halves=True
     ),
     # Intel's Xe-LP API developer guide: 6 dual subslices of 16 units with 7 threads each, 128 registers of 32 bytes a
     # thread, 64 KiB of local memory a work-group, L3 of 3.75 MiB; shaders are compiled for 8, 16 or 32 lanes, as the

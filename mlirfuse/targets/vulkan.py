@@ -32,7 +32,12 @@ def _shaders(compilation: Any, module: Any, steps: Any) -> Any:
     workers = workers_of(options)
     # One worker gains nothing from a process of its own: `compile` already runs all of this in one.
     shaders = compile_shaders(
-        kernels, device.subgroup, workers=workers, cache=kernel_cache(options), isolated=workers > 1
+        kernels,
+        device.subgroup,
+        device.stores_halves,
+        workers=workers,
+        cache=kernel_cache(options),
+        isolated=workers > 1,
     )
     _check_memory(shaders, device)
     return shaders

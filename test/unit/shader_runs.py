@@ -1,5 +1,6 @@
 """Kernels executed by a Vulkan driver on NumPy buffers, with nothing of the runtime between: `launch_shader`."""
 
+import dataclasses
 import importlib.util
 
 import numpy as np
@@ -13,6 +14,7 @@ from mlirfuse.lowering.schedule.simt_choice import choose_schedule
 from mlirfuse.lowering.schedule.simt_program import tile_program
 from mlirfuse.lowering.spirv.shader import make_shader
 from mlirfuse.mlir import context
+from mlirfuse.simulator import Kernel
 
 WGPU = importlib.util.find_spec("wgpu") is not None
 
@@ -27,6 +29,7 @@ def why_absent():
 
 
 needs_vulkan = pytest.mark.skipif(bool(why_absent()), reason=why_absent())
+DIGITS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}  # drivers may round float16 towards zero
 _opened = {}
 
 
@@ -50,17 +53,25 @@ def lanes_here(most=32):
         return 1
 
 
-def launch_shader(text, buffers, subgroup=0):
+def device_here(name):
+    """A device of the table with no more memory in a block than this driver has."""
+    device = device_for(name)
+    limits = opened(()).limits
+    memory = limits["max-compute-workgroup-storage-size"] - device.shared_bytes_reserved
+    return dataclasses.replace(device, shared_bytes_per_block=min(device.shared_bytes_per_block, memory))
+
+
+def launch_shader(text, buffers, subgroup=0, halves=True):
     """Run the one kernel of `text`; the buffers hold afterwards what the kernel left in them.
 
-    So many neighbouring threads exchange values without memory.
+    So many neighbouring threads exchange values without memory; with `halves`, buffers of float16 are used as such.
     """
     import wgpu
 
     from mlirfuse.runtime.vulkan.device import make_pipeline
 
     with context():
-        shader = make_shader(text, subgroup)
+        shader = make_shader(text, subgroup, halves)
     device = opened(shader.capabilities)
     usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
     entries, made = [], []
@@ -90,7 +101,10 @@ def compiled_here(model, target="vulkan", **settings):
 
 
 def run_group(group, operands, schedule=None, device=None, subgroup=0):
-    """The outputs of a group's kernel, by the schedule that is chosen for any GPU if none is given."""
+    """The outputs of a group's kernel, by the schedule that is chosen for any GPU if none is given.
+
+    The simulator gives the same for the same text, but for the digits that differ between them.
+    """
     device = device or device_for(PORTABLE)
     schedule = schedule or choose_schedule(group, device)
     assert schedule.why_illegal(group, device) is None, schedule.why_illegal(group, device)
@@ -99,8 +113,28 @@ def run_group(group, operands, schedule=None, device=None, subgroup=0):
         text = str(emit_kernel(program, "kernel"))
     buffers = [to_memory(a, group.types[v]) for a, v in zip(operands, group.inputs, strict=True)]
     outputs = [to_memory(np.zeros(group.types[v].dims), group.types[v]) for v in group.outputs]
-    launch_shader(text, [*buffers, *outputs], subgroup)
+    launch_shader(text, [*buffers, *outputs], subgroup, device.stores_halves)
+    simulated = [np.zeros_like(o) for o in outputs]
+    kernel = Kernel.from_text(text, "kernel")
+    kernel.launch(program.tiles, (program.workers, 1, 1), list(map(signless, [*buffers, *simulated])), mode="check")
+    for made, found in zip(outputs, simulated, strict=True):
+        assert_alike(made, found)
     return [in_order(o, group.types[v]) for o, v in zip(outputs, group.outputs, strict=True)]
+
+
+def signless(array):
+    """Integers as kernels name their types."""
+    return array.view(f"i{array.itemsize}") if array.dtype.kind == "u" else array
+
+
+def assert_alike(made, found):
+    """Two buffers are the same: integers exactly, floats but for a few units in the last place of the largest."""
+    if made.dtype.kind in "iub":
+        np.testing.assert_array_equal(made, found)
+        return
+    made, found, digits = made.astype(np.float64), found.astype(np.float64), DIGITS.get(made.dtype.name, 2.0**-17)
+    largest = np.abs(found, where=np.isfinite(found), out=np.ones_like(found)).max(initial=1.0)
+    np.testing.assert_allclose(made, found, rtol=0, atol=digits * largest)
 
 
 def in_order(flat, t):

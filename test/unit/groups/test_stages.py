@@ -114,7 +114,7 @@ def test_softmax_has_no_stage():
 def test_other_element_types_have_no_stage():
     b = GroupBuilder()
     y = b.conv(b.input(1, 2, 5, 5, dtype="float64"), b.input(4, 2, 1, 1, dtype="float64"))
-    assert "computes float32 elements" in stages_of(b.group(y))
+    assert "computes in single precision" in stages_of(b.group(y))
 
 
 def test_an_output_that_no_stage_computes():
