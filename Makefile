@@ -8,12 +8,13 @@ PYTEST_FLAGS ?= -n auto
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
-.PHONY: help demo test test-all lint links docs clean
+.PHONY: help demo test test-all test-vulkan lint links docs clean
 
 help:
 	@echo "make demo      compile and run a network, compare it with ONNX Runtime, list its launches"
 	@echo "make test      lint, types and tests"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make test-vulkan  every test that runs shaders or validates them, the slow ones too, and nothing else"
 	@echo "make lint      ruff and mypy"
 	@echo "make docs      write docs/reference from the ops and passes"
 	@echo "make clean     remove everything that was made, the virtual environment included"
@@ -32,6 +33,15 @@ test test-all: $(STAMP) links
 	echo "mypy"; $(BIN)/mypy || status=1; \
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(if $(filter test-all,$@),-m "" --resume) < /dev/null || status=1; \
 	exit $$status
+
+# Kernel templates, blocks of layers, planted defects, the table's cells and whole networks on the Vulkan driver that is
+# here, against the definitions, the simulator and ONNX Runtime; and that no shared code asks for a target's name.
+SHADER_TESTS = test/unit/vulkan test/unit/spirv test/unit/test_target_names.py test/networks/test_vulkan_networks.py \
+  test/networks/test_half_networks.py test/conformance/test_table_cells.py
+test-vulkan: $(STAMP) links
+	@$(BIN)/python tools/vulkan_driver.py
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "" $(SHADER_TESTS) \
+	  -k "not test_table_cells or vulkan or simulator" < /dev/null
 
 lint: $(STAMP) links
 	$(BIN)/ruff check .

@@ -42,9 +42,7 @@ def kernel_text(group, schedule):
 BRAIN = ("map of vectors", "convolution in register tiles", "attention")  # the rest differs in nothing
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [*((n, "float16") for n in HALF_GROUPS), *((n, "bfloat16") for n in BRAIN)]
-)
+@pytest.mark.parametrize(("name", "dtype"), [*((n, "float16") for n in HALF_GROUPS), *((n, "bfloat16") for n in BRAIN)])
 def test_only_operands_and_results_are_rounded(name, dtype):
     single, schedule = HALF_GROUPS[name]
     group, schedule = scheduled(halved(single, dtype), schedule)
