@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Reuse", "StageReuse", "ValueReuse"]
+__all__ = ["PartReuse", "Reuse", "SideBySideReuse", "StageReuse", "ValueReuse"]
 
 Sizes = tuple[int, ...]
 
@@ -117,6 +117,59 @@ class Reuse:
             "values": tuple(_made(ValueReuse, value) for value in data["values"]),
         }
         return _made(cls, {**data, **parts})
+
+
+@dataclass(frozen=True)
+class PartReuse:
+    """One part of a kernel between whose parts no value passes: `tiles` blocks of the grid are its own.
+
+    `nodes` are its ONNX nodes, `kind` that of its schedule. `shared_bytes` is what a block of it takes. `flops` are of
+    computing everything once, `flops_added` what is computed more than once among tiles. `dram_bytes` are what its
+    blocks move; what several parts read is in each of them. `reuse` tells what tiles of several layers share.
+    """
+
+    nodes: tuple[str, ...]
+    kind: str
+    schedule: Mapping[str, Any]
+    tiles: int
+    shared_bytes: int
+    flops: int
+    flops_added: int
+    dram_bytes: int
+    reuse: Reuse | None = None
+
+
+@dataclass(frozen=True)
+class SideBySideReuse:
+    """A kernel of several `parts` side by side in one grid of `tiles` blocks, each of `threads`.
+
+    A block has `shared_bytes`, the most that one of a part takes, of the `memory_limit`. `dram_bytes` is what the
+    launch moves: less than its parts together by what several of them read.
+    """
+
+    device: str
+    tiles: int
+    threads: int
+    shared_bytes: int
+    memory_limit: int
+    dram_bytes: int
+    parts: tuple[PartReuse, ...]
+
+    @property
+    def flops_added(self) -> int:
+        """Computed more than once among the tiles of all parts."""
+        return sum(part.flops_added for part in self.parts)
+
+    @property
+    def bytes_read_together(self) -> int:
+        """What parts read that others read too, which each kernel of its own would move again."""
+        return sum(part.dram_bytes for part in self.parts) - self.dram_bytes
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SideBySideReuse:
+        """The inverse of `dataclasses.asdict`, also from JSON."""
+        parts = ({**p, "reuse": None if p["reuse"] is None else Reuse.from_dict(p["reuse"])} for p in data["parts"])
+        return _made(cls, {**data, "parts": tuple(_made(PartReuse, part) for part in parts)})
 
 
 def _made(kind: Any, data: Mapping[str, Any]) -> Any:

@@ -276,9 +276,9 @@ class CrossLayer:
             return True
         return not near.isdisjoint({p for m in others for p in self._around(m)})
 
-    def _around(self, node: int) -> set[int]:
-        """The nodes next to one, free concatenations being transparent."""
-        found: set[int] = set()
+    def _around(self, node: int) -> set[int | str]:
+        """The nodes that one reads, free concatenations being transparent, and the network's inputs."""
+        found: set[int | str] = {s for s in self.graph[node].sources if s.startswith("argument ")}
         todo = list(self.graph[node].inputs)
         while todo:
             n = todo.pop()

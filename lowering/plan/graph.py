@@ -15,7 +15,7 @@ from mlirfuse.dialect import MappingType, Node, attribute_value, node_of, semant
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.mlir import ir
 
-__all__ = ["Graph", "GraphNode", "main_function", "nodes_of", "read_graph"]
+__all__ = ["Graph", "GraphNode", "main_function", "nodes_of", "read_graph", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,14 @@ def read_graph(function: ir.Operation) -> Graph:
                 onnx_nodes=attribute_value(op, "onnx_nodes", ()),
                 boundary=_boundary(op),
                 returned=any(r in returned for r in op.results),
-                sources=tuple("" if v in numbers else _source(v) for v in op.operands),
+                sources=tuple("" if v in numbers else source_of(v) for v in op.operands),
             )
         )
     return Graph.of(entries)
 
 
-def _source(value: ir.Value) -> str:
+def source_of(value: ir.Value) -> str:
+    """What an operand is that no node makes, as in `GraphNode.sources`."""
     if isinstance(value.owner, ir.Block):
         return f"argument {ir.BlockArgument(value).arg_number}"
     constant = value.owner.operation

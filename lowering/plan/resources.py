@@ -99,14 +99,15 @@ class ResourceModel:
 def bytes_read(graph: Graph, members: Members) -> int:
     """Bytes that a kernel of `members` reads from memory, each tensor once."""
     inside = set(members)
-    read: dict[tuple[int, int], int] = {}
+    read: dict[int | str | tuple[int, int], int] = {}
     for m in sorted(inside):
         entry = graph[m]
         for i, (producer, tensor) in enumerate(zip(entry.producers, entry.node.inputs, strict=True)):
             if producer in inside or not tensor.static:
                 continue
             touched = min(tensor.bytes, entry.bytes) if entry.node.op in ("gather", "slice") else tensor.bytes
-            key = (m, i) if producer is None else (-1, producer)
+            source = entry.sources[i] if entry.sources else ""
+            key = producer if producer is not None else source or (m, i)
             read[key] = max(read.get(key, 0), touched)
     return sum(read.values())
 

@@ -148,7 +148,7 @@ def _print_group(display: Display, group: GroupFacts) -> None:
 
 def _kernel(group: GroupFacts) -> str:
     """The kind of kernel with its schedule; that of a tile's stages is told stage by stage."""
-    told = () if group.reuse is None else ("stages", "orders")
+    told = () if group.reuse is None and group.side_by_side is None else ("stages", "orders")
     schedule = {name: value for name, value in (group.schedule or {}).items() if name not in told}
     return _compact({"kind": group.kernel, **schedule}) or "not scheduled"
 

@@ -10,7 +10,7 @@ from mlirfuse.cli.display import Display, amount, count, microseconds, size
 
 if TYPE_CHECKING:
     from mlirfuse.explain.facts import Explanation, GroupFacts, Proof, Reuse
-    from mlirfuse.lowering.groups.reuse import StageReuse, ValueReuse
+    from mlirfuse.lowering.groups.reuse import PartReuse, SideBySideReuse, StageReuse, ValueReuse
     from mlirfuse.lowering.plan.verdict import Launch
 
 __all__ = ["print_group_reuse", "print_reuse_summary"]
@@ -54,18 +54,52 @@ def _planned(group: GroupFacts, reuse: Reuse) -> float:
 
 def print_group_reuse(display: Display, group: GroupFacts) -> None:
     """Everything about one kernel: its tile, its stages, where values live, and what else it could have been."""
-    reuse = group.reuse
-    if reuse is not None:
-        display.line(f"\ncomputed tile by tile, {count(len(reuse.stages), 'stage')} for each tile", "bold")
-        display.table(["tile", ""], _facts(reuse, group.proof), left=("",))
-        columns = ("stage", "op", "nodes", "result", "box of a tile", "halo", "how")
-        numbers = ("work", "computed", "compute", "latency", "from L2", "own memory")
-        display.table([*columns, *numbers], map(_stage_row, reuse.stages), left=columns)
-        columns = ("value", "op", "shape", "lives in", "stages", "box of a tile", "halo")
-        rows = [_value_row(v, on_gpu=reuse.threads > 1) for v in reuse.values]
-        display.table([*columns, "bytes of the box", "DRAM bytes"], rows, left=columns)
+    if group.reuse is not None:
+        _print_tiles(display, group.reuse, group.proof)
+    if group.side_by_side is not None:
+        _print_parts(display, group.side_by_side)
     if group.proof is not None:
         _print_proof(display, group.proof)
+
+
+def _print_tiles(display: Display, reuse: Reuse, proof: Proof | None) -> None:
+    display.line(f"\ncomputed tile by tile, {count(len(reuse.stages), 'stage')} for each tile", "bold")
+    display.table(["tile", ""], _facts(reuse, proof), left=("",))
+    columns = ("stage", "op", "nodes", "result", "box of a tile", "halo", "how")
+    numbers = ("work", "computed", "compute", "latency", "from L2", "own memory")
+    display.table([*columns, *numbers], map(_stage_row, reuse.stages), left=columns)
+    columns = ("value", "op", "shape", "lives in", "stages", "box of a tile", "halo")
+    rows = [_value_row(v, on_gpu=reuse.threads > 1) for v in reuse.values]
+    display.table([*columns, "bytes of the box", "DRAM bytes"], rows, left=columns)
+
+
+def _print_parts(display: Display, beside: SideBySideReuse) -> None:
+    """What parts side by side take and move; then the tiles of those that hold several layers."""
+    blocks = f"{count(beside.tiles, 'block')} of {beside.threads} threads"
+    display.line(f"\n{count(len(beside.parts), 'part')} that share no value, side by side in {blocks}", "bold")
+    columns = ("part", "nodes", "how")
+    numbers = ("blocks", "shared memory", "work", "computed again", "DRAM bytes")
+    display.table([*columns, *numbers], map(_part_row, range(len(beside.parts)), beside.parts), left=columns)
+    shared = f"a block takes {size(beside.shared_bytes)} of {size(beside.memory_limit)} of shared memory"
+    together = f"{size(beside.bytes_read_together)} that several parts read are moved once"
+    display.line(f"{shared}; the launch moves {size(beside.dram_bytes)}: {together}")
+    for part in beside.parts:
+        if part.reuse is not None:
+            _print_tiles(display, part.reuse, None)
+
+
+def _part_row(number: int, part: PartReuse) -> list[Any]:
+    how = f"{part.kind} {_tile(part)}".strip() if part.reuse is None else f"{part.kind} {_by(part.reuse.tile)}"
+    return [
+        number,
+        " ".join(part.nodes),
+        how,
+        part.tiles,
+        size(part.shared_bytes) if part.shared_bytes else None,
+        amount(part.flops, "FLOP"),
+        amount(part.flops_added, "FLOP") if part.flops_added else None,
+        size(part.dram_bytes),
+    ]
 
 
 def _facts(reuse: Reuse, proof: Proof | None) -> list[tuple[str, str]]:
@@ -114,8 +148,8 @@ def _stage_row(stage: StageReuse) -> list[Any]:
     ]
 
 
-def _tile(stage: StageReuse) -> str:
-    """The register tile of a stage, where the schedule has one."""
+def _tile(stage: StageReuse | PartReuse) -> str:
+    """The register tile of a stage or part, where the schedule has one."""
     s = stage.schedule
     if {"block_m", "thread_m"} <= set(s):
         groups = f", {s['k_groups']} groups" if s["k_groups"] > 1 else ""

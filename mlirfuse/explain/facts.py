@@ -11,11 +11,12 @@ from typing import Any
 
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.algebra.rewrite import Rewrite
-from mlirfuse.lowering.groups.reuse import Reuse
+from mlirfuse.lowering.groups.reuse import Reuse, SideBySideReuse
 from mlirfuse.lowering.plan.verdict import Proof
 
 __all__ = [
     *("SCHEMA", "Edge", "Explanation", "GroupFacts", "JoinedEdge", "Operator", "Override", "Proof", "Reuse", "Rewrite"),
+    "SideBySideReuse",
     *("Totals", "Value"),
 ]
 
@@ -60,7 +61,8 @@ class GroupFacts:
     `bytes_not_stored` are the values that pass from one ONNX node to another inside, each once; `bytes_saved` is their
     traffic: without fusion, each would be written, and read by every node that needs it. `flops_added` are computed
     again because an element is read in several places, or by several tiles. `seconds` is a roofline. `proof` says of
-    anchors that DNNFusion's table keeps apart why they are together, `reuse` what their tiles share.
+    anchors that DNNFusion's table keeps apart why they are together, `reuse` what their tiles share, `side_by_side`
+    what parts between which no value passes take and move in one grid.
     """
 
     number: int
@@ -84,11 +86,12 @@ class GroupFacts:
     launches: int = 1
     proof: Proof | None = None
     reuse: Reuse | None = None
+    side_by_side: SideBySideReuse | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GroupFacts:
         """The inverse of `dataclasses.asdict`, also from JSON."""
-        kinds: dict[str, Any] = {"proof": Proof, "reuse": Reuse}
+        kinds: dict[str, Any] = {"proof": Proof, "reuse": Reuse, "side_by_side": SideBySideReuse}
         parts = {name: kind.from_dict(data[name]) for name, kind in kinds.items() if data.get(name) is not None}
         return _made(cls, {**data, **parts})
 

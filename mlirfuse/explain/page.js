@@ -269,10 +269,10 @@ function showGroup(number) {
   const g = explanation.groups[number], members = new Set(g.operators);
   const edges = explanation.edges.filter(e => members.has(e.producer_number) || members.has(e.consumer_number));
   show(`Group ${number}`, table([[g.anchors.length > 1 ? "anchors" : "anchor", g.anchors.join(", ") || "none"], ["mapping type", g.mapping], ["mode", g.mode],
-    ["kernel", g.kernel === null ? "" : `${g.kernel}: ${compact({ ...g.schedule, kind: null, ...(g.reuse ? { stages: null, orders: null } : {}) })}`], ["result", shape(g.shape)], ["launches", g.launches],
+    ["kernel", g.kernel === null ? "" : `${g.kernel}: ${compact({ ...g.schedule, kind: null, ...(g.reuse || g.side_by_side ? { stages: null, orders: null } : {}) })}`], ["result", shape(g.shape)], ["launches", g.launches],
     ["work", flops(g.flops)], ["computed again", flops(g.flops_added)], ["read", bytes(g.bytes_read)], ["written", bytes(g.bytes_written)],
     ["not stored", bytes(g.bytes_not_stored)], ["saved by fusion", `${bytes(g.bytes_saved)} of traffic`], ["by a roofline", seconds(g.seconds)]]),
-    ...proofOf(g.proof), ...reuseOf(g.reuse),
+    ...proofOf(g.proof), ...reuseOf(g.reuse), ...partsOf(g.side_by_side),
     ...section(`${g.operators.length} operators`, g.operators.map(n => make("div", {}, operatorLink(n)))),
     ...section("Not fused with its neighbours", edges.map(apartText)), ...rewritesOf(g.nodes));
 }
@@ -299,6 +299,12 @@ function reuseOf(r) {
   const values = r.values.map(v => [`${v.name} ${v.op}`, told([places[v.place], v.first === v.last ? `stage ${v.first}` : `stages ${v.first} to ${v.last}`,
     v.box.length ? `box ${by(v.box)}${halo(v.halo)} of ${by(v.shape)}` : by(v.shape), v.box_bytes ? bytes(v.box_bytes) : "", v.dram_bytes ? `${bytes(v.dram_bytes)} of DRAM` : ""])]);
   return [...section("Computed tile by tile", [table(facts)]), ...section(`${stages.length} stages for each tile`, [table(stages)]), ...section("Where values live", [table(values)])];
+}
+function partsOf(s) {
+  if (!s) return [];
+  const facts = [["blocks", `${s.tiles} of ${s.threads} threads`], ["shared memory", `${bytes(s.shared_bytes)} of ${bytes(s.memory_limit)}`], ["DRAM", bytes(s.dram_bytes)]];
+  const rows = s.parts.map(p => [p.nodes.join(" "), `${p.kind}: ${p.tiles} blocks · ${bytes(p.shared_bytes)} of shared memory · ${flops(p.flops)} · ${bytes(p.dram_bytes)} of DRAM`]);
+  return [...section(`${s.parts.length} parts side by side`, [table(facts), table(rows)]), ...s.parts.flatMap(p => reuseOf(p.reuse))];
 }
 function showValue(i, kind) {
   const value = explanation[`${kind}s`][i];

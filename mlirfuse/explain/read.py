@@ -10,18 +10,31 @@ from mlirfuse.device import Device, planning_device
 from mlirfuse.dialect import attribute_value, from_attribute, node_of, onnx_nodes, semantics, type_from_mlir
 from mlirfuse.dialect.core import CONSTANTS
 from mlirfuse.dialect.node import Node
-from mlirfuse.explain.facts import Edge, Explanation, GroupFacts, JoinedEdge, Operator, Reuse, Totals, Value
+from mlirfuse.explain.facts import (
+    Edge,
+    Explanation,
+    GroupFacts,
+    JoinedEdge,
+    Operator,
+    Reuse,
+    SideBySideReuse,
+    Totals,
+    Value,
+)
 from mlirfuse.lowering.algebra.rewrite_algebra import rewrites_of
+from mlirfuse.lowering.groups.components import components
 from mlirfuse.lowering.groups.group import group_of
 from mlirfuse.lowering.pipeline.launch_bytes import launch_bytes
 from mlirfuse.lowering.pipeline.locations import Location, locate_values
-from mlirfuse.lowering.plan.graph import Graph, GraphNode, main_function
+from mlirfuse.lowering.plan.graph import Graph, GraphNode, main_function, source_of
 from mlirfuse.lowering.plan.recomputation import recomputed_flops
 from mlirfuse.lowering.plan.resources import ResourceModel, bytes_read, bytes_written
 from mlirfuse.lowering.plan.verdict import Proof, Verdict
 from mlirfuse.lowering.schedule.assign import read_schedule
 from mlirfuse.lowering.schedule.families import family_of
 from mlirfuse.lowering.schedule.reuse import reuse_of
+from mlirfuse.lowering.schedule.side_by_side import SideBySide
+from mlirfuse.lowering.schedule.side_by_side_reuse import side_by_side_reuse_of
 from mlirfuse.mlir import context, ir
 
 __all__ = ["explain_module", "explain_text"]
@@ -127,7 +140,8 @@ class _Program:
             self._add_group(op)
         elif op.name not in (*CONSTANTS, "func.return"):
             place = "host" if op.name == "fusion.fallback" else "in place"
-            number = self._append(op, [self._source(v, len(self.entries)) for v in op.operands], place, None)
+            operands = [self._operand(v, len(self.entries)) for v in op.operands]
+            number = self._append(op, operands, place, None)
             self.makers |= dict.fromkeys(op.results, number)
 
     def _add_group(self, op: ir.Operation) -> None:
@@ -140,29 +154,33 @@ class _Program:
             if inner.name == "fusion.yield":
                 self.makers |= {r: inside[v] for v, r in zip(inner.operands, op.results, strict=True)}
             elif inner.name not in CONSTANTS:
-                sources = [
-                    inside[v] if v in inside else self._source(outer.get(v), len(self.entries)) for v in inner.operands
+                operands = [
+                    (inside[v], "") if v in inside else self._operand(outer.get(v, v), len(self.entries))
+                    for v in inner.operands
                 ]
-                number = self._append(inner, sources, "group", len(self.groups))
+                number = self._append(inner, operands, "group", len(self.groups))
                 inside |= dict.fromkeys(inner.results, number)
                 members.append(number)
         self.groups.append((op, members))
 
-    def _source(self, value: Any, reader: int) -> int | None:
-        """The operator that makes a value outside of groups; a reader of the network's input is noted."""
+    def _operand(self, value: Any, reader: int) -> tuple[int | None, str]:
+        """What makes a value outside of groups, or its source; a reader of the network's input is noted."""
         if value in self.readers and reader not in self.readers[value]:
             self.readers[value].append(reader)
-        return self.makers.get(value)
+        return (self.makers[value], "") if value in self.makers else (None, source_of(value))
 
-    def _append(self, op: ir.Operation, sources: list[int | None], place: str, group: int | None) -> int:
+    def _append(
+        self, op: ir.Operation, operands: list[tuple[int | None, str]], place: str, group: int | None
+    ) -> int:
         node = node_of(op)
         mapping = attribute_value(op, "mapping") or semantics(node.op).mapping(node)
         entry = GraphNode(
             len(self.entries),
             node,
             mapping,
-            tuple(sources),
+            tuple(producer for producer, _ in operands),
             onnx_nodes=attribute_value(op, "onnx_nodes", ()),
+            sources=tuple(source for _, source in operands),
             boundary="" if place == "group" else place,
         )
         self.entries.append(entry)
@@ -241,6 +259,8 @@ class _Program:
         between = self._values_between_nodes(members)
         reuse = self._reuse(op)
         flops = sum(e.flops for e in entries)
+        tiles = reuse if isinstance(reuse, Reuse) else None
+        beside = reuse if isinstance(reuse, SideBySideReuse) else None
         added = recomputed_flops(self.graph, members) if reuse is None else round(reuse.flops_added)
         anchors = [e for e in entries if e.is_anchor]
         empty = all(0 in _shape(result) for result in op.results)  # nothing is launched for no elements
@@ -266,21 +286,29 @@ class _Program:
             seconds=0.0 if empty else self.model.kernel_seconds(read + written, flops + added),
             launches=0 if empty else 1,
             proof=next(map(Proof.from_json, attribute_value(op, "proofs", ())), None),
-            reuse=reuse,
+            reuse=tiles,
+            side_by_side=beside,
         )
 
-    def _reuse(self, op: ir.Operation) -> Reuse | None:
-        """What the tiles of a group share, once it has its schedule and its buffers."""
+    def _reuse(self, op: ir.Operation) -> Reuse | SideBySideReuse | None:
+        """What the tiles or the parts of a group share, once it has its schedule and its buffers."""
         if self.device is None or not self.locations or "schedule" not in op.attributes:
             return None
         family, group = family_of(self.device), group_of(op)
         schedule = read_schedule(op, family)
-        if len(group.anchors) < 2 or family.tile_of(schedule) is None:
+        beside = isinstance(schedule, SideBySide)
+        if not beside and (len(group.anchors) < 2 or family.tile_of(schedule) is None):
             return None
         values = (*op.operands, *op.results)
         located = {n: self.locations[v] for n, v in zip((*group.inputs, *group.outputs), values, strict=True)}
         moved = launch_bytes(group, schedule, family, located)
-        return reuse_of(group, schedule, self.device, [self._name(v) for v in op.operands], moved)
+        names = [self._name(v) for v in op.operands]
+        if not beside:
+            return reuse_of(group, schedule, self.device, names, moved)
+        parts = zip(components(group), schedule.stages, strict=True)
+        of_parts = [launch_bytes(part, tiles, family, located) for part, tiles in parts]
+        by_value = dict(zip(group.inputs, names, strict=True))
+        return side_by_side_reuse_of(group, schedule, self.device, by_value, of_parts, sum(moved.values()))
 
     def _name(self, value: Any) -> str:
         """What people call a value that a group reads: its maker, or the network's input; a constant has no name."""

@@ -25,7 +25,7 @@ class GraphBuilder:
         return self._add(node, operands, name, returned=returned)
 
     def conv(self, x, channels=None, name="", kernel=3, stride=1, **extra):
-        shape = (x if isinstance(x, TensorType) else self.entries[x].node.out).dims
+        shape = (x if isinstance(x, TensorType) else self.entries[x].node.out).shape
         rank, pad = len(shape) - 2, kernel // 2
         weight = TensorType((channels or shape[1], shape[1], *[kernel] * rank))
         return self.op(

@@ -9,6 +9,7 @@ import pytest
 from plan_graphs import GraphBuilder, check_plan, image, is_quantified
 
 from mlirfuse.device import planning_device
+from mlirfuse.dialect import TensorType
 from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.plan import cross_layer
 from mlirfuse.lowering.plan.cross_layer import CrossLayer
@@ -185,3 +186,43 @@ def test_layers_that_end_in_one_number_are_not_cut_into_tiles():
     b.op("reduce", x, kind="sum", axes=(0, 1, 2, 3), keepdims=False)
     found = plan(b.graph())
     assert len(found.blocks) == 2 and all(is_quantified(v) for _, _, v in found.verdicts)
+
+
+@pytest.mark.parametrize("rows", [None, 0])
+def test_sizes_that_are_known_only_at_run_time_or_0_keep_layers_apart(rows):
+    b = GraphBuilder()
+    layers = [b.conv(image(16, 28), 16, f"conv{number}") for number in range(2)]
+    other = b.unary("relu", TensorType((rows, 16, 28, 28)), name="other")
+    search = CrossLayer(b.graph(), planning_device("sm_90"), lambda members: None)
+    kind, reason, _ = search.interval([*layers, other], 0.0, 3).refusal
+    assert kind == "legality" and "sizes that are known and not 0, and other (unary) has others" in reason
+    assert search.interval(layers, 0.0, 2).cost is not None
+    assert [stop for stop, _ in search._from([(layers[0],), (other,), (layers[1],)], [1.0] * 3, 0)] == []
+
+
+def test_layers_of_no_elements_are_kernels_of_their_own():
+    b, x = GraphBuilder(), image(16, 28, batch=0)
+    for number in range(2):
+        x = b.conv(x, 16, f"conv{number}")
+    found = plan(b.graph())
+    ((_, _, verdict),) = found.verdicts
+    assert len(found.blocks) == 2 and verdict.kind == "legality" and "conv0 (conv) has others" in verdict.reason
+
+
+def readers_of(*sources):
+    """A convolution of 1x1, then one of 3x3, ..., each of another source."""
+    b = GraphBuilder()
+    for number in range(len(sources)):
+        b.conv(image(16, 28), 16, f"conv{number}", kernel=2 * number + 1)
+    graph = b.graph()
+    nodes = [dataclasses.replace(n, sources=(s, f"weight {s}")) for n, s in zip(graph, sources, strict=True)]
+    return Graph.of(nodes)
+
+
+@pytest.mark.parametrize("device", ["sm_90", "titan-xp"])
+def test_layers_that_read_the_same_input_are_tried_as_one_kernel(device):
+    together = plan(readers_of("argument 0", "argument 0"), device)
+    ((_, proof),) = together.proofs
+    assert together.blocks == ((0, 1),) and proof.numbers["seconds_together"] < proof.numbers["seconds_apart"]
+    assert plan(readers_of("argument 0", "argument 1"), device).blocks == ((0,), (1,))
+    assert plan(readers_of("weight w", "weight w"), device).blocks == ((0,), (1,))
