@@ -40,6 +40,7 @@ class Sectors:
         self._dims, self._strides = tuple(dims), tuple(strides)
         self._item, self._offset = element_bytes, offset % SECTOR_BYTES
         self._runs: dict[tuple[bytes, int], tuple[Array, int]] = {}
+        self._fetched: dict[tuple[Expr, ...], int] = {}  # sectors that runs may touch whose places are fetched
 
     def touch_all(self) -> None:
         """Every element."""
@@ -59,11 +60,29 @@ class Sectors:
             self.touch_all()
         elif all(len(p) for p in parts):
             starts, run = _runs(parts)
-            self._runs[starts.tobytes(), run] = starts, run
+            if _fetches(index) and len(starts) * run < math.prod(self._dims):
+                self._fetched[tuple(index)] = len(starts) * self._most(index, run)
+            else:
+                self._runs[starts.tobytes(), run] = starts, run
+
+    def _most(self, index: Sequence[Expr], run: int) -> int:
+        """How many sectors a run touches at most, wherever it starts among the places that may be fetched."""
+        steps = (s for e, s in zip(index, self._strides, strict=True) if _fetches([e]))
+        grain = math.gcd(SECTOR_BYTES, self._offset, *(s * self._item for s in steps))
+        return -(-(run * self._item + SECTOR_BYTES - grain) // SECTOR_BYTES)
 
     @property
     def count(self) -> int:
-        """Distinct sectors."""
+        """Distinct sectors; what is fetched counts as if no two fetches shared one, but the same fetch twice."""
+        if not self._fetched:
+            return self._spanned
+        whole = Sectors(self._dims, self._strides, self._item, self._offset)
+        whole.touch_all()
+        return min(whole._spanned, self._spanned + sum(self._fetched.values()))
+
+    @property
+    def _spanned(self) -> int:
+        """Of the runs whose places are known."""
         if not self._runs:
             return 0
         spans = [(self._first(starts), self._last(starts, run)) for starts, run in self._runs.values()]

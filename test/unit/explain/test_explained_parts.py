@@ -64,8 +64,9 @@ def test_each_part_has_its_blocks_its_memory_and_its_bytes(beside: SideBySideReu
         assert part.kind == "contract" and part.flops_added == 0 and part.reuse is None
         cut = math.ceil(SIDE * SIDE / schedule["block_m"]) * math.ceil(CHANNELS / schedule["block_n"])
         assert part.tiles == cut
+        block, groups = schedule["block_m"] * schedule["block_n"], schedule["k_groups"]
         slices = 2 * schedule["block_k"] * (schedule["block_m"] + schedule["block_n"])  # through two buffers
-        assert part.shared_bytes == 4 * slices
+        assert part.shared_bytes == 4 * (slices + (groups * block if groups > 1 else 0))
     device = planning_device("sm_90")
     assert beside.tiles == one.tiles + three.tiles
     assert beside.shared_bytes == max(one.shared_bytes, three.shared_bytes) <= beside.memory_limit

@@ -66,6 +66,19 @@ def test_fetched_rows_count_as_many_as_there_are_places_to_fetch_from():
     assert few.bytes == 4 * 64
 
 
+def test_a_fetched_row_may_lie_in_one_sector_more_than_the_first_does():
+    table = Sectors((40, 3), (3, 1), 4)
+    table.touch((fetch(1, (), 40), var("d1", 3)))
+    assert table.bytes == 64  # 12 bytes from any multiple of 12 on
+    table.touch((fetch(2, (), 40), var("d1", 3)))
+    assert table.bytes == 128
+    table.touch((fetch(2, (), 40), var("d1", 3)))
+    assert table.bytes == 128  # the same fetch again
+    tiny = Sectors((3, 3), (3, 1), 4)
+    tiny.touch((fetch(1, (var("d0", 2),), 3), var("d1", 3)))
+    assert tiny.bytes == 64  # all there is
+
+
 def test_a_strided_convolution_reads_the_rows_that_it_uses():
     b = GroupBuilder()
     y = b.conv(b.input(1, 3, 16, 16), b.input(8, 3, 1, 1), strides=(2, 2))
