@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol
 
 from mlirfuse.device import Device
@@ -40,6 +41,7 @@ from mlirfuse.lowering.groups.in_parts import boxes_in_parts
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
 __all__ = [
+    "THREADS",
     "KernelCost",
     "RegisterTile",
     "StageCost",
@@ -49,6 +51,7 @@ __all__ = [
     "memory_wanted",
     "ranked_in_parts",
     "ranked_register_tiles",
+    "ranked_small_tiles",
     "ranked_tiles",
     "scheduled_cost",
     "side_by_side_cost",
@@ -80,7 +83,8 @@ TEAM_STEP = 5.5  # and each step of its lanes through the reduction
 SWITCH = 30e-9  # a barrier and the turn of a slice: some 50 cycles
 LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two warps for its four schedulers
 IDLE = 16  # tiles are not tried if they keep fewer than one multiprocessor in so many busy,
-CROWD = 8  # or are more than so many for each
+CROWD = 8  # or are more than so many for each,
+SMALL_TILES = 8  # unless no others fit: then so many
 MOST_TILES = 64  # for each core of a CPU, to which tiles are handed one by one
 REGISTERS = 128  # of a thread of a register tile
 TILE_ADDRESSES = 24  # registers of such a thread for addresses and counters
@@ -309,8 +313,10 @@ def _constants(group: Group) -> frozenset[int]:
 class _Model(Protocol):
     @property
     def room(self) -> int: ...
-    def memory(self, question: _Question, extents: TileExtents) -> int: ...
-    def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None: ...
+    def memory(self, question: _Question, extents: TileExtents, threads: int) -> int: ...
+    def cost(
+        self, question: _Question, extents: TileExtents, threads: int = 0, small: bool = False
+    ) -> KernelCost | None: ...
     def in_parts(self, question: _Question, boxes: TileBoxes, threads: int = 0) -> KernelCost | None: ...
     def least(self, question: _Question, extents: TileExtents, threads: int) -> float: ...
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost: ...
@@ -342,8 +348,16 @@ def ranked_tiles(stages: Stages, device: Device, threads: int = 0, below: float 
     tiles = _sensible(_tiles(stages, question.extents.frame), question.extents.frame, device)
     found = [model.cost(question, extents, threads) for extents in question.extents.of_all(tiles)]
     if not any(found):
-        return ranked_in_parts(stages, device, threads, below)
+        return ranked_in_parts(stages, device, threads, below) or ranked_small_tiles(stages, device, threads)
     return sorted((c for c in found if c is not None), key=lambda c: c.seconds)
+
+
+def ranked_small_tiles(stages: Stages, device: Device, threads: int = 0) -> list[KernelCost]:
+    """The same where no other tile fits: the largest that do with small register tiles, however many they are."""
+    question, model = _Question(stages), _model(device)
+    tiles = sorted(_tiles(stages, question.extents.frame), key=lambda tile: _count(question.extents.frame, tile))
+    found = (model.cost(question, extents, threads, small=True) for extents in question.extents.of_all(tiles))
+    return sorted(islice((c for c in found if c is not None), SMALL_TILES), key=lambda c: c.seconds)
 
 
 def ranked_in_parts(stages: Stages, device: Device, threads: int = 0, below: float = math.inf) -> list[KernelCost]:
@@ -364,18 +378,31 @@ def ranked_in_parts(stages: Stages, device: Device, threads: int = 0, below: flo
 
 def _sensible(tiles: Iterator[tuple[int, ...]], frame: tuple[int, ...], device: Device) -> list[tuple[int, ...]]:
     """Without those that leave nearly all of a device idle, or are far more than it runs at once; some are left."""
-    counted = [(math.prod(-(-d // t) for d, t in zip(frame, tile, strict=True)), tile) for tile in tiles]
+    counted = [(_count(frame, tile), tile) for tile in tiles]
     least = min(device.multiprocessors / IDLE / device.cluster_blocks, max(count for count, _ in counted))
     crowd = CROWD if device.has_blocks else MOST_TILES
     most = max(device.multiprocessors * crowd, min(count for count, _ in counted))
     return [tile for count, tile in counted if least <= count <= most]
 
 
-def memory_wanted(stages: Stages, device: Device) -> tuple[int, int]:
-    """The bytes of fast memory that the tile takes that takes least, and what the device has for one."""
-    question, model = _Question(stages), _model(device)
+def _count(frame: Sizes, tile: Sizes) -> int:
+    """Tiles that cover a frame."""
+    return math.prod(-(-d // t) for d, t in zip(frame, tile, strict=True))
+
+
+def memory_wanted(parts: Sequence[Stages], device: Device) -> tuple[int, int]:
+    """The bytes of fast memory that tiles of these parts take, and what the device has for one.
+
+    Of the tiles that take least, if all parts have blocks of as many threads; channels are not added up in parts.
+    """
+    model = _model(device)
+    return min(max(_least_memory(part, model, threads) for part in parts) for threads in THREADS), model.room
+
+
+def _least_memory(stages: Stages, model: _Model, threads: int) -> int:
+    question = _Question(stages)
     tiles = list(_tiles(stages, question.extents.frame))
-    return min(model.memory(question, extents) for extents in question.extents.of_all(tiles)), model.room
+    return min(model.memory(question, extents, threads) for extents in question.extents.of_all(tiles))
 
 
 def scheduled_cost(
@@ -502,18 +529,16 @@ class _Gpu:
         """Bytes of a block."""
         return self.device.shared_bytes_per_block
 
-    def memory(self, question: _Question, extents: TileExtents) -> int:
-        """Bytes of boxes, and of the register tiles that take least."""
-        own = (
-            max(c.shared_bytes for c in self._stages(question, extents, threads))
-            for threads in THREADS
-            if threads <= self.device.max_threads_per_block
-        )
-        return 4 * extents.shared_elements(question.stages) + min(own, default=0)
+    def memory(self, question: _Question, extents: TileExtents, threads: int) -> int:
+        """Bytes of boxes, and of small register tiles."""
+        own = max(c.shared_bytes for c in self._stages(question, extents, threads, small=True))
+        return 4 * extents.shared_elements(question.stages) + own
 
-    def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None:
+    def cost(
+        self, question: _Question, extents: TileExtents, threads: int = 0, small: bool = False
+    ) -> KernelCost | None:
         found = [
-            self._with_threads(question, extents, n, cluster)
+            self._with_threads(question, extents, n, cluster, small)
             for n in ((threads,) if threads else THREADS)
             for cluster in ((1,) if threads else self._clusters(extents.tiles))
         ]
@@ -527,14 +552,14 @@ class _Gpu:
         return found
 
     def _with_threads(
-        self, question: _Question, extents: TileExtents, threads: int, cluster: int = 1
+        self, question: _Question, extents: TileExtents, threads: int, cluster: int = 1, small: bool = False
     ) -> KernelCost | None:
         if threads > self.device.max_threads_per_block:
             return None
         elements = 4 * extents.shared_elements(question.stages)
         if elements > self.room:
             return None
-        costs = self._stages(question, extents, threads, cluster)
+        costs = self._stages(question, extents, threads, cluster, small)
         shared = elements + max(c.shared_bytes for c in costs)
         if shared > self.room:
             return None
@@ -637,7 +662,7 @@ class _Gpu:
         for tile in TILES:
             if tile.threads > self.device.max_threads_per_block or tile.threads < 2 * WARP:
                 continue
-            if threads and tile.threads != threads:
+            if (threads and tile.threads != threads) or 4 * tile.shared_elements > self.room:
                 continue
             cost = self._contract(1, tile.block_m, tile.block_n, k, tile, True, fetch)
             blocks = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
@@ -707,9 +732,11 @@ class _Gpu:
             ),
         )
 
-    def _stages(self, question: _Question, extents: TileExtents, threads: int, cluster: int = 1) -> list[StageCost]:
+    def _stages(
+        self, question: _Question, extents: TileExtents, threads: int, cluster: int = 1, small: bool = False
+    ) -> list[StageCost]:
         found = [
-            self._stage(work, share_of(sizes, cluster), threads, extents.kept.get(first))
+            self._stage(work, share_of(sizes, cluster), threads, extents.kept.get(first), small)
             for work, sizes, first in zip(question.works, extents.roots, question.first, strict=True)
         ]
         return self._in_cluster(question, extents, found, threads, cluster)
@@ -817,12 +844,14 @@ class _Cpu:
         """Bytes that the boxes of a tile may take."""
         return MOST_KEPT
 
-    def memory(self, question: _Question, extents: TileExtents) -> int:
+    def memory(self, question: _Question, extents: TileExtents, threads: int) -> int:
         """Bytes of boxes."""
         return 4 * extents.shared_elements(question.stages)
 
-    def cost(self, question: _Question, extents: TileExtents, threads: int = 0) -> KernelCost | None:
-        kept = self.memory(question, extents)
+    def cost(
+        self, question: _Question, extents: TileExtents, threads: int = 0, small: bool = False
+    ) -> KernelCost | None:
+        kept = self.memory(question, extents, threads)
         if kept > self.room:
             return None
         costs = [self._stage(work, sizes) for work, sizes in zip(question.works, extents.roots, strict=True)]

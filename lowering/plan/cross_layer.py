@@ -9,6 +9,7 @@ all is found exactly. A block alone is always a candidate, so that no kernel is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +17,14 @@ from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType
 from mlirfuse.lowering.groups.boxes import frame_of
 from mlirfuse.lowering.groups.components import components
-from mlirfuse.lowering.groups.cost import KernelCost, cheapest_tile, lone_cost, memory_wanted, side_by_side_cost
+from mlirfuse.lowering.groups.cost import (
+    THREADS,
+    KernelCost,
+    cheapest_tile,
+    lone_cost,
+    memory_wanted,
+    side_by_side_cost,
+)
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.groups.stages import Stages, stages_of
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
@@ -106,7 +114,7 @@ class CrossLayer:
     def forced(self, members: Collection[int]) -> tuple[Interval, list[Interval]]:
         """Some nodes as one kernel, whether that pays or not; beside one kernel around each anchor."""
         around = [Interval(part, self.seconds(part)) for part in self._around_anchors(members)]
-        interval = self.interval(members, sum(i.apart for i in around), len(around))
+        interval = self.interval(members, sum(i.apart for i in around), len(around), at_any_price=True)
         return interval, around
 
     def _around_anchors(self, members: Collection[int]) -> list[tuple[int, ...]]:
@@ -165,8 +173,11 @@ class CrossLayer:
                 break
         return found
 
-    def interval(self, members: Collection[int], apart: float, blocks: int) -> Interval:
-        """Some nodes of so many blocks as one kernel, or why they are none."""
+    def interval(self, members: Collection[int], apart: float, blocks: int, at_any_price: bool = False) -> Interval:
+        """Some nodes of so many blocks as one kernel, or why they are none.
+
+        What takes longer than `apart` is priced as quickly as that is known, but for `at_any_price` at its best.
+        """
         everything = self._with_concats(members)
         anchors = sum(self.graph[m].is_anchor for m in everything)
         no_stage = next(filter(None, (_why_no_stage(self.graph[m]) for m in sorted(members))), None)
@@ -176,7 +187,8 @@ class CrossLayer:
         elif no_stage is not None:
             found = "legality", no_stage, {"anchors": anchors}
         else:
-            found = self.allowed(set(everything)) or self._cost(group_of_nodes(self.graph, everything), apart)
+            below = math.inf if at_any_price else apart
+            found = self.allowed(set(everything)) or self._cost(group_of_nodes(self.graph, everything), below)
         if isinstance(found, KernelCost):
             return Interval(everything, apart, found, blocks=blocks)
         return Interval(everything, apart, None, found, blocks)
@@ -220,7 +232,7 @@ class CrossLayer:
     def seconds(self, block: Collection[int]) -> float:
         """Predicted time of a block that is a kernel of its own."""
         graph = self.graph
-        if sum(graph[m].is_anchor for m in block) > 1 and (cost := self.interval(block, 0.0, 1).cost) is not None:
+        if sum(graph[m].is_anchor for m in block) > 1 and (cost := self._known_cost(block)) is not None:
             return cost.seconds
         lead = max((graph[m] for m in block), key=lambda n: (n.is_anchor, n.flops, n.index))
         traffic = bytes_read(graph, block) + bytes_written(graph, block)
@@ -230,13 +242,17 @@ class CrossLayer:
             self._alone[key] = lone_cost(lead.node, traffic, self.device).seconds if known else 0.0
         return self._alone[key]
 
-    def _cost(self, group: Group, apart: float) -> KernelCost | Refusal:
-        key = group.structure
+    def _known_cost(self, block: Collection[int]) -> KernelCost | None:
+        """Of a block that is a kernel of several layers already."""
+        return self.interval(block, 0.0, 1, at_any_price=True).cost
+
+    def _cost(self, group: Group, below: float) -> KernelCost | Refusal:
+        key = group.structure, math.isinf(below)
         if key not in self._known:
-            self._known[key] = self._priced(group, apart)
+            self._known[key] = self._priced(group, below)
         return self._known[key]
 
-    def _priced(self, group: Group, apart: float) -> KernelCost | Refusal:
+    def _priced(self, group: Group, below: float) -> KernelCost | Refusal:
         found: list[Stages] = []
         for part in components(group):
             stages = stages_of(part)
@@ -245,17 +261,25 @@ class CrossLayer:
                 return "legality", str(frame), {"anchors": len(group.anchors)}
             found.append(stages)
         if len(found) == 1:
-            cost = cheapest_tile(found[0], self.device, below=apart)
+            cost = cheapest_tile(found[0], self.device, below=below)
         else:
             traffic = sum(group.types[v].bytes for v in (*group.inputs, *group.outputs))
             cost = side_by_side_cost(found, traffic, self.device)
         return cost or self._no_room(found)
 
     def _no_room(self, parts: Sequence[Stages]) -> Refusal:
-        least, limit = max(memory_wanted(stages, self.device) for stages in parts)
-        reason = f"the smallest tile takes {least} bytes, {self.device.name} has room for {limit}"
-        anchors = sum(len(stages.group.anchors) for stages in parts)
-        return "resources", reason, {"shared_bytes": least, "limit": limit, "anchors": anchors}
+        """What there is too little of for any tile: blocks of different kinds, threads or fast memory."""
+        device, numbers = self.device, {"anchors": sum(len(stages.group.anchors) for stages in parts)}
+        if len(parts) > 1 and not device.has_blocks:
+            reason = f"{len(parts)} parts share no values, and a kernel has tiles of one kind on {device.name}"
+            return "resources", reason, {"parts": len(parts), "limit": 1, **numbers}
+        if device.has_blocks and device.max_threads_per_block < min(THREADS):
+            most, least = device.max_threads_per_block, min(THREADS)
+            reason = f"a kernel of several layers has blocks of {least} threads, {device.name} allows {most}"
+            return "resources", reason, {"threads": least, "limit": most, **numbers}
+        wanted, limit = memory_wanted(parts, device)
+        reason = f"the smallest tile with all channels takes {wanted} bytes, {device.name} has room for {limit}"
+        return "resources", reason, {"shared_bytes": wanted, "limit": limit, **numbers}
 
     def _with_concats(self, members: Collection[int]) -> tuple[int, ...]:
         """The members with the free concatenations between them: those that only join what is made here."""

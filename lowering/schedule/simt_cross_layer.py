@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.groups.boxes import TileBoxes
-from mlirfuse.lowering.groups.cost import KernelCost, StageCost, ranked_in_parts, ranked_tiles
+from mlirfuse.lowering.groups.cost import KernelCost, StageCost, ranked_in_parts, ranked_small_tiles, ranked_tiles
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.groups.stages import Stages
@@ -191,12 +191,12 @@ def choose_cross_layer(group: Group, device: Device, threads: int = 0) -> CrossL
     """The cheapest tile by the cost model, with a schedule for each stage; None where there is none.
 
     With `threads`, of those whose blocks have so many. A schedule may need more shared memory than the model counts:
-    then the next cheapest is taken, at last one that adds up a reduction in parts.
+    then the next cheapest is taken, then one that adds up a reduction in parts, at last one of many small tiles.
     """
     stages = cross_layer_stages(group)
     if isinstance(stages, str):
         return None
-    for ranked in (ranked_tiles, ranked_in_parts):
+    for ranked in (ranked_tiles, ranked_in_parts, ranked_small_tiles):
         for cost in ranked(stages, device, threads):
             found = _scheduled(stages, cost, device)
             if found.why_illegal(group, device) is None:
