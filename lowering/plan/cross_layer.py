@@ -4,13 +4,14 @@ DNNFusion's table refuses Many-to-Many into Many-to-Many; Cross-Layer Data Reuse
 such layers tile by tile in one kernel, so that what lies between never reaches DRAM. Here every such kernel is an
 override with a proof: candidates are intervals of the blocks in the order in which they run (any interval is
 convex), each priced by the reuse analysis at its cheapest tile, and the partition into intervals that takes least in
-all is found exactly. A block alone is always a candidate, so that no kernel is predicted slower than its parts.
+all is found exactly. A block alone is always a candidate, so that no kernel is predicted slower than its parts. What
+running order keeps apart (branches of one module) the planner joins afterwards, two kernels at a time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlirfuse.device import Device
@@ -134,6 +135,15 @@ class CrossLayer:
         finding = interval.finding(self.device, self.layers_of(interval))
         return Proof(first, last, "proof", finding.reason, finding.numbers, parts=tuple(map(self._launch, parts)))
 
+    def proof_of_neighbours(
+        self, interval: Interval, kernels: Sequence[Collection[int]], proofs: Mapping[int, Proof]
+    ) -> Proof:
+        """Why an interval is one kernel beside `kernels` that it is made of; what these consist of, `proofs` say."""
+        launches = [self._launch(Interval(tuple(sorted(k)), self.seconds(k), self._known_cost(k))) for k in kernels]
+        made = [next((p.parts for last, p in proofs.items() if last in k), ()) for k in kernels]
+        parts = [part for launch, of in zip(launches, made, strict=True) for part in of or (launch,)]
+        return replace(self.proof_beside(interval, ()), parts=tuple(parts), runner_up=tuple(launches))
+
     def proof_of_force(self, interval: Interval, parts: Sequence[Interval]) -> Proof:
         """That the user wants an interval to be one kernel, and what that costs beside its parts or saves."""
         proof = self.proof_beside(interval, parts)
@@ -243,7 +253,7 @@ class CrossLayer:
         return self._alone[key]
 
     def _known_cost(self, block: Collection[int]) -> KernelCost | None:
-        """Of a block that is a kernel of several layers already."""
+        """Of a block that is a kernel of several layers already; None of others."""
         return self.interval(block, 0.0, 1, at_any_price=True).cost
 
     def _cost(self, group: Group, below: float) -> KernelCost | Refusal:

@@ -4,14 +4,15 @@
 2. The block grows over producers, then over consumers (the paper: consumers first), as far as every check allows.
 3. The block is closed and the next seed chosen, until every op is in a block.
 4. Blocks that may be joined as wholes are joined, then those whose anchors form a chain, then neighbouring layers that
-   take less time as one kernel; what is left without an anchor shares launches with its neighbours.
+   take less time as one kernel, at first those that run one after the other; what is left without an anchor shares
+   launches with its neighbours.
 5. Every edge between the remaining blocks gets a verdict.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -80,6 +81,7 @@ def plan_graph(
     planner.join_blocks()
     planner.join_chains()
     planner.join_layers()
+    planner.join_neighbours()
     planner.share_launches()
     return planner.plan()
 
@@ -328,6 +330,43 @@ class _Planner:
             for edge in self.layers.edges(found[0]):
                 self.not_joined[edge] = min(found, self.not_joined.get(edge, found), key=_far_from_joined)
 
+    def join_neighbours(self) -> None:
+        """Join kernels at both ends of an edge, those first that gain most: running order may have kept them apart."""
+        tried: dict[frozenset[int], Interval] = {}
+        while self.layers is not None:
+            pays = [(i.seconds - i.apart, i.members, i, blocks) for i, blocks in self._neighbours_as_one(tried)]
+            if not pays:
+                return
+            *_, interval, blocks = min(pays)
+            proof = self.layers.proof_of_neighbours(interval, [b.members for b in blocks], dict(self.proofs))
+            self._join_as_layers(interval, proof)
+
+    def _neighbours_as_one(self, tried: dict[frozenset[int], Interval]) -> Iterator[tuple[Interval, list[_Block]]]:
+        """Kernels at both ends of an edge that take less time as one; `tried` remembers all."""
+        assert self.layers is not None
+        for producer, consumer in self.graph.edges:
+            blocks = self._ends(producer, consumer)
+            if not 2 <= len(blocks) <= MOST_BLOCKS:
+                continue
+            members = frozenset(m for b in blocks for m in b.members)
+            if members not in tried:
+                apart = sum(self.layers.seconds(b.members) for b in blocks)
+                tried[members] = self.layers.interval(members, apart, len(blocks))
+            if tried[members].pays:
+                yield tried[members], blocks
+
+    def _ends(self, producer: int, consumer: int) -> list[_Block]:
+        """The blocks of layers at both ends of an edge, the consumer's last; none if one is a chain or has no anchor.
+
+        A producer may be a concatenation that costs nothing: then what it is made of is one end.
+        """
+        second = self.block_of[consumer]
+        if self.layers is None or second is None:
+            return []
+        found = {id(b): b for n in self.layers.parts(producer) if (b := self.block_of[n]) is not None}
+        blocks = [*(b for b in found.values() if b is not second), second]
+        return [] if any(b.parts or not self._has_anchor(b) for b in blocks) else blocks
+
     def _join_as_layers(self, interval: Interval, proof: Proof) -> None:
         """Close the block of an interval, and say why it may have several anchors."""
         self._close(_Block(set(interval.members), MappingType.MANY_TO_MANY, layers=True))
@@ -345,16 +384,9 @@ class _Planner:
         )
 
     def _by_layers(self, producer: int, consumer: int) -> Refusal | None:
-        """Why the layers at both ends of an edge are not one kernel, in the numbers that decided; None if unknown.
-
-        A producer may be a concatenation that costs nothing: then what it is made of is one end.
-        """
-        if self.layers is None:
-            return None
-        second = self.block_of[consumer]
-        found = {id(b): b for n in self.layers.parts(producer) if (b := self.block_of[n]) is not None}
-        blocks = [*found.values()] + ([second] if second is not None and id(second) not in found else [])
-        if second is None or len(blocks) < 2 or any(b.parts or not self._has_anchor(b) for b in blocks):
+        """Why the layers at both ends of an edge are not one kernel, in the numbers that decided; None if unknown."""
+        blocks = self._ends(producer, consumer)
+        if self.layers is None or len(blocks) < 2:
             return None
         tried = self.not_joined.get((producer, consumer))
         if tried is not None and (tried[0].cost is not None or len(blocks) > MOST_BLOCKS):

@@ -11,7 +11,7 @@ from plan_graphs import GraphBuilder, check_plan, image, is_quantified
 from mlirfuse.device import planning_device
 from mlirfuse.dialect import TensorType
 from mlirfuse.errors import MlirfuseError
-from mlirfuse.lowering.plan import cross_layer
+from mlirfuse.lowering.plan import cross_layer, planner
 from mlirfuse.lowering.plan.cross_layer import CrossLayer
 from mlirfuse.lowering.plan.graph import Graph
 from mlirfuse.lowering.plan.planner import PlanOptions, in_running_order, plan_graph
@@ -226,3 +226,34 @@ def test_layers_that_read_the_same_input_are_tried_as_one_kernel(device):
     assert together.blocks == ((0, 1),) and proof.numbers["seconds_together"] < proof.numbers["seconds_apart"]
     assert plan(readers_of("argument 0", "argument 1"), device).blocks == ((0,), (1,))
     assert plan(readers_of("weight w", "weight w"), device).blocks == ((0,), (1,))
+
+
+def module_of_branches(size=28):
+    """GoogLeNet's module without its pool: 1x1; 1x1 and 3x3; 1x1 and 5x5."""
+    b = GraphBuilder()
+    x = b.unary("relu", image(192, size))
+    first = b.unary("relu", b.conv(x, 64, "one", kernel=1))
+    second, third = (
+        b.unary("relu", b.conv(b.unary("relu", b.conv(x, narrow, f"{name} 0", kernel=1)), wide, name, kernel=kernel))
+        for name, narrow, wide, kernel in (("three", 96, 128, 3), ("five", 16, 32, 5))
+    )
+    joined = b.boundary("concat", first, second, third, axis=1, why="its operands are written in place")
+    b.conv(joined, 64, "next", kernel=1)
+    return b.graph()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("graph", [module_of_branches(), *map(random_layers, range(6, 10))])
+def test_no_two_kernels_at_an_edge_take_less_as_one(graph, device, monkeypatch):
+    found = plan(graph, device)
+    search = CrossLayer(graph, planning_device(device), lambda members: None)
+    assert not [v for *_, v in found.verdicts if v.numbers.get("seconds_added") is None and v.kind == "placement"]
+    for _, proof in found.proofs:
+        together = proof.numbers["seconds_together"]
+        runner_up, parts = (sum(kernel.seconds for kernel in kernels) for kernels in (proof.runner_up, proof.parts))
+        assert together < runner_up * (1 + 1e-9) and runner_up <= parts * (1 + 1e-9)
+        assert {n for k in proof.runner_up for n in k.nodes} == {n for k in proof.parts for n in k.nodes}
+    monkeypatch.setattr(planner._Planner, "join_neighbours", lambda self: None)
+    in_order = plan(graph, device)
+    taken, before = (sum(map(search.seconds, p.blocks)) for p in (found, in_order))
+    assert taken <= before and len(found.blocks) <= len(in_order.blocks)
