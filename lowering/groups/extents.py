@@ -7,8 +7,9 @@ a search are walked at once: a position is an array with one number for each of 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,26 +18,46 @@ from mlirfuse.dialect.indexing import Atom, Expr, FloorDiv, MaxOf, MinOf, Mod, V
 from mlirfuse.lowering.groups.boxes import frame_of
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
-__all__ = ["Extents", "TileExtents"]
+__all__ = ["Extents", "ManyExtents", "TileExtents"]
 
 Position = npt.NDArray[np.int64]
 Span = tuple[Position, Position]  # the first position and how many, of each tile
-_Index = tuple[tuple[Expr | int, tuple[int, ...]], ...]
+Spans = tuple[Span, ...]  # of each dimension
+Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class TileExtents:
     """Sizes of boxes for one tile: of each stage's root, and of kept values."""
 
-    tile: tuple[int, ...]
+    tile: Sizes
     tiles: int
-    roots: tuple[tuple[int, ...], ...]
-    kept: Mapping[int, tuple[int, ...]]
+    roots: tuple[Sizes, ...]
+    kept: Mapping[int, Sizes]
 
     def shared_elements(self, stages: Stages) -> int:
         """The most elements of kept boxes that are alive at once."""
         elements = {v: math.prod(sizes) for v, sizes in self.kept.items()}
         return max((sum(elements[v] for v in alive) for alive in stages.alive), default=0)
+
+
+@dataclass(frozen=True)
+class ManyExtents:
+    """The extents of many tiles, by columns: `roots[s][:, i]` and `kept[v][:, i]` are those of tile i."""
+
+    tiles: Sequence[Sizes]
+    counts: Position  # how many tiles there are of each
+    roots: Sequence[Position]
+    kept: Mapping[int, Position]
+    shared_elements: Position  # the most elements of kept boxes that are alive at once
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, i: int) -> TileExtents:
+        roots = tuple(tuple(root[:, i].tolist()) for root in self.roots)
+        kept = {v: tuple(box[:, i].tolist()) for v, box in self.kept.items()}
+        return TileExtents(self.tiles[i], int(self.counts[i]), roots, kept)
 
 
 class Extents:
@@ -47,20 +68,27 @@ class Extents:
         assert not isinstance(frame, str), frame
         self.stages, self.frame = stages, frame
         inputs = set(stages.group.inputs)
+        dims = [t.dims for t in stages.group.types]
         reads = [[r for r in (*s.root_reads, *s.epilogue_reads) if r.value not in inputs] for s in stages]
+        roots = [s.root.node.out.dims for s in stages]
         self._reads = [
-            [(r.value, self._dimensions(r.index), stages.group.types[r.value].dims) for r in found] for found in reads
+            [(r.value, _image(r.index, root, dims[r.value])) for r in found]
+            for root, found in zip(roots, reads, strict=True)
         ]
         self._back = [
-            {v: [self._dimensions(index) for index in s.root_index(v)] for v in s.group.outputs} for s in stages
+            {v: [_image(index, dims[v], root) for index in s.root_index(v)] for v in s.group.outputs}
+            for s, root in zip(stages, roots, strict=True)
         ]
-        self._land = [{v: self._dimensions(s.landing[v]) for v in s.group.outputs} for s in stages]
+        self._land = [
+            {v: _image(s.landing[v], root, dims[v]) for v in s.group.outputs}
+            for s, root in zip(stages, roots, strict=True)
+        ]
 
     def of(self, tile: Sequence[int]) -> TileExtents:
         """What a tile of these sizes along the frame touches."""
         return self.of_all([tile])[0]
 
-    def of_all(self, tiles: Sequence[Sequence[int]]) -> list[TileExtents]:
+    def of_all(self, tiles: Sequence[Sequence[int]]) -> ManyExtents:
         """The same for each of several tiles."""
         dims = np.array(self.frame)
         cut = np.minimum(np.array(tiles, dtype=np.int64).reshape(len(tiles), len(dims)), dims)
@@ -68,27 +96,24 @@ class Extents:
         inner = np.where(counts == 2, 1, (counts - 1) // 2)  # of two, the one that no stride leaves short
         firsts = np.minimum(inner * cut, dims - cut)
         middle = tuple((firsts[:, axis], cut[:, axis]) for axis in range(len(dims)))
-        required: dict[int, list[tuple[Span, ...]]] = {}
-        roots: list[tuple[Span, ...]] = [()] * len(self.stages)
+        required: dict[int, list[Spans]] = {}
+        roots: list[Spans] = [()] * len(self.stages)
         for stage in reversed(self.stages.stages):
             root = roots[stage.number] = self._root(stage, middle, required)
-            for value, index, extent in self._reads[stage.number]:
-                required.setdefault(value, []).append(self._box(index, root, extent))
-        kept = {v: _sizes(self._image(v, roots), len(tiles)) for v in self.stages.kept}
-        sizes = [_sizes(root, len(tiles)) for root in roots]
-        numbers = counts.prod(axis=1).tolist()
-        return [
-            TileExtents(
-                tuple(tile), number, tuple(root[i] for root in sizes), {v: found[i] for v, found in kept.items()}
-            )
-            for i, (tile, number) in enumerate(zip(cut.tolist(), numbers, strict=True))
-        ]
+            for value, image in self._reads[stage.number]:
+                required.setdefault(value, []).append(image(root))
+        kept = {v: self._kept(v, roots) for v in self.stages.kept}
+        return ManyExtents(
+            list(map(tuple, cut.tolist())),
+            counts.prod(axis=1),
+            [_sizes(root, len(tiles)) for root in roots],
+            {v: _sizes(box, len(tiles)) for v, box in kept.items()},
+            self._most_alive(kept, len(tiles)),
+        )
 
-    def _root(
-        self, stage: Stage, middle: tuple[Span, ...], required: Mapping[int, list[tuple[Span, ...]]]
-    ) -> tuple[Span, ...]:
+    def _root(self, stage: Stage, middle: Spans, required: Mapping[int, list[Spans]]) -> Spans:
         dims = stage.root.node.out.dims
-        wanted: list[tuple[Span, ...]] = []
+        wanted: list[Spans] = []
         if stage in self.stages.sinks:
             cut = len(dims) > 1 and dims[1] == self.frame[1]
             channels = middle[1] if cut else _whole(dims[min(1, len(dims) - 1)])
@@ -96,33 +121,64 @@ class Extents:
         for value in stage.group.outputs:
             if value in required:
                 box = _hull(required[value])
-                wanted += [self._box(index, box, dims) for index in self._back[stage.number][value]]
+                wanted += [image(box) for image in self._back[stage.number][value]]
         return _hull(wanted)
 
-    def _image(self, value: int, roots: Sequence[tuple[Span, ...]]) -> tuple[Span, ...]:
-        dims = self.stages.group.types[value].dims
-        parts = [self._box(self._land[s.number][value], roots[s.number], dims) for s in self.stages.writers(value)]
-        return _hull(parts)
+    def _kept(self, value: int, roots: Sequence[Spans]) -> Spans:
+        return _hull([self._land[s.number][value](roots[s.number]) for s in self.stages.writers(value)])
 
-    def _box(self, index: _Index, box: tuple[Span, ...], dims: Sequence[int]) -> tuple[Span, ...]:
-        found = []
-        for (e, axes), dim in zip(index, dims, strict=True):
-            if isinstance(e, int):  # the position of one dimension of the box
-                found.append(_inside(*box[e], dim))
-                continue
-            found.append(_inside(*_interval(e, {f"d{axis}": box[axis] for axis in axes}), dim))
-        return tuple(found)
+    def _most_alive(self, kept: Mapping[int, Spans], count: int) -> Position:
+        elements = {v: math.prod(size for _, size in box) for v, box in kept.items()}
+        most = np.zeros(count, np.int64)
+        for alive in dict.fromkeys(self.stages.alive):
+            most = np.maximum(most, sum(elements[v] for v in alive))
+        return most
 
-    @staticmethod
-    def _dimensions(index: Sequence[Expr]) -> _Index:
-        """Each dimension's expression with the dimensions of the box that it depends on; its number where it is one."""
-        found: list[tuple[Expr | int, tuple[int, ...]]] = []
-        for e in index:
-            named = [v.name for v in e.variables()]
-            axes = tuple(sorted(int(n[1:]) for n in named if n[0] == "d" and n[1:].isdigit()))
-            alone = len(e.terms) == 1 and not e.constant and e.terms[0][1] == 1 and isinstance(e.terms[0][0], Var)
-            found.append((axes[0], axes) if alone and axes else (e, axes))
-        return tuple(found)
+
+@dataclass(frozen=True)
+class _Image:
+    """What an index in d0, d1, ... reaches as these run through a box: a function of the box for each dimension."""
+
+    dimensions: tuple[Callable[[Spans], Span], ...]
+
+    def __call__(self, box: Spans) -> Spans:
+        return tuple([along(box) for along in self.dimensions])
+
+
+@lru_cache(maxsize=4096)
+def _image(index: tuple[Expr, ...], source: Sizes, dims: Sizes) -> _Image:
+    """The image inside `dims`, for boxes inside `source`."""
+    return _Image(tuple(_along(e, source, dim) for e, dim in zip(index, dims, strict=True)))
+
+
+def _along(e: Expr, source: Sizes, dim: int) -> Callable[[Spans], Span]:
+    """One dimension of an image. Most are one of the box, with a stride and a window: these take few steps."""
+    axes = {v.name: int(v.name[1:]) for v in e.variables() if v.name[0] == "d" and v.name[1:].isdigit()}
+    if not axes:
+        fixed = _inside(*_interval(e, {}), dim)
+        return lambda box: fixed
+    moving = [(atom, factor) for atom, factor in e.terms if isinstance(atom, Var) and atom.name in axes]
+    others = [atom for atom, _ in e.terms if not isinstance(atom, Var)]
+    if others or len(moving) > 1 or moving[0][1] < 0:
+        return lambda box: _inside(*_interval(e, {name: box[axis] for name, axis in axes.items()}), dim)
+    ((variable, stride),) = moving
+    return _strided(e - Expr(0, ((variable, stride),)), axes[variable.name], stride, source, dim)
+
+
+def _strided(window: Expr, axis: int, stride: int, source: Sizes, dim: int) -> Callable[[Spans], Span]:
+    """stride * d<axis> + window, for all values of the window."""
+    low, high = window.range
+    reach = high - low + 1
+    clipped = low < 0 or (source[axis] - 1) * stride + high >= dim
+    if stride == reach == 1 and not low:
+        return (lambda box: _inside(*box[axis], dim)) if clipped else (lambda box: box[axis])
+
+    def along(box: Spans) -> Span:
+        first, size = box[axis]
+        span = first * stride + low, (size - 1) * stride + reach
+        return _inside(*span, dim) if clipped else span
+
+    return along
 
 
 def _whole(dim: int) -> Span:
@@ -136,12 +192,15 @@ def _inside(start: Position, size: Position, dim: int) -> Span:
     return np.minimum(first, dim - inside), inside
 
 
-def _sizes(box: tuple[Span, ...], count: int) -> list[tuple[int, ...]]:
-    """How large a box is, for each tile."""
-    return list(zip(*(np.broadcast_to(size, count).tolist() for _, size in box), strict=True)) if box else [()] * count
+def _sizes(box: Spans, count: int) -> Position:
+    """How large a box is along each dimension, for each tile."""
+    found = np.empty((len(box), count), np.int64)
+    for axis, (_, size) in enumerate(box):
+        found[axis] = size
+    return found
 
 
-def _hull(boxes: Sequence[tuple[Span, ...]]) -> tuple[Span, ...]:
+def _hull(boxes: Sequence[Spans]) -> tuple[Span, ...]:
     if len(boxes) == 1:
         return boxes[0]
     found = []

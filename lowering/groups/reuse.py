@@ -37,7 +37,7 @@ class StageReuse:
     flops_added: float
     compute_seconds: float
     latency_seconds: float
-    l2_bytes: float
+    l2_bytes: int
     array_bytes: int
 
 
@@ -95,7 +95,7 @@ class Reuse:
     memory_limit: int
     flops: float
     flops_added: float
-    l2_bytes: float
+    l2_bytes: int
     dram_bytes: int
     seconds: float
     busiest_seconds: float

@@ -18,15 +18,9 @@ from mlirfuse.device import Device
 from mlirfuse.dialect import TensorType
 from mlirfuse.lowering.groups.boxes import frame_of
 from mlirfuse.lowering.groups.components import components
-from mlirfuse.lowering.groups.cost import (
-    THREADS,
-    KernelCost,
-    cheapest_tile,
-    lone_cost,
-    memory_wanted,
-    side_by_side_cost,
-)
+from mlirfuse.lowering.groups.cost import THREADS, cheapest_tile, lone_cost, memory_wanted, side_by_side_cost
 from mlirfuse.lowering.groups.group import Group, Member
+from mlirfuse.lowering.groups.kernel_cost import KernelCost
 from mlirfuse.lowering.groups.stages import Stages, stages_of
 from mlirfuse.lowering.plan.graph import Graph, GraphNode
 from mlirfuse.lowering.plan.intervals import Interval, Partition

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mlirfuse.device import Device
-from mlirfuse.lowering.groups.cost import KernelCost
+from mlirfuse.lowering.groups.kernel_cost import KernelCost
 from mlirfuse.lowering.plan.verdict import Finding, Number, Refusal
 
 __all__ = ["Interval", "Partition"]

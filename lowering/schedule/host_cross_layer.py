@@ -6,6 +6,7 @@ for each tile of the outputs:                          (one at a time for each t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -160,7 +161,7 @@ def choose_cross_layer(group: Group, device: Device) -> CrossLayerLoops | None:
     stages = cross_layer_stages(group)
     if isinstance(stages, str):
         return None
-    for cost in ranked_tiles(stages, device)[:ATTEMPTS]:
+    for cost in itertools.islice(ranked_tiles(stages, device), ATTEMPTS):
         plans = [KeptPlan(group, cost.tile, orders) for orders in _orders(stages)]
         priced = [(*schedule_cross_layer(plan, device), plan) for plan in plans]
         for _, loops, plan in sorted(priced, key=lambda p: p[0]):

@@ -14,9 +14,11 @@ from mlirfuse.device import Device, occupancy
 from mlirfuse.dialect.indexing import Expr, Var
 from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.boxes import TileBoxes
-from mlirfuse.lowering.groups.cost import RegisterTile, StageCost, scheduled_cost
+from mlirfuse.lowering.groups.cost import scheduled_cost
 from mlirfuse.lowering.groups.extents import TileExtents
 from mlirfuse.lowering.groups.group import Group, Member
+from mlirfuse.lowering.groups.kernel_cost import StageCost
+from mlirfuse.lowering.groups.register_tile import RegisterTile
 from mlirfuse.lowering.groups.reuse import Reuse, StageReuse, ValueReuse
 from mlirfuse.lowering.groups.stages import Stage
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.groups.components import components
-from mlirfuse.lowering.groups.cost import RegisterTile, side_by_side_cost
+from mlirfuse.lowering.groups.cost import side_by_side_cost
 from mlirfuse.lowering.groups.group import Group
+from mlirfuse.lowering.groups.register_tile import RegisterTile
 from mlirfuse.lowering.groups.stages import Stages, stages_of
 from mlirfuse.lowering.schedule.simt import WARP, ContractTiles, MapTiles, TeamTiles, reduction_length
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, choose_cross_layer

@@ -13,9 +13,9 @@ from mlirfuse.device import Device
 from mlirfuse.dialect import semantics
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.element_types import SINGLE
-from mlirfuse.lowering.groups.cost import RegisterTile
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
+from mlirfuse.lowering.groups.register_tile import RegisterTile
 from mlirfuse.lowering.schedule.problem import VECTOR, contract_problem, holds_whole_groups
 from mlirfuse.lowering.schedule.sorting import SortTiles
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from mlirfuse.device import Device
 from mlirfuse.lowering.groups.boxes import TileBoxes
-from mlirfuse.lowering.groups.cost import KernelCost, StageCost, ranked_in_parts, ranked_small_tiles, ranked_tiles
+from mlirfuse.lowering.groups.cost import ranked_in_parts, ranked_small_tiles, ranked_tiles
 from mlirfuse.lowering.groups.group import Group
+from mlirfuse.lowering.groups.kernel_cost import KernelCost, StageCost
 from mlirfuse.lowering.groups.reads import address_of
 from mlirfuse.lowering.groups.stages import Stages
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages, tile_problem
