@@ -50,3 +50,15 @@ def test_blocks_are_few_kernels(name, target, kernels):
         fewer, all_of_them = report.totals[bytes_moved], before.totals[bytes_moved]
         assert fewer < all_of_them if joined else fewer == all_of_them
     compare(outputs_of(artifact, case), expected_of(case), "full fusion")
+
+
+@pytest.mark.parametrize("name", BLOCK_MODELS)
+@pytest.mark.parametrize("device", ["h200", "titan-xp"])
+def test_blocks_are_one_kernel_where_the_user_wants_it(name, device, kernels):
+    """Whatever it takes: the generator makes one of each, which gives the same, without races."""
+    case = BLOCK_MODELS[name]()
+    everything = tuple(node.name for node in case.model.graph.node if node.op_type != "Constant")
+    artifact = compiled(case, f"simulator:{device}", kernels, force_fuse=(everything,))
+    report = report_of(artifact)
+    assert len(report.kernels) == 1 and report.totals["dram_intermediate_bytes"] == 0
+    compare(outputs_of(artifact, case), expected_of(case), f"one kernel for {device}")
