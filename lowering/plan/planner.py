@@ -559,6 +559,10 @@ class _Planner:
                     p.onnx_nodes or (p.label,), c.onnx_nodes or (c.label,), kind, reason, {**numbers, **more}
                 )
             reason = f"{outside.label} is outside of all groups: {outside.boundary}"
+            if (p.node.op == "fallback") != (c.node.op == "fallback"):
+                seconds = self.model.copy_seconds(p.bytes)
+                numbers["seconds_copied"] = seconds
+                reason += f", and {p.bytes} bytes are copied in {seconds * 1e6:.2g} us" if seconds else ""
         else:
             first, second = self.block_of[producer], self.block_of[consumer]
             assert first is not None and second is not None

@@ -150,5 +150,9 @@ def test_reports_count_copies_for_nodes_on_the_host_where_memories_differ(target
     totals = artifact.report["totals"]
     assert totals["fallback_nodes"] == 1
     assert (totals["host_copies"], totals["host_copy_bytes"]) == (copies, 40 if copies else 0)
-    explained = artifact.explained()["totals"]
-    assert explained["host_copy_bytes"] == totals["host_copy_bytes"]
+    explained = artifact.explained()
+    assert explained["totals"]["host_copy_bytes"] == totals["host_copy_bytes"]
+    across = [e for e in explained["edges"] if e["kind"] == "boundary"]
+    assert len(across) == 2
+    for edge in across:
+        assert ("bytes are copied in" in edge["reason"]) == (edge["numbers"]["seconds_copied"] > 0) == (copies > 0)
