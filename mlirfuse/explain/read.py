@@ -169,9 +169,7 @@ class _Program:
             self.readers[value].append(reader)
         return (self.makers[value], "") if value in self.makers else (None, source_of(value))
 
-    def _append(
-        self, op: ir.Operation, operands: list[tuple[int | None, str]], place: str, group: int | None
-    ) -> int:
+    def _append(self, op: ir.Operation, operands: list[tuple[int | None, str]], place: str, group: int | None) -> int:
         node = node_of(op)
         mapping = attribute_value(op, "mapping") or semantics(node.op).mapping(node)
         entry = GraphNode(

@@ -1,11 +1,11 @@
-"""The Vulkan executor: one command buffer for each stretch of launches between host nodes."""
+"""The Vulkan executor: one command buffer, and in it one pass, for each stretch of launches between host nodes."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,18 +120,30 @@ class VulkanExecutor:
                 continue
             self._memory.close()
             encoder = self.device.create_command_encoder()
-            for step in stretch:
-                if isinstance(step, Copy):
-                    source, at, size = self._memory.place(step.source)
-                    target, to, _ = self._memory.place(step.destination)
-                    encoder.copy_buffer_to_buffer(source, at, target, to, size)
-                    continue
-                compute = encoder.begin_compute_pass(timestamp_writes=clock and clock.around(next(launches)))
-                compute.set_pipeline(self._pipelines[step.kernel])
-                compute.set_bind_group(0, self._groups[id(step)])
-                compute.dispatch_workgroups(*step.grid)
-                compute.end()
+            for copies, steps in itertools.groupby(stretch, lambda step: isinstance(step, Copy)):
+                if copies:
+                    self._record_copies(encoder, steps)
+                elif clock is None:
+                    self._record(encoder, steps)
+                else:  # each launch between two timestamps, which are a pass's
+                    for step in steps:
+                        self._record(encoder, [step], clock.around(next(launches)))
             self.device.queue.submit([encoder.finish()])
+
+    def _record_copies(self, encoder: Any, copies: Iterable[Copy]) -> None:
+        for step in copies:
+            source, at, size = self._memory.place(step.source)
+            target, to, _ = self._memory.place(step.destination)
+            encoder.copy_buffer_to_buffer(source, at, target, to, size)
+
+    def _record(self, encoder: Any, launches: Iterable[Launch], timestamps: dict[str, Any] | None = None) -> None:
+        """Launches as one pass; each sees what those before it wrote."""
+        compute = encoder.begin_compute_pass(timestamp_writes=timestamps)
+        for step in launches:
+            compute.set_pipeline(self._pipelines[step.kernel])
+            compute.set_bind_group(0, self._groups[id(step)])
+            compute.dispatch_workgroups(*step.grid)
+        compute.end()
 
     def _bind_group(self, step: Launch) -> Any:
         entries = []

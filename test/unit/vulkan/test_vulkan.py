@@ -130,6 +130,25 @@ CHAIN = model(
 )
 
 
+def test_an_inference_is_one_pass_of_pipelines_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = mlirfuse.load(compiled_here(CHAIN, fusion="none"))
+    assert found.report().to_dict()["totals"]["launches"] == 3
+    x = real(8, 64)
+    expected = found.run(x)["y"]
+    opened = found._executor.device
+    encoder = type(opened.create_command_encoder())
+    begin, passes = encoder.begin_compute_pass, []
+
+    def begin_counted(*args: object, **settings: object) -> object:
+        passes.append(begin(*args, **settings))
+        return passes[-1]
+
+    monkeypatch.setattr(encoder, "begin_compute_pass", begin_counted)
+    monkeypatch.setattr(type(opened), "create_compute_pipeline", None)
+    np.testing.assert_array_equal(found.run(x)["y"], expected)
+    assert len(passes) == 1
+
+
 def test_times_are_of_whole_runs_and_of_every_launch_by_the_gpu_s_clock() -> None:
     made = mlirfuse.load(compiled_here(CHAIN, fusion="none"))
     timing = made.benchmark(runs=3, warmup=1)
