@@ -17,6 +17,7 @@ from mlirfuse.frontend import import_model, interpret
 from mlirfuse.lowering.passes import PassPipeline
 from mlirfuse.lowering.plan.buffers import read_places, read_program, write_places
 from mlirfuse.lowering.plan.check_arena import check_arena
+from mlirfuse.lowering.plan.cross_layer import CrossLayer
 from mlirfuse.lowering.plan.graph import main_function, read_graph
 from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
 from mlirfuse.lowering.plan.resources import ResourceModel
@@ -145,6 +146,32 @@ def test_groups_are_no_worse_than_their_parts_and_edges_have_numbers(name, order
         check_plan(graph, plan)
         check_profit(graph, plan, ResourceModel.of(device))
         assert [v for _, _, v in plan.verdicts if not is_quantified(v)] == []
+
+
+def networks_and_devices():
+    """Every network on an old GPU, a recent one and a CPU; two networks are quick to plan."""
+    for name in LAUNCHES:
+        for device in ("titan-xp", "sm_90", "host"):
+            slow = () if name in ("squeezenet", "zfnet512") else (pytest.mark.slow,)
+            yield pytest.param(name, device, marks=slow, id=f"{name}-{device}")
+
+
+@pytest.mark.parametrize(("name", "device"), list(networks_and_devices()))
+def test_no_kernel_of_a_network_takes_longer_than_its_parts(name, device):
+    """Each kernel of the final plan, priced afresh, beside those that its ops are in without joined layers."""
+    graph, device = frozen(f"light/{name}"), planning_device(device)
+    search = CrossLayer(graph, device, lambda members: None)
+    full, apart = (plan_graph(graph, PlanOptions(fusion=way), device=device) for way in ("full", "no-cross-layer"))
+    part_of = {m: part for part in apart.blocks for m in part}
+    joined = 0
+    for block in full.blocks:
+        parts = {part_of[m] for m in block if m in part_of}
+        made_of = {m for part in parts for m in part}
+        assert made_of <= set(block) and all(graph[m].node.op == "concat" for m in set(block) - made_of)
+        if len(parts) > 1:
+            joined += 1
+            assert search.seconds(block) < sum(map(search.seconds, parts))
+    assert joined == len({last for last, _ in full.proofs}) and (joined or len(full.blocks) == len(apart.blocks))
 
 
 @functools.cache
