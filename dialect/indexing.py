@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 __all__ = [
     "Atom",
@@ -79,6 +79,12 @@ class Mod:
     @property
     def range(self) -> tuple[int, int]:
         return 0, self.divisor - 1
+
+    @cached_property
+    def quotient(self) -> Atom | None:
+        """value // divisor, where that is one atom."""
+        whole = self.value // self.divisor
+        return whole.terms[0][0] if len(whole.terms) == 1 and not whole.constant and whole.terms[0][1] == 1 else None
 
     def __repr__(self) -> str:
         return f"({self.value!r} mod {self.divisor})"
@@ -167,6 +173,8 @@ class Expr:
         other = as_expr(other)
         if not other.terms:
             return Expr(self.constant + other.constant, self.terms)
+        if not self.terms:
+            return Expr(self.constant + other.constant, other.terms)
         return _collect(self.constant + other.constant, (*self.terms, *other.terms))
 
     __radd__ = __add__
@@ -353,6 +361,7 @@ def delinearize(position: Expr, shape: Sequence[int]) -> tuple[Expr, ...]:
     return tuple(reversed(out))
 
 
+@lru_cache(maxsize=1 << 16)
 def _key(atom: Atom) -> str:
     return f"{type(atom).__name__}:{atom!r}"
 
@@ -363,19 +372,16 @@ def _collect(constant: int, terms: Sequence[tuple[Atom, int]]) -> Expr:
         factors[atom] = factors.get(atom, 0) + factor
     factors = {atom: c for atom, c in factors.items() if c}
     for atom, c in list(factors.items()):  # c d (x // d) + c (x mod d) = c x
-        if not isinstance(atom, Mod):
+        if not isinstance(atom, Mod) or c * atom.divisor not in factors.values():
             continue
-        whole = atom.value // atom.divisor
-        if len(whole.terms) == 1 and whole.constant == 0 and whole.terms[0][1] == 1:
-            quotient = whole.terms[0][0]
-            if factors.get(quotient) == c * atom.divisor:
-                del factors[atom], factors[quotient]
-                return Expr(constant, _sorted(factors)) + atom.value * c
+        if (quotient := atom.quotient) is not None and factors.get(quotient) == c * atom.divisor:
+            del factors[atom], factors[quotient]
+            return Expr(constant, _sorted(factors)) + atom.value * c
     return Expr(constant, _sorted(factors))
 
 
 def _sorted(factors: Mapping[Atom, int]) -> tuple[tuple[Atom, int], ...]:
-    return tuple(sorted(factors.items(), key=lambda item: _key(item[0])))
+    return tuple(sorted(factors.items(), key=lambda item: _key(item[0])) if len(factors) > 1 else factors.items())
 
 
 def _split(value: Expr, divisor: int) -> tuple[Expr, Expr]:
