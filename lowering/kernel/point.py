@@ -99,6 +99,22 @@ class Registers:
         return self.value
 
 
+@dataclass(frozen=True, eq=False)
+class _Itself:
+    """A place as a key: equal to none but itself, and kept for as long as the key is.
+
+    Its `id` alone would be that of another place once it is gone.
+    """
+
+    place: Place
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.place is other.place
+
+    def __hash__(self) -> int:
+        return id(self.place)
+
+
 class NotInRegisters(Exception):
     """An epilogue asked for an element that another thread holds: the group was not legal."""
 
@@ -121,9 +137,8 @@ class Evaluator:
     def value(self, number: int, index: tuple[Expr, ...]) -> Value:
         """The value at `index`: a scalar, or a vector where it depends on the lane."""
         if number in self.places:
-            return self.builder.remember(
-                (id(self.places[number]), index, self._lane_key), lambda: self.places[number].load(self, index)
-            )
+            place = self.places[number]
+            return self.builder.remember((_Itself(place), index, self._lane_key), lambda: place.load(self, index))
         if number in self.group.splats:
             return self.builder.constant(self.group.splats[number], compute_type(self.group.types[number].dtype))
         return self.builder.remember(
