@@ -58,6 +58,7 @@ def device_facts(plans: Sequence[Plan]) -> Table:
         ("KiB of shared memory in a block", [d.shared_bytes_per_block // 1024 or None for d in devices]),
         ("threads in a block", [d.max_threads_per_block or None for d in devices]),
         ("registers in a thread", [d.registers_per_thread for d in devices]),
+        ("blocks in a cluster", [d.cluster_blocks for d in devices]),
         ("GB/s from the host", ["one memory" if d.shares_memory else f"{d.host_bandwidth / 1e9:.3g}" for d in devices]),
     ]
 
@@ -95,7 +96,8 @@ def _shape_of(group: GroupFacts) -> str:
         return f"{group.kernel} {tile}, {schedule['thread_m']}x{schedule['thread_n']} a thread{groups}"
     if "stages" in schedule:
         kinds = [json.loads(stage)["kind"] for stage in schedule["stages"]]
-        return f"{group.kernel} of {len(kinds)} stages, {schedule.get('threads', 1)} threads"
+        clusters = f", clusters of {schedule['cluster']}" if schedule.get("cluster", 1) > 1 else ""
+        return f"{group.kernel} of {len(kinds)} stages, {schedule.get('threads', 1)} threads{clusters}"
     numbers = [f"{name} {schedule[name]}" for name in ("team", "vector") if schedule.get(name, 1) != 1]
     return ", ".join([group.kernel, *numbers])
 
