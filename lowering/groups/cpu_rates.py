@@ -2,7 +2,8 @@
 
 A step of k of a register tile of rows x columns accumulators takes the longest of its multiply-adds, its loads and the
 latency of one multiply-add. Bytes come at the rate of the smallest cache that holds what they belong to, in addition:
-what a core hides of drawing them is in the rates, which were fitted to kernels of MobileNetV2 on an AMD Zen 3.
+what a core hides of drawing them is in the rates, which were fitted to kernels of MobileNetV2 on an AMD Zen 3. `python
+benchmarks/cpu_rates.py` measures single kernels on the CPU at hand, and what rates they would have.
 """
 
 from __future__ import annotations
