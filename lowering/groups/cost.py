@@ -69,10 +69,16 @@ class _Model(Protocol):
     ) -> KernelCost: ...
 
 
-def kernel_cost(stages: Stages, tile: Sequence[int], device: Device, threads: int = 0) -> KernelCost | None:
-    """The cost of a kernel with this tile (and so many `threads` a block), or None where a block has no room for it."""
-    question = Question(stages)
-    return next(_model(device).ranked(question, question.extents.of_all([tile]), threads), None)
+def kernel_cost(stages: Stages, tile: Sequence[int], device: Device, parts: Sequence[int] = ()) -> KernelCost | None:
+    """The cost of a kernel with this tile, or None where a block has no room for it, even with small register tiles.
+
+    With `parts`, of each stage the channels that it adds up at a time (0 for all).
+    """
+    question, model = Question(stages), _model(device)
+    if any(parts):
+        return model.in_parts(question, TileBoxes(stages, tile, tuple(parts)))
+    tiles = question.extents.of_all([tile])
+    return next(model.ranked(question, tiles), None) or next(model.ranked(question, tiles, small=SMALL_TILES), None)
 
 
 def cheapest_tile(stages: Stages, device: Device, threads: int = 0, below: float = math.inf) -> KernelCost | None:

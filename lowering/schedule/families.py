@@ -26,7 +26,8 @@ class Family:
     attributes and databases. Constant operands may be wanted in a memory order of their own (`weight_layouts`, read
     by index) or rearranged altogether (`weight_packings`, read flat). `alternatives` are the legal schedules that a
     search may measure, the most promising first. `tile_of` gives a tile's extents along the frame of a group that a
-    schedule computes in stages over boxes (`groups.boxes`), else None.
+    schedule computes in stages over boxes (`groups.boxes`), else None; `parts_of` the channels that each adds up at a
+    time, where it does not add up all.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Family:
     weight_packings: Callable[[Group, Any], Mapping[int, Packing]] = lambda group, schedule: {}
     alternatives: Callable[[Group, Device], Sequence[Any]] = lambda group, device: ()
     tile_of: Callable[[Any], tuple[int, ...] | None] = lambda schedule: getattr(schedule, "tile", None)
+    parts_of: Callable[[Any], tuple[int, ...]] = lambda schedule: getattr(schedule, "parts", ())
 
 
 FAMILIES: dict[str, Family] = {}

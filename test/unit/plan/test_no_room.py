@@ -7,6 +7,7 @@ from plan_graphs import GraphBuilder, image
 
 from mlirfuse.device import device_for, planning_device
 from mlirfuse.lowering.groups.cost import cheapest_tile, memory_wanted
+from mlirfuse.lowering.groups.launch_cost import launch_seconds
 from mlirfuse.lowering.groups.stages import stages_of
 from mlirfuse.lowering.plan.cross_layer import CrossLayer, group_of_nodes
 
@@ -48,6 +49,12 @@ def test_threads_of_a_block():
     kind, reason, numbers = together(excitation(8), narrow).refusal
     assert (kind, numbers["threads"], numbers["limit"]) == ("resources", 128, 64)
     assert reason == "a kernel of several layers has blocks of 128 threads, NVIDIA TITAN Xp allows 64"
+
+
+def test_what_runs_side_by_side_takes_as_long_when_it_is_launched():
+    cost, graph = together(side_by_side(), TITAN).cost, side_by_side()
+    group = group_of_nodes(graph, range(len(graph)))
+    assert launch_seconds(group, cost.dram_bytes, TITAN) == cost.seconds
 
 
 def test_blocks_of_several_kinds():
