@@ -1,5 +1,8 @@
 """Every kernel template executed by a Vulkan driver, against the ops' definitions in NumPy."""
 
+from pathlib import Path
+from typing import get_args
+
 import numpy as np
 import pytest
 import sampling_groups
@@ -11,9 +14,15 @@ from mlirfuse.device import GRAPHICS
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, RowTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule
 from mlirfuse.lowering.schedule.simt_deep import TILES, DeepTiles
+from mlirfuse.lowering.schedule.simt_forms import SimtSchedule
 from mlirfuse.lowering.schedule.sorting import SortTiles
 
 pytestmark = needs_vulkan
+
+
+def test_every_kind_of_schedule_is_executed_by_a_test_of_this_folder():
+    text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert [kind for kind in get_args(SimtSchedule) if f"{kind.__name__}(" not in text] == []
 
 
 def error(group, schedule=None, operands=None, device=None, subgroup=0):
@@ -76,12 +85,12 @@ def test_subgroups_exchange_values_where_the_driver_has_them(make):
         assert error(make(), schedule, subgroup=subgroup) < 1e-5
 
 
-TILED = [ContractTiles(32, 32, 8, 4, 4), ContractTiles(64, 32, 4, 8, 4)]
+TILED = [ContractTiles(32, 32, 8, 4, 4), ContractTiles(64, 32, 4, 8, 4), ContractTiles(32, 32, 16, 4, 4, k_groups=2)]
 
 
 @pytest.mark.parametrize("schedule", TILED, ids=str)
 def test_register_tiles(schedule):
-    assert error(convolution(), schedule) < 1e-5
+    assert error(convolution(), schedule, device=device_here("intel-xe-lp")) < 1e-5
 
 
 @pytest.mark.parametrize("name", GRAPHICS)
