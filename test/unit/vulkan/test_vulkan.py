@@ -1,5 +1,7 @@
 """The kernels executed by a Vulkan driver, which shares no code with the simulator."""
 
+import types
+
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +14,7 @@ from mlirfuse.errors import MlirfuseError, UnsupportedTarget
 
 device = pytest.importorskip("mlirfuse.runtime.vulkan.device", reason="wgpu is not installed")
 clock = pytest.importorskip("mlirfuse.runtime.vulkan.clock", reason="wgpu is not installed")
+executor = pytest.importorskip("mlirfuse.runtime.vulkan.executor", reason="wgpu is not installed")
 lanes = pytest.importorskip("mlirfuse.runtime.vulkan.lanes", reason="wgpu is not installed")
 Clock = clock.Clock
 pytestmark = pytest.mark.skipif(
@@ -121,6 +124,37 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
         mlirfuse.load(artifact, device=99)
     with pytest.raises(MlirfuseError, match="has no threads to choose"):
         mlirfuse.load(artifact).threads = 2
+
+
+LIMITS = {
+    "max-compute-invocations-per-workgroup": "has blocks of [0-9]+ threads, and this GPU runs 1; compile for vulkan:",
+    "max-storage-buffers-per-shader-stage": "reads and writes [0-9]+ buffers, and this GPU binds 1; .*fusion='none'",
+    "max-compute-workgroup-storage-size": "shares [0-9]+ bytes in a block, and this GPU has 1; compile for vulkan:",
+    "max-storage-buffer-binding-size": "a tensor of [0-9]+ bytes, and this GPU binds 1 at once; .* a smaller batch",
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_what_is_beyond_a_limit_of_the_gpu_is_said(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = compiled_here(NETWORKS["contraction"])
+    small = types.SimpleNamespace(limits=dict(device.open_device(None, ()).limits) | {limit: 1})
+    monkeypatch.setattr(executor, "open_device", lambda *_: small)
+    monkeypatch.setattr(executor, "Memory", lambda *_: None)
+    with pytest.raises(UnsupportedTarget, match=LIMITS[limit]):
+        mlirfuse.load(artifact)
+
+
+def test_what_the_driver_lacks_is_said() -> None:
+    with pytest.raises(
+        UnsupportedTarget, match="cannot run this network: its kernels need CooperativeMatrixKHR of SPIR"
+    ):
+        device.open_device(None, ("GroupNonUniform", "CooperativeMatrixKHR"))
+
+
+def test_without_a_driver_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "adapters", lambda: ())
+    with pytest.raises(UnsupportedTarget, match="No GPU with a Vulkan driver was found here"):
+        device.open_device(None, ())
 
 
 CHAIN = model(
