@@ -11,7 +11,7 @@ and that of the busiest multiprocessor, which works through its blocks:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -251,7 +251,7 @@ class GpuModel:
         return min((c for c in found if c is not None), key=lambda c: c.seconds, default=None)
 
     def _in_parts(self, question: Question, boxes: TileBoxes, threads: int) -> KernelCost | None:
-        costs, sums, staged = [], 0, 0
+        costs, sums = [], 0
         for stage, work, first in zip(question.stages, question.works, question.first, strict=True):
             turns = _turns(boxes, stage)
             split = bool(boxes.parts[stage.number])
@@ -268,14 +268,12 @@ class GpuModel:
                 return None
             if split:
                 sums += _padded(work.factors(sizes), cost.tile)
-            if cost.tile is not None and work.factors(sizes)[1] % QUAD:
-                staged = max(staged, cost.tile.block_m * cost.tile.block_n)
             costs.append(cost.times(turns))
         alive = [
             sum(box.elements for v, box in boxes.kept.items() if boxes.lifetimes[v][0] <= turn <= boxes.lifetimes[v][1])
             for turn in boxes.turns.values()
         ]
-        shared = 4 * (max(alive) + sums + staged) + max(c.shared_bytes for c in costs)
+        shared = 4 * (max(alive) + sums) + max(c.shared_bytes for c in costs)
         if shared > self.device.shared_bytes_per_block:
             return None
         tiles = math.prod(boxes.tiles)
@@ -307,7 +305,7 @@ class GpuModel:
 
     def _by(self, way: Way, work: Work, sizes: Integers, threads: int, kept: Integers | None) -> _Column:
         if isinstance(way, RegisterTile):
-            column = self._tiled(_tiles_of((way,)), work, sizes, kept, lambda _: np.array(True))
+            column = self._tiled(_tiles_of((way,)), work, sizes, kept, math.inf)
             return column._replace(tile=np.array([0]))
         return self._team(work, sizes, threads) if way == "team" else self._map(work, sizes, threads, kept)
 
@@ -447,14 +445,7 @@ class GpuModel:
             return untiled
         most = self.room * (SMALL if small else 1.0)
 
-        def fits(m: Integers) -> Bools:
-            # rows that end inside a vector go through shared memory
-            results = np.where(tiles.k_groups == 1, tiles.block_m * tiles.block_n, 0) * (m % QUAD != 0)
-            wanted = tiles.shared_elements + results
-            found: Bools = (4 * wanted <= most) | (wanted == wanted.min(axis=0))
-            return found
-
-        tiled = self._tiled(tiles, work, sizes, kept, fits)
+        tiled = self._tiled(tiles, work, sizes, kept, most)
         if suits.all():
             return tiled
         return _Column(*(np.where(suits, a, b) for a, b in zip(tiled, untiled, strict=True)))
@@ -467,18 +458,20 @@ class GpuModel:
             self._tried[threads, small] = _Tiles([t for t in own if not (small and t.k_groups > 1)])
         return self._tried[threads, small]
 
-    def _tiled(
-        self, tiles: _Tiles, work: Work, sizes: Integers, kept: Integers | None, fits: Callable[[Integers], Bools]
-    ) -> _Column:
-        """In the one of these tiles that takes least, of those that fit."""
+    def _tiled(self, tiles: _Tiles, work: Work, sizes: Integers, kept: Integers | None, most: float) -> _Column:
+        """In the one of these tiles that takes least, of those that want no more than `most` bytes, or are smallest."""
         batch, m, n, k = work.factors(sizes)
         fetch = _fetches(work, sizes, kept)
         compute, latency, l2_bytes = self._contract(batch, m, n, k, tiles, kept is None, fetch)
-        best = np.where(fits(m), np.maximum(compute, latency), math.inf).argmin(axis=0)
+        # rows that end inside a vector go through shared memory, and what meets another tensor as large
+        results = np.where(tiles.k_groups == 1, tiles.block_m * tiles.block_n, 0) * (work.joined | (m % QUAD != 0))
+        wanted = tiles.shared_elements + results
+        fits = (4 * wanted <= most) | (wanted == wanted.min(axis=0))
+        best = np.where(fits, np.maximum(compute, latency), math.inf).argmin(axis=0)
         every = np.arange(len(best))
         return _Column(
             compute[best, every], latency[best, every], l2_bytes[best, every], 2.0 * batch * m * n * k,
-            4 * tiles.shared_elements[best, 0], tiles.numbers[best],
+            4 * wanted[best, every], tiles.numbers[best],
         )  # fmt: skip
 
     def _contract(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class Work:
 
     `width` has the channels of a group, 0 unless the root is a convolution; `grouped`: of several; `tiled`: a product
     that register tiles may compute; `in_teams`: a long reduction that a warp shares; `windowed`: a product that reads
-    its first operand through a window.
+    its first operand through a window; `joined`: what follows the root reads another tensor as large as its result.
     """
 
     length: int
@@ -34,10 +34,14 @@ class Work:
     tiled: bool
     in_teams: bool
     windowed: bool
+    joined: bool = False
 
     @classmethod
     def of_stage(cls, stage: Stage) -> Work:
-        return cls._of(stage.root.node, stage.length, stage.flops_per_element)
+        work, group, result = cls._of(stage.root.node, stage.length, stage.flops_per_element), stage.group, stage.root
+        before = group.upstream(result.result)
+        beside = {v for m in group.members if m.result not in before for v in m.operands if v in group.inputs}
+        return replace(work, joined=any(group.types[v].size >= result.node.out.size for v in beside))
 
     @classmethod
     def of(cls, node: Node) -> Work:

@@ -31,7 +31,7 @@ KERNELS = {
     "fire": (1, 1, 3),
     "inception": (2, 3, 6),
     "residual": (2, 2, 2),
-    "bottleneck": (2, 2, 3),
+    "bottleneck": (2, 3, 3),
     "separable": (1, 1, 2),
     "inverted_residual": (1, 2, 3),
     "dense": (2, 2, 2),
