@@ -18,6 +18,7 @@ from mlirfuse.mlir import ir
 __all__ = ["PtxKernel", "compile_kernels"]
 
 _NO_ASSEMBLER = "no ptxas"
+UNROLL = 4  # steps of innermost loops, in a kernel that would spill
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,41 @@ def compile_kernels(
 
 
 def compile_one(source: KernelSource) -> bytes:
-    """What a worker does: one module to PTX, and through ptxas if the setting names one."""
+    """What a worker does: one module to PTX, and through ptxas if the setting names one.
+
+    Given a number of registers, ptxas unrolls loops to the end, loads as much in advance as they hold, and may spill
+    what it had put there: a kernel that spills is compiled again with its innermost loops unrolled by a few steps.
+    """
     _, chip, assembler = source.setting
+    kernel = _translated(source, chip)
+    if assembler == _NO_ASSEMBLER:
+        return _encode(kernel)
+    kernel = _assembled(kernel, chip)
+    if kernel.spill_bytes:
+        again = _assembled(_translated(source, chip, UNROLL), chip)
+        kernel = min(kernel, again, key=lambda k: k.spill_bytes or 0)
+    return _encode(kernel)
+
+
+def _translated(source: KernelSource, chip: str, unroll: int | None = None) -> PtxKernel:
     with ir.Context() as context, ir.Location.unknown():
         context.allow_unregistered_dialects = True  # attributes of the fusion dialect may be there; none matters
-        module = lower_kernel(source.text)
+        module = lower_kernel(source.text, unroll)
         require_clusters(module, chip)
         dynamic, static = dynamic_shared_bytes(module), static_shared_bytes(module)
         llvm_ir = to_llvm_ir(module)
-    ptx = llvm_ir_to_ptx(llvm_ir, chip)
-    kernel = PtxKernel(source.entry, source.entry, ptx, static, dynamic)
-    if assembler == _NO_ASSEMBLER:
-        return _encode(kernel)
-    assembly = ptxas.assemble(ptx, chip)
-    return _encode(
-        dataclasses.replace(
-            kernel,
-            registers=assembly.registers,
-            spill_bytes=assembly.spill_store_bytes + assembly.spill_load_bytes,
-            stack_bytes=assembly.stack_bytes,
-            warnings=assembly.warnings,
-            cubin=assembly.cubin,
-        )
+    return PtxKernel(source.entry, source.entry, llvm_ir_to_ptx(llvm_ir, chip), static, dynamic)
+
+
+def _assembled(kernel: PtxKernel, chip: str) -> PtxKernel:
+    assembly = ptxas.assemble(kernel.ptx, chip)
+    return dataclasses.replace(
+        kernel,
+        registers=assembly.registers,
+        spill_bytes=assembly.spill_store_bytes + assembly.spill_load_bytes,
+        stack_bytes=assembly.stack_bytes,
+        warnings=assembly.warnings,
+        cubin=assembly.cubin,
     )
 
 

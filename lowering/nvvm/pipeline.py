@@ -27,8 +27,8 @@ _DYNAMIC = "fusion_dynamic_shared"  # has "dynamic_sh" in common with upstream's
 _DYNAMIC_BYTES = "fusion.dynamic_shared_bytes"
 
 
-def device_pipeline(index_bits: int, nvgpu: bool) -> str:
-    """Upstream passes from a `gpu.module` of affine, vector, memref ... to the LLVM dialect.
+def device_pipeline(index_bits: int, nvgpu: bool) -> tuple[str, str]:
+    """Upstream passes from a `gpu.module` of affine, vector, memref ... to loops of scf, and on to the LLVM dialect.
 
     arith is converted before gpu-to-nvvm, which would otherwise call libdevice for it.
     """
@@ -37,19 +37,20 @@ def device_pipeline(index_bits: int, nvgpu: bool) -> str:
     return (
         f"builtin.module({first}gpu.module("
         "gpu.func(affine-expand-index-ops,lower-affine),"
-        "convert-vector-to-scf{full-unroll=true},expand-strided-metadata,lower-affine,canonicalize,cse,"
-        f"convert-scf-to-cf,convert-arith-to-llvm{{{bits}}},"
+        "convert-vector-to-scf{full-unroll=true},expand-strided-metadata,lower-affine,canonicalize,cse))",
+        f"builtin.module(gpu.module(convert-scf-to-cf,convert-arith-to-llvm{{{bits}}},"
         f"convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv=1 {bits} has-redux=1}},"
         f"convert-math-to-llvm,convert-vector-to-llvm,convert-arith-to-llvm{{{bits}}},convert-nvvm-to-llvm,"
-        f"convert-index-to-llvm{{{bits}}},convert-ub-to-llvm,canonicalize,cse,reconcile-unrealized-casts))"
+        f"convert-index-to-llvm{{{bits}}},convert-ub-to-llvm,canonicalize,cse,reconcile-unrealized-casts))",
     )
 
 
-def lower_kernel(text: str) -> ir.Module:
+def lower_kernel(text: str, unroll: int | None = None) -> ir.Module:
     """Lower a module of one `gpu.module` (of the fusion dialect, only fusion.peer_memory) to the LLVM dialect.
 
     The caller has entered a context and a location; the module lives in that context. Index is 32
-    bits wide unless nvgpu ops need 64.
+    bits wide unless nvgpu ops need 64. `unroll` says how many steps of an innermost loop LLVM makes one, and keeps
+    ptxas from unrolling it further; None leaves that to both.
     """
     module = ir.Module.parse(text)
     nvgpu = "nvgpu." in text
@@ -58,12 +59,23 @@ def lower_kernel(text: str) -> ir.Module:
         if op.operation.name == "gpu.module":
             lower_clusters(op.operation, index_bits)
             expand_math(op.operation, vectors=False)
-    pipeline = device_pipeline(index_bits, nvgpu)
-    passmanager.PassManager.parse(pipeline).run(module.operation)
+    to_loops, to_llvm = device_pipeline(index_bits, nvgpu)
+    passmanager.PassManager.parse(to_loops).run(module.operation)
+    if unroll is not None:
+        _unroll_innermost_loops(module, unroll)
+    passmanager.PassManager.parse(to_llvm).run(module.operation)
     _keep_loop_annotations(module)
     _publish_dynamic_shared_memory(module)
     _move_large_shared_memory(module)
     return module
+
+
+def _unroll_innermost_loops(module: ir.Module, count: int) -> None:
+    """Annotate them, now that they are loops of scf: lower-affine would drop it."""
+    annotation = ir.Attribute.parse(f"#llvm.loop_annotation<unroll = <count = {count} : i32>>")
+    for loop in operations_named(module.operation, {"scf.for"}):
+        if len(operations_named(loop, {"scf.for", "scf.while"})) == 1:
+            loop.attributes["llvm.loop_annotation"] = annotation
 
 
 def _keep_loop_annotations(module: ir.Module) -> None:

@@ -1,16 +1,24 @@
 """Kernels to PTX: what ptxas says of them, the cache, and crashes."""
 
+from dataclasses import replace
+
 import gpu_kernels
 import pytest
+from group_builder import GroupBuilder
 
 from mlirfuse.device import PTX_CHIPS
 from mlirfuse.errors import CompilerCrash, MlirfuseError, UnsupportedTarget
 from mlirfuse.lowering.codegen.cache import KernelCache
 from mlirfuse.lowering.codegen.kernel_text import split_kernels
 from mlirfuse.lowering.codegen.workers import WorkerPool
+from mlirfuse.lowering.gpu.emit import emit_kernel
 from mlirfuse.lowering.nvvm import compile_kernels, ptxas
 from mlirfuse.lowering.nvvm.ptx import PTX_VERSION
-from mlirfuse.mlir import ir
+from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles
+from mlirfuse.lowering.schedule.simt_choice import weight_layouts
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
+from mlirfuse.lowering.schedule.simt_program import tile_program
+from mlirfuse.mlir import context, ir
 
 needs_ptxas = pytest.mark.skipif(not ptxas.available(), reason="ptxas is not installed (pip install mlirfuse[ptxas])")
 KERNELS = {
@@ -38,6 +46,45 @@ def test_kernels_assemble_without_spills(chip):
     ptx = compiled["k3_conv"].ptx
     assert ptx.count("fma.rn.f32 ") + 2 * ptx.count("fma.rn.f32x2") >= 96
     assert compiled["k3_conv"].registers <= 128
+
+
+def shuffled_convolutions() -> str:
+    """A depth-wise convolution and two grouped ones that add to a shortcut, tile by tile, in a kernel of 248 registers.
+
+    A thread needs 80. Asked for at most 248, ptxas 13.0 takes them all and spills 160 bytes.
+    """
+    b, planes, weight = GroupBuilder(), (1, 136, 28, 28), (136, 34, 1, 1)
+    x, shortcut = b.input(*planes), b.input(*planes)
+    pointwise = {"strides": (1, 1), "pads": (0, 0, 0, 0), "groups": 4}
+    y = biased(b, b.conv(x, b.input(136, 1, 3, 3), pads=(1, 1, 1, 1), groups=136))
+    y = biased(b, b.conv(y, b.input(*weight), **pointwise))
+    split = b.op("unary", b.op("binary", y, shortcut, kind="add"), kind="relu")
+    y = b.op("unary", biased(b, b.conv(split, b.input(*weight), **pointwise)), kind="relu")
+    y = b.op("transpose", b.op("reshape", y, shape=(1, 4, 34, 28, 28)), perm=(0, 2, 1, 3, 4))
+    group = b.group(split, b.op("reshape", y, shape=planes))
+    product = ContractTiles(block_m=32, block_n=64, block_k=16, thread_m=4, thread_n=4, registers=248)
+    schedule = CrossLayerTiles(128, (1, 34, 28, 1), (MapTiles(128), product, product))
+    layouts = weight_layouts(group, schedule)
+    types = tuple(replace(t, layout=layouts.get(v, t.layout)) for v, t in enumerate(group.types))
+    with context():
+        return str(emit_kernel(tile_program(replace(group, types=types), schedule), "shuffled"))
+
+
+def biased(b: GroupBuilder, x: int) -> int:
+    return b.op("binary", x, b.input(1, 136, 1, 1), constant=(False, True), kind="add")
+
+
+@needs_ptxas
+@pytest.mark.parametrize("chip", ["sm_80", "sm_90"])
+def test_loops_are_unrolled_less_where_ptxas_would_spill(chip):
+    kernel = compile_kernels({"shuffled": shuffled_convolutions()}, chip, isolated=False)["shuffled"]
+    assert kernel.spill_bytes == 0 and kernel.registers <= 96
+    assert '.pragma "nounroll"' in kernel.ptx
+
+
+@needs_ptxas
+def test_loops_of_kernels_that_do_not_spill_are_left_alone():
+    assert "nounroll" not in compile_kernels(KERNELS, "sm_90", isolated=False)["k2_matmul"].ptx
 
 
 def test_the_environment_chooses_the_assembler(tmp_path, monkeypatch):
