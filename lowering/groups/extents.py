@@ -1,7 +1,8 @@
 """How much of every value a tile touches, in numbers alone: quick enough for a search over tiles.
 
-The same walk as `boxes.TileBoxes`, for one tile in the middle of the frame: an inner tile needs the most. All tiles of
-a search are walked at once: a position is an array with one number for each of them.
+The same walk as `boxes.TileBoxes`, for one tile in the middle of the image: an inner tile needs the most. Of its
+channels it takes all parts, since those of a concatenation's operands are not alike. All tiles of a search are walked
+at once: a position is an array with a row for each part of the channels and a column for each tile.
 """
 
 from __future__ import annotations
@@ -93,13 +94,17 @@ class Extents:
         dims = np.array(self.frame)
         cut = np.minimum(np.array(tiles, dtype=np.int64).reshape(len(tiles), len(dims)), dims)
         counts = -(-dims // cut)
-        inner = np.where(counts == 2, 1, (counts - 1) // 2)  # of two, the one that no stride leaves short
-        firsts = np.minimum(inner * cut, dims - cut)
-        middle = tuple((firsts[:, axis], cut[:, axis]) for axis in range(len(dims)))
+        inner = np.where(counts == 2, 1, (counts - 1) // 2)[np.newaxis]  # of two, the one that no stride leaves short
+        middle = []
+        for axis, dim in enumerate(self.frame):
+            number = inner[..., axis]
+            if axis == 1:
+                number = np.minimum(np.arange(counts[:, 1].max())[:, np.newaxis], counts[:, 1] - 1)
+            middle.append((np.minimum(number * cut[:, axis], dim - cut[:, axis]), cut[np.newaxis, :, axis]))
         required: dict[int, list[Spans]] = {}
         roots: list[Spans] = [()] * len(self.stages)
         for stage in reversed(self.stages.stages):
-            root = roots[stage.number] = self._root(stage, middle, required)
+            root = roots[stage.number] = self._root(stage, tuple(middle), required)
             for value, image in self._reads[stage.number]:
                 required.setdefault(value, []).append(image(root))
         kept = {v: self._kept(v, roots) for v in self.stages.kept}
@@ -129,10 +134,10 @@ class Extents:
 
     def _most_alive(self, kept: Mapping[int, Spans], count: int) -> Position:
         elements = {v: math.prod(size for _, size in box) for v, box in kept.items()}
-        most = np.zeros(count, np.int64)
+        most = np.zeros((1, count), np.int64)
         for alive in dict.fromkeys(self.stages.alive):
             most = np.maximum(most, sum(elements[v] for v in alive))
-        return most
+        return most[0]
 
 
 @dataclass(frozen=True)
@@ -182,14 +187,19 @@ def _strided(window: Expr, axis: int, stride: int, source: Sizes, dim: int) -> C
 
 
 def _whole(dim: int) -> Span:
-    return np.array([0]), np.array([dim])
+    return np.array([[0]]), np.array([[dim]])
 
 
 def _inside(start: Position, size: Position, dim: int) -> Span:
     """What of a span lies inside a dimension: padding, and other parts of a concatenation, are not computed."""
     first = np.maximum(0, start)
-    inside = np.maximum(1, np.minimum(dim, start + size) - first)
+    inside = _largest(np.maximum(1, np.minimum(dim, start + size) - first))
     return np.minimum(first, dim - inside), inside
+
+
+def _largest(sizes: Position) -> Position:
+    """Boxes have one size for all parts of the channels."""
+    return sizes.max(axis=0, keepdims=True)
 
 
 def _sizes(box: Spans, count: int) -> Position:
@@ -208,12 +218,12 @@ def _hull(boxes: Sequence[Spans]) -> tuple[Span, ...]:
         first, end = spans[0][0], spans[0][0] + spans[0][1]
         for start, size in spans[1:]:
             first, end = np.minimum(first, start), np.maximum(end, start + size)
-        found.append((first, end - first))
+        found.append((first, _largest(end - first)))
     return tuple(found)
 
 
 def _interval(e: Expr, ranges: Mapping[str, Span]) -> Span:
-    first, reach = np.array([e.constant]), np.array([0])
+    first, reach = np.array([[e.constant]]), np.array([[0]])
     for atom, factor in e.terms:
         low, size = _atom(atom, ranges)
         first = first + (low if factor > 0 else low + size - 1) * factor
@@ -241,4 +251,4 @@ def _atom(atom: Atom, ranges: Mapping[str, Span]) -> Span:
             low = pick(a[0], b[0])
             return low, pick(a[0] + a[1], b[0] + b[1]) - low
     least, most = atom.range
-    return np.array([least]), np.array([most - least + 1])
+    return np.array([[least]]), np.array([[most - least + 1]])

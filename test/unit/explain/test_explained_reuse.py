@@ -24,6 +24,8 @@ SIDE, INTO, SQUEEZED, OUT = (
     64,
 )  # channels and side of SqueezeNet's first
 
+OTHERS = ("light/resnet50", "light/inception_v1", "light/densenet121", "mobilenetv2", "light/shufflenet")
+
 
 def fire() -> onnx.ModelProto:
     """conv 1x1, relu; then conv 1x1, relu and conv 3x3, relu side by side; no concatenation, no biases."""
@@ -166,6 +168,22 @@ def test_explain_prints_them(
     assert "squeezed unary.relu 1x16x55x55 shared memory 0-2" in text and "DRAM, written" in text
     assert group.proof is not None and group.proof.reason in text and "runner-up" in text
     assert "581 kB of the" in text  # 3 x 193.6 kB that no longer travel
+
+
+@pytest.mark.parametrize(
+    ("network", "target"),
+    [
+        ("light/squeezenet", "cuda:sm_90"),
+        ("light/squeezenet", "simulator:titan-xp"),
+        *(pytest.param(n, t, marks=pytest.mark.slow) for n in OTHERS for t in ("cuda:sm_90", "vulkan:mali-g710")),
+    ],
+)
+def test_schedules_take_what_their_plan_promised(network: str, target: str) -> None:
+    plan = explain_here(build(network), target, CompileOptions())
+    both = [(g.reuse.seconds, g.proof.numbers["seconds_together"]) for g in plan.groups if g.reuse and g.proof]
+    assert both
+    for scheduled, promised in both:
+        assert scheduled <= 1.05 * promised
 
 
 def test_the_first_fire_module_of_squeezenet_is_cut_where_it_is_narrow() -> None:
