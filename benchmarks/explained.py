@@ -19,14 +19,19 @@ from measured import write_block
 from mlirfuse.cli.main import main as mlirfuse
 
 PAGE = Path(__file__).parent.parent / "docs" / "fusion.md"
-COMMAND = ("explain", "zoo:light/squeezenet", "--target", "cuda:h200", "--node", "n3")
+COMMANDS = (  # the module by itself, and its part in the network
+    ("explain", "zoo:blocks/fire", "--target", "cuda:h200", "--group", "0"),
+    ("explain", "zoo:light/squeezenet", "--target", "cuda:h200", "--node", "n5"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--readme", action="store_true", help="write it into docs/fusion.md")
     args = parser.parse_args(argv)
-    text = "\n".join(["```", f"$ mlirfuse {' '.join(COMMAND)}", *told(), "```"])
+    text = "\n".join(
+        line for command in COMMANDS for line in ("```", f"$ mlirfuse {' '.join(command)}", *told(command), "```")
+    )
     if args.readme:
         write_block(PAGE, "explained.py", text)
     else:
@@ -34,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def told() -> list[str]:
+def told(command: Sequence[str]) -> list[str]:
     """The lines about the kernel; those about its edges, one by one, are left out."""
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        if status := mlirfuse(list(COMMAND)):
+        if status := mlirfuse(list(command)):
             raise SystemExit(status)
     lines = [line.rstrip() for line in output.getvalue().splitlines()]
     end = next(i for i, line in enumerate(lines) if line.endswith(("edge fused", "edges fused")))
