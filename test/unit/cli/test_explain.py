@@ -53,7 +53,8 @@ def test_an_override_says_what_it_costs(capfd: pytest.CaptureFixture[str], model
     assert edges["scale", "relu"]["kind"] == "option" and edges["scale", "relu"]["numbers"]["bytes"] == TENSOR
     (override,) = whole["overrides"]
     assert override["option"] == "--no-fuse relu" and override["with"] == whole["totals"]
-    assert override["cost"]["launches"] == 2 and override["cost"]["bytes_moved"] == 4 * TENSOR
+    assert override["cost"]["launches"] == 2
+    assert override["cost"]["bytes_moved"] == 5 * TENSOR, "two values are written and read, and x is read twice"
     assert override["cost"]["intermediate_bytes"] == 2 * TENSOR and override["cost"]["seconds"] > 0
     assert main(["explain", model, "--no-fuse", "relu"]) == 0
     text = capfd.readouterr().out
