@@ -18,7 +18,7 @@ from mlirfuse.mlir import ir
 __all__ = ["PtxKernel", "compile_kernels"]
 
 _NO_ASSEMBLER = "no ptxas"
-UNROLL = 4  # steps of innermost loops, in a kernel that would spill
+UNROLL = (4, 2)  # steps of innermost loops in a kernel that would spill, until it does not
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def compile_kernels(
     processes (of `pool`, if given) and a native crash raises CompilerCrash; without, in this process.
     """
     assemble = ptxas.available() if assemble is None else assemble
-    setting = ("ptx", chip, f"ptxas {ptxas.version()}" if assemble else _NO_ASSEMBLER)
+    assembler = f"ptxas {ptxas.version()}, else unrolled by {UNROLL}" if assemble else _NO_ASSEMBLER
+    setting = ("ptx", chip, assembler)
     made = compile_distinct(kernels, compile_one, setting, workers=workers, cache=cache, isolated=isolated, pool=pool)
     return {name: dataclasses.replace(_decode(data), name=name) for name, (_, data) in made.items()}
 
@@ -65,15 +66,17 @@ def compile_one(source: KernelSource) -> bytes:
     """What a worker does: one module to PTX, and through ptxas if the setting names one.
 
     Given a number of registers, ptxas unrolls loops to the end, loads as much in advance as they hold, and may spill
-    what it had put there: a kernel that spills is compiled again with its innermost loops unrolled by a few steps.
+    what it had put there: a kernel that spills is compiled again with its innermost loops unrolled by fewer steps.
     """
     _, chip, assembler = source.setting
     kernel = _translated(source, chip)
     if assembler == _NO_ASSEMBLER:
         return _encode(kernel)
     kernel = _assembled(kernel, chip)
-    if kernel.spill_bytes:
-        again = _assembled(_translated(source, chip, UNROLL), chip)
+    for steps in UNROLL:
+        if not kernel.spill_bytes:
+            break
+        again = _assembled(_translated(source, chip, steps), chip)
         kernel = min(kernel, again, key=lambda k: k.spill_bytes or 0)
     return _encode(kernel)
 

@@ -82,6 +82,24 @@ def test_loops_are_unrolled_less_where_ptxas_would_spill(chip):
     assert '.pragma "nounroll"' in kernel.ptx
 
 
+def wide_convolution() -> str:
+    """A first convolution in the largest register tile: with loops unrolled by four, ptxas 13.0 spills 152 bytes."""
+    b = GroupBuilder()
+    y = b.conv(b.input(1, 3, 224, 224), b.input(96, 3, 7, 7), pads=(0, 0, 0, 0), strides=(2, 2))
+    y = b.op("binary", y, b.input(1, 96, 1, 1), constant=(False, True), kind="add")
+    group = b.group(b.op("unary", y, kind="relu"))
+    product = ContractTiles(block_m=128, block_n=128, block_k=8, thread_m=8, thread_n=8, registers=128)
+    types = tuple(replace(t, layout=weight_layouts(group, product).get(v, t.layout)) for v, t in enumerate(group.types))
+    with context():
+        return str(emit_kernel(tile_program(replace(group, types=types), product), "wide"))
+
+
+@needs_ptxas
+def test_loops_are_unrolled_less_still_where_that_is_not_enough():
+    kernel = compile_kernels({"wide": wide_convolution()}, "sm_87", isolated=False)["wide"]
+    assert kernel.spill_bytes == 0
+
+
 @needs_ptxas
 def test_loops_of_kernels_that_do_not_spill_are_left_alone():
     assert "nounroll" not in compile_kernels(KERNELS, "sm_90", isolated=False)["k2_matmul"].ptx
