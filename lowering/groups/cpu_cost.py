@@ -63,16 +63,16 @@ class CpuModel:
 
     def ranked(self, question: Question, tiles: ManyExtents, threads: int = 0, small: int = 0) -> Iterator[KernelCost]:
         """The costs of the tiles (of the first so many, if `small`) that there is room for, the cheapest first."""
-        room = np.flatnonzero(self.memory(question, tiles, threads) <= self.room)
-        costs = (self._cost(question, tiles[i]) for i in room[: small or None].tolist())
+        kept = self.memory(question, tiles, threads)
+        room = np.flatnonzero(kept <= self.room)[: small or None]
+        costs = (self._cost(question, tiles[i], int(kept[i])) for i in room.tolist())
         return iter(sorted(costs, key=lambda c: c.seconds))
 
     def least(self, question: Question, tiles: ManyExtents, threads: int = 0) -> list[float]:
         """Endless, so that none is tried in parts."""
         return [math.inf] * len(tiles)
 
-    def _cost(self, question: Question, extents: TileExtents) -> KernelCost:
-        kept = 4 * extents.shared_elements(question.stages)
+    def _cost(self, question: Question, extents: TileExtents, kept: int) -> KernelCost:
         costs = [self._stage(work, sizes) for work, sizes in zip(question.works, extents.roots, strict=True)]
         return self._tiled(question, extents, costs, kept)
 

@@ -224,14 +224,7 @@ def _followers(stage: Stage) -> set[int]:
 def _way(schedule: Any) -> RegisterTile | str:
     match schedule:
         case ContractTiles():
-            return RegisterTile(
-                schedule.block_m,
-                schedule.block_n,
-                schedule.block_k,
-                schedule.thread_m,
-                schedule.thread_n,
-                schedule.k_groups,
-            )
+            return schedule.register_tile
         case HostContractTiles():
             return "contract"
         case TeamTiles():

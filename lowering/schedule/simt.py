@@ -126,14 +126,18 @@ class ContractTiles:
         return cls(t.block_m, t.block_n, t.block_k, t.thread_m, t.thread_n, registers, t.k_groups)
 
     @property
+    def register_tile(self) -> RegisterTile:
+        """What the cost model prices: the inverse of `of`."""
+        return RegisterTile(self.block_m, self.block_n, self.block_k, self.thread_m, self.thread_n, self.k_groups)
+
+    @property
     def threads(self) -> int:
-        return self.k_groups * (self.block_m // self.thread_m) * (self.block_n // self.thread_n)
+        return self.register_tile.threads
 
     @property
     def least_registers(self) -> int:
         """Of a thread."""
-        tile = RegisterTile(self.block_m, self.block_n, self.block_k, self.thread_m, self.thread_n, self.k_groups)
-        return tile.least_registers
+        return self.register_tile.least_registers
 
     def shared_bytes(self, group: Group) -> int:
         """Both buffers of both operands, and the result where it goes through shared memory."""
