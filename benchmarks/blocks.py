@@ -118,8 +118,8 @@ def _whole(model: Any, chip: str) -> dict[str, Any]:
         "tile": list(cost.tile),
         "tiles": cost.tiles,
         "shared_bytes": cost.shared_bytes,
-        "recomputed": TileBoxes(stages, cost.tile).recomputed_flops / group.flops,
-        "dram_bytes": launch_traffic(group, None, cost.tile).bytes,
+        "recomputed": TileBoxes(stages, cost.tile, walk=cost.walk).recomputed_flops / group.flops,
+        "dram_bytes": launch_traffic(group, None, cost.tile, cost.walk).bytes,
     }
 
 

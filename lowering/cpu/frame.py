@@ -79,27 +79,7 @@ class Frame:
 
     def span(self, start: Expr, stop: Expr, stem: str, body: Callable[[Expr], None]) -> None:
         """A loop over [start, stop), bounds of any kind."""
-        length = stop - start
-        if length.is_constant:
-            if length.constant == 1:
-                body(start)
-            elif length.constant > 1:
-                self._static_span(start, length.constant, stem, body)
-            return
-        lo, hi = start.range[0], stop.range[1] - 1
-        op = scf.ForOp(self.builder.index(start), self.builder.index(stop), self.builder.index_constant(1))
-        variable = Expr(0, ((Var(self.builder.fresh_name(stem), lo, hi), 1),)) if hi > lo else Expr(lo)
-        with self.builder.scope(ir.InsertionPoint(op.body)):
-            self.builder.bind(variable, op.induction_variable, affine=False)
-            body(variable)
-            scf.YieldOp([])
-
-    def _static_span(self, start: Expr, length: int, stem: str, body: Callable[[Expr], None]) -> None:
-        def step(i: Expr, _: list[Any]) -> list[Any]:
-            body(start + i)
-            return []
-
-        self.builder.loop(length, stem, [], step)
+        self.builder.span(start, stop, stem, body)
 
     def vectors(self, begin: Expr, end: Expr, width: int, body: VectorBody) -> None:
         """body(position, lane, width) for the vectors [begin, end) of `width` lanes."""

@@ -1,8 +1,9 @@
 """The stages of a group, one after the other on a tile; what they keep between them lies in shared memory.
 
-for each stage:
-    for each part of its root's box:  the kernel of its own schedule, all threads together
-    barrier
+for each tile of the block's walk:
+    for each stage:
+        for each part of its root's box:  the kernel of its own schedule, all threads together
+        barrier
 
 A stage may add up its reduction in parts: the stages that compute one part of its channels run for each. Blocks of a
 cluster that share a tile each compute a part of a stage's channels, and store it in the shared memory of all.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from mlirfuse.dialect.indexing import Condition, Expr, Var, delinearize
@@ -19,14 +21,17 @@ from mlirfuse.lowering.gpu.contract_stage import add_products, no_sums, store_su
 from mlirfuse.lowering.gpu.frame import Frame, SharedPart
 from mlirfuse.lowering.gpu.parts import add_parts, contract_parts, store_parts
 from mlirfuse.lowering.gpu.team_stage import in_range, reduce_element, store_from_registers
+from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.group import Member
 from mlirfuse.lowering.kernel.cross_layer import Copies, TilePlaces, boxed
 from mlirfuse.lowering.kernel.point import Buffer
+from mlirfuse.lowering.kernel.walk import Walker
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import (
     CrossLayerTiles,
     SimtCrossLayerPlan,
     adds_in_shared,
+    row_major,
 )
 from mlirfuse.mlir import ir
 
@@ -41,22 +46,32 @@ def emit_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> None:
 def prepare_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> Callable[[], None]:
     """Compute where the tile's boxes start, which affine maps need outside of any branch; the rest is what it gives."""
     plan = SimtCrossLayerPlan(frame.group, schedule)
-    numbers = delinearize(frame.block[0] // frame.cluster, plan.tiles)
+    numbers = delinearize(frame.block[0] // frame.cluster, plan.walks)
     places = TilePlaces(frame.builder, plan.boxes, numbers, frame.rank)
     tile = _Tile(frame, plan, places, _peers(frame))
+    walker = Walker(frame.builder, plan, places, numbers, tile.copy_rows)
 
-    def stages() -> None:
-        if frame.cluster > 1:  # nothing is stored in a block that has not started
-            frame.cluster_barrier()
+    def stages(step: Expr) -> None:
+        before = None
         for number in plan.order:
-            if number != plan.order[0]:
+            if before is not None:
                 _between_stages(frame)
+                walker.leave(before, step)
+            walker.take_over(number, step)
             if number in plan.inner:
                 tile.add_up(number)
             else:
-                tile.emit(number)
+                walker.each_strip(number, step, partial(tile.strip, number))
+            before = number
+        if plan.boxes.walk is not None:
+            _between_stages(frame)
 
-    return stages
+    def body() -> None:
+        if frame.cluster > 1:  # nothing is stored in a block that has not started
+            frame.cluster_barrier()
+        walker.each_tile(stages)
+
+    return body
 
 
 def _peers(frame: Frame) -> tuple[Any, ...]:
@@ -84,6 +99,13 @@ class _Tile:
     places: TilePlaces
     peers: tuple[Any, ...] = ()
     _boxes: dict[int, Buffer] = field(default_factory=dict)
+
+    def strip(self, number: int) -> None:
+        """One strip of a stage, of which a tile may compute several."""
+        self.emit(number)
+        walk = self.plan.boxes.walk
+        if walk is not None and walk.counts[number] > 1:
+            _between_stages(self.frame)  # the next uses the same arrays
 
     def emit(self, number: int) -> None:
         """One stage, all parts of its root's box."""
@@ -166,6 +188,19 @@ class _Tile:
     def _box_in(self, memory: Any, value: int) -> Buffer:
         strides, start = self.plan.kept_strides(value), self.places.start(self.plan.kept[value])
         return boxed(memory, strides, start, self.plan.places[value], 4)
+
+    def copy_rows(self, value: int, rows: Box, out: bool) -> None:
+        """Between the box of a value and its line, shared among the threads."""
+        frame, box = self.frame, self._box(value)
+        line = boxed(frame.shared[0], row_major(rows.sizes), rows.start, self.plan.line_places[value], 4)
+        source, target = (box, line) if out else (line, box)
+
+        def element(e: Expr) -> None:
+            index = tuple(s + i for s, i in zip(rows.start, delinearize(e, rows.sizes), strict=True))
+            at = frame.evaluator()
+            target.store(at, index, source.load(at, index))
+
+        _each(frame, frame.thread, frame.threads, rows.elements, element)
 
 
 def _emit_map(frame: Frame, schedule: MapTiles, root: Member) -> None:

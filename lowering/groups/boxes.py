@@ -11,19 +11,18 @@ share a tile, each computes its part of the channels of a stage's box; the numbe
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
-from mlirfuse.dialect.indexing import Expr, Fetch, FloorDiv, Var, maximum, minimum, var
+from mlirfuse.dialect.indexing import Expr, Var, minimum, var
 from mlirfuse.lowering.groups.box import Box, Span, share_of
+from mlirfuse.lowering.groups.hulls import hull_of, image_of
+from mlirfuse.lowering.groups.lines import WALKED, Walk
 from mlirfuse.lowering.groups.reads import Read
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
 __all__ = ["Box", "TileBoxes", "frame_of"]
-
-_MOST_TILES = 1 << 14  # tile numbers that are walked through to join boxes whose starts differ by no constant
 
 
 def frame_of(stages: Stages) -> tuple[int, ...] | str:
@@ -47,10 +46,13 @@ class TileBoxes:
     Where sinks have different numbers of channels, `tile` must not cut these (it has the frame's own). A stage with a
     number in `parts` adds up so many positions at a time of the first dimension that its root reduces: stages before it
     that only it reads then compute what one such part needs, and run once for each; its number is the variable
-    `p<stage>`. A tile is computed by the `cluster` blocks of a cluster together.
+    `p<stage>`. A tile is computed by the `cluster` blocks of a cluster together. A block walks over `walk` tiles along
+    the first spatial dimension, and takes over what they have in common (`lines`).
     """
 
-    def __init__(self, stages: Stages, tile: Sequence[int], parts: Sequence[int] = (), cluster: int = 1) -> None:
+    def __init__(
+        self, stages: Stages, tile: Sequence[int], parts: Sequence[int] = (), cluster: int = 1, walk: int = 1
+    ) -> None:
         frame = frame_of(stages)
         assert not isinstance(frame, str), frame
         self.stages, self.frame = stages, frame
@@ -63,6 +65,14 @@ class TileBoxes:
         for stage in reversed(stages.stages):
             self._walk(stage, required)
         self.kept = {v: self._image(v) for v in stages.kept}
+        self.walk = Walk(self, walk) if walk > 1 else None
+
+    @cached_property
+    def walks(self) -> tuple[int, ...]:
+        """What blocks are handed: tiles along each dimension of the frame, or walks of several."""
+        if self.walk is None:
+            return self.tiles
+        return (*self.tiles[:WALKED], self.tiles[WALKED] // self.walk.length, *self.tiles[WALKED + 1 :])
 
     @cached_property
     def tiles(self) -> tuple[int, ...]:
@@ -84,8 +94,9 @@ class TileBoxes:
         return var("c", self.cluster)
 
     def share(self, stage: Stage) -> Box:
-        """What one block computes of a stage's box: its part of the channels, or all where they do not divide."""
-        box = self.root_box(stage)
+        """What one block computes of a stage's box at a time: its part of the channels, or all where they do not
+        divide; in a walk, a strip."""
+        box = self.root_box(stage) if self.walk is None else self.walk.strips[stage.number]
         sizes = share_of(box.sizes, self.cluster)
         if sizes == box.sizes:
             return box
@@ -159,15 +170,16 @@ class TileBoxes:
         """Elements of the box of each kept value."""
         return {v: box.elements for v, box in self.kept.items()}
 
-    def flops(self, stage: Stage) -> float:
-        """Operations that all blocks of a tile do for a stage."""
-        return self.cluster * self.share(stage).elements * stage.flops_per_element
+    def computed(self, stage: Stage) -> int:
+        """Elements of a stage's root that all tiles together compute."""
+        runs = 1 if self.walk is None else self.walk.runs(stage)
+        return math.prod(self.walks) * runs * self.cluster * self.share(stage).elements
 
     @property
     def recomputed_flops(self) -> float:
-        """Operations of all tiles beyond those of the group: what lies in the boxes of several tiles."""
-        tiles = math.prod(self.tiles)
-        return max(0.0, tiles * sum(self.flops(s) for s in self.stages) - self.stages.group.flops)
+        """Operations of all tiles beyond those of the group: what several tiles compute."""
+        done = sum(self.computed(s) * s.flops_per_element for s in self.stages)
+        return max(0.0, done - self.stages.group.flops)
 
     # -- the walk
 
@@ -176,16 +188,16 @@ class TileBoxes:
 
     def _walk(self, stage: Stage, required: dict[int, list[Box]]) -> None:
         dims = self._dims(stage)
-        wanted = [self._tile_box(dims)] if stage in self.stages.sinks else []
+        wanted = [self.tile_box(stage)] if stage in self.stages.sinks else []
         for value in stage.group.outputs:
             if value in required:
-                box = _hull(required[value], stage.group.types[value].dims)
-                wanted += [_box_of(index, box, dims) for index in stage.root_index(value)]
-        self._roots[stage.number] = root = _hull(wanted, dims)
+                box = hull_of(required[value], stage.group.types[value].dims)
+                wanted += [image_of(index, box, dims) for index in stage.root_index(value)]
+        self._roots[stage.number] = root = hull_of(wanted, dims)
         reads = self._reads[stage.number] = []
         number = self.part_number(stage).variables()
         for read in (*self._root_reads(stage), *stage.epilogue_reads):
-            box = _box_of(read.index, root, stage.group.types[read.value].dims, number)
+            box = image_of(read.index, root, stage.group.types[read.value].dims, number)
             reads.append((read.value, box))
             if read.value not in self.stages.group.inputs:
                 required.setdefault(read.value, []).append(box)
@@ -205,8 +217,9 @@ class TileBoxes:
             for r in stage.root_reads
         ]
 
-    def _tile_box(self, dims: tuple[int, ...]) -> Box:
-        starts, sizes = [], []
+    def tile_box(self, stage: Stage) -> Box:
+        """The part of a sink's result that is in the tile."""
+        dims, starts, sizes = self._dims(stage), [], []
         for axis, (dim, size, number) in enumerate(zip(dims, self.tile, self.numbers, strict=True)):
             if axis == 1 and dim != self.frame[1]:
                 starts.append(Expr(0))
@@ -219,127 +232,5 @@ class TileBoxes:
     def _image(self, value: int) -> Box:
         """The box of a kept value that its writers fill."""
         dims = self.stages.group.types[value].dims
-        parts = [_box_of(s.landing[value], self._roots[s.number], dims) for s in self.stages.writers(value)]
-        return _hull(parts, dims)
-
-
-# -- intervals
-
-
-def _box_of(index: Sequence[Expr], box: Box, dims: Sequence[int], outside: frozenset[Var] = frozenset()) -> Box:
-    """The box that an index in `out_variables` reaches as these run through a box, inside `dims`.
-
-    Variables in which the box starts, and those `outside`, stand still.
-    """
-    local = [var(f"l{axis}", size) for axis, size in enumerate(box.sizes)]
-    by_name = {f"d{axis}": start + inner for axis, (start, inner) in enumerate(zip(box.start, local, strict=True))}
-    outside = outside | {v for e in box.start for v in e.variables()}
-    starts, sizes = [], []
-    for e, dim in zip(index, dims, strict=True):
-        found = {v: by_name[v.name] for v in e.variables() if v.name in by_name}
-        first, reach = _interval(e.substitute(found), outside)
-        size = _most_inside(first, reach + 1, dim)
-        starts.append(_inside(first, dim - size))
-        sizes.append(size)
-    return Box(tuple(starts), tuple(sizes))
-
-
-def _inside(start: Expr, largest: int) -> Expr:
-    return _simplified(minimum(maximum(start, 0), largest)) if largest else Expr(0)
-
-
-def _simplified(start: Expr) -> Expr:
-    """Of two tiles, any start is a multiple of the tile's number."""
-    variables = start.variables()
-    if len(variables) != 1:
-        return start
-    (t,) = variables
-    if t.hi - t.lo != 1:
-        return start
-    low, high = start.evaluate({t: t.lo}), start.evaluate({t: t.hi})
-    return (Expr(0, ((t, 1),)) - t.lo) * (high - low) + low
-
-
-def _most_inside(start: Expr, size: int, dim: int) -> int:
-    """The most elements of a part that are inside `dim` in any one tile.
-
-    Where every tile meets a border, as each of two does, no box has to hold the halo of both its sides.
-    """
-    variables = sorted(start.variables(), key=lambda v: v.name)
-    lo, hi = start.range
-    if (lo >= 0 and hi + size <= dim) or math.prod(v.hi - v.lo + 1 for v in variables) > _MOST_TILES:
-        return min(size, dim)
-    most = 1
-    for point in itertools.product(*(range(v.lo, v.hi + 1) for v in variables)):
-        first = start.evaluate(dict(zip(variables, point, strict=True)))
-        most = max(most, min(dim, first + size) - max(0, first))
-        if most == min(size, dim):
-            break
-    return most
-
-
-def _interval(e: Expr, outside: Collection[Var]) -> tuple[Expr, int]:
-    """The least value of an expression, in the variables `outside`, and how far it reaches as all others run."""
-    first, reach = Expr(e.constant), 0
-    for atom, factor in e.terms:
-        low, far = _atom_interval(Expr(0, ((atom, 1),)), outside)
-        first = first + (low if factor > 0 else low + far) * factor
-        reach += far * abs(factor)
-    return first, reach
-
-
-def _atom_interval(e: Expr, outside: Collection[Var]) -> tuple[Expr, int]:
-    atom = e.terms[0][0]
-    variables = e.variables()
-    if isinstance(atom, Fetch) or not variables & set(outside):
-        lo, hi = atom.range
-        return Expr(lo), hi - lo
-    if variables <= set(outside):
-        return e, 0
-    if isinstance(atom, FloorDiv):
-        low, far = _interval(atom.value, outside)
-        return low // atom.divisor, -(-far // atom.divisor)
-    lo, hi = atom.range
-    return Expr(lo), hi - lo
-
-
-def _hull(boxes: Sequence[Box], dims: Sequence[int]) -> Box:
-    """The smallest box of one size that holds all of them, for every tile."""
-    if len(set(boxes)) == 1:
-        return boxes[0]
-    starts, sizes = [], []
-    for axis, dim in enumerate(dims):
-        start, size = _hull_along({(b.start[axis], b.sizes[axis]) for b in boxes}, dim)
-        starts.append(start)
-        sizes.append(size)
-    return Box(tuple(starts), tuple(sizes))
-
-
-def _hull_along(parts: set[tuple[Expr, int]], dim: int) -> tuple[Expr, int]:
-    ordered = sorted(parts, key=lambda p: (repr(p[0]), p[1]))
-    if len(ordered) == 1:
-        return ordered[0]
-    distances = [start - ordered[0][0] for start, _ in ordered]
-    if all(d.is_constant for d in distances):
-        low = min(d.constant for d in distances)
-        size = max(d.constant + s for d, (_, s) in zip(distances, ordered, strict=True)) - low
-        first = ordered[0][0] + low
-    else:
-        size = _widest(ordered, dim)
-        first = ordered[0][0]
-        for start, _ in ordered[1:]:
-            first = minimum(first, start)
-    size = min(size, dim)
-    return _inside(first, dim - size), size
-
-
-def _widest(parts: Sequence[tuple[Expr, int]], dim: int) -> int:
-    variables = sorted({v for start, _ in parts for v in start.variables()}, key=lambda v: v.name)
-    if math.prod(v.hi - v.lo + 1 for v in variables) > _MOST_TILES:
-        return dim
-    widest = 0
-    for point in itertools.product(*(range(v.lo, v.hi + 1) for v in variables)):
-        values: Mapping[Var, int] = dict(zip(variables, point, strict=True))
-        found = [(start.evaluate(values), size) for start, size in parts]
-        widest = max(widest, max(s + n for s, n in found) - min(s for s, _ in found))
-    return widest
+        parts = [image_of(s.landing[value], self._roots[s.number], dims) for s in self.stages.writers(value)]
+        return hull_of(parts, dims)

@@ -8,6 +8,7 @@ stage. Cross-Layer Data Reuse (section 4) weighs reuse against recomputation and
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,10 +26,11 @@ from mlirfuse.lowering.groups.extents import ManyExtents, TileExtents
 from mlirfuse.lowering.groups.gpu_cost import THREADS, GpuModel, Way
 from mlirfuse.lowering.groups.in_parts import boxes_in_parts
 from mlirfuse.lowering.groups.kernel_cost import KernelCost
+from mlirfuse.lowering.groups.lines import has_lines, walk_problem
 from mlirfuse.lowering.groups.question import Question
 from mlirfuse.lowering.groups.register_tile import RegisterTile
 from mlirfuse.lowering.groups.stages import Stages
-from mlirfuse.lowering.groups.tiles_tried import all_tiles, count_of, sensible_tiles
+from mlirfuse.lowering.groups.tiles_tried import all_tiles, count_of, sensible_tiles, walks_tried
 
 __all__ = [
     "THREADS",
@@ -47,6 +49,8 @@ __all__ = [
 FEWEST_TILES = 4  # that may be tried in parts, the smallest: without parts none of them fits;
 TRIED_IN_PARTS = 2  # of these, those that would take least, as soon as so many fit
 SMALL_TILES = 8  # that are tried where no other tile fits
+TRIED_IN_WALKS = 3  # of the tiles that blocks may walk over, those that would take least
+LEAST_AGAIN = 0.02  # of all operations, which several tiles do: less is not worth the lines that would save it
 
 
 class _Model(Protocol):
@@ -69,15 +73,18 @@ class _Model(Protocol):
     ) -> KernelCost: ...
 
 
-def kernel_cost(stages: Stages, tile: Sequence[int], device: Device, parts: Sequence[int] = ()) -> KernelCost | None:
+def kernel_cost(
+    stages: Stages, tile: Sequence[int], device: Device, parts: Sequence[int] = (), walk: int = 1
+) -> KernelCost | None:
     """The cost of a kernel with this tile, or None where a block has no room for it, even with small register tiles.
 
-    With `parts`, of each stage the channels that it adds up at a time (0 for all).
+    With `parts`, of each stage the channels that it adds up at a time (0 for all); with a `walk`, of blocks that
+    compute so many tiles one after the other.
     """
     question, model = Question(stages), _model(device)
     if any(parts):
         return model.in_parts(question, TileBoxes(stages, tile, tuple(parts)))
-    tiles = question.extents.of_all([tile])
+    tiles = question.extents.of_all([tile], [walk])
     return next(model.ranked(question, tiles), None) or next(model.ranked(question, tiles, small=SMALL_TILES), None)
 
 
@@ -96,8 +103,29 @@ def ranked_tiles(stages: Stages, device: Device, threads: int = 0, below: float 
     tiles = question.extents.of_all(sensible_tiles(stages, question.extents.frame, device))
     whole = model.ranked(question, tiles, threads)
     if (best := next(whole, None)) is not None:
-        return itertools.chain([best], whole)
+        in_walks = _in_walks(question, best, device, model, threads)
+        return heapq.merge(itertools.chain([best], whole), in_walks, key=lambda c: c.seconds)
     return ranked_in_parts(stages, device, threads, below) or ranked_small_tiles(stages, device, threads)
+
+
+def _in_walks(
+    question: Question, best: KernelCost, device: Device, model: _Model, threads: int
+) -> Iterable[KernelCost]:
+    """The costs of blocks that walk and take less, the cheapest first; none where the best tile computes next to
+    nothing again.
+
+    Lines save what tiles compute more than once, and cost parallelism.
+    """
+    if best.recomputed_flops <= LEAST_AGAIN * question.flops or not has_lines(question.stages):
+        return ()
+    walks = walks_tried(question.stages, question.extents.frame, device)
+    if not walks:
+        return ()
+    tiles, lengths = zip(*walks, strict=True)
+    costs = model.ranked(question, question.extents.of_all(tiles, lengths), threads)
+    better = itertools.takewhile(lambda c: c.seconds < best.seconds, costs)
+    boxes = ((c, TileBoxes(question.stages, c.tile)) for c in itertools.islice(better, TRIED_IN_WALKS))
+    return (c for c, whole in boxes if walk_problem(whole, c.walk) is None)
 
 
 def ranked_small_tiles(stages: Stages, device: Device, threads: int = 0) -> list[KernelCost]:

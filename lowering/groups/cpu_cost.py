@@ -35,7 +35,7 @@ __all__ = ["CpuModel"]
 REGION_SECONDS = 1e-6  # from one kernel to the next of a CPU's threads, which wait spinning
 CUT_LINES = 1.05  # times the work of tiles that cut the innermost dimension: blocks of rows that cross lines
 DOUBT = 1.03  # times what stages take: what the model has been seen to leave out
-COPY_BYTES_PER_CYCLE = 8  # of operands that are padded or computed, on their way to a register tile
+COPY_BYTES_PER_CYCLE = 8  # of operands that are padded or computed, on their way to a register tile; and of lines
 MOST_KEPT = 768 * 1024  # bytes of a thread's stack that a tile may keep between its stages
 
 Integers = npt.NDArray[np.int64]
@@ -73,7 +73,8 @@ class CpuModel:
         return [math.inf] * len(tiles)
 
     def _cost(self, question: Question, extents: TileExtents, kept: int) -> KernelCost:
-        costs = [self._stage(work, sizes) for work, sizes in zip(question.works, extents.roots, strict=True)]
+        stages = zip(question.works, extents.roots, extents.runs, strict=True)
+        costs = [self._stage(work, sizes).times(runs) for work, sizes, runs in stages]
         return self._tiled(question, extents, costs, kept)
 
     def scheduled(
@@ -85,8 +86,11 @@ class CpuModel:
         shared: int,
         cluster: int = 1,
     ) -> KernelCost:
-        stages = zip(question.works, extents.roots, ways, strict=True)
-        costs = [self._by(None if way == "map" else work.product(sizes), work, sizes) for work, sizes, way in stages]
+        stages = zip(question.works, extents.roots, ways, extents.runs, strict=True)
+        costs = [
+            self._by(None if way == "map" else work.product(sizes), work, sizes).times(runs)
+            for work, sizes, way, runs in stages
+        ]
         return self._tiled(question, extents, costs, shared)
 
     def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None:
@@ -107,12 +111,14 @@ class CpuModel:
         return self._kernel([part], part.compute + drawn + TILE_CYCLES, (), cores, 0, dram_bytes, 0.0)
 
     def _tiled(self, question: Question, extents: TileExtents, costs: Sequence[StageCost], kept: int) -> KernelCost:
-        boxes = zip(question.stages, extents.roots, strict=True)
-        moved = sum(self._moved(question, extents, stage, sizes) for stage, sizes in boxes)
+        boxes = zip(question.stages, extents.roots, extents.runs, strict=True)
+        moved = sum(runs * self._moved(question, extents, stage, sizes) for stage, sizes, runs in boxes)
+        moved += 2 * (extents.walk - 1) * 4 * extents.line_elements / COPY_BYTES_PER_CYCLE
         cut = CUT_LINES if extents.tile[-1] < question.extents.frame[-1] else 1.0
         each = DOUBT * (sum(c.compute for c in costs) * cut + moved) + TILE_CYCLES
         again = question.recomputed(extents)
-        return self._kernel(costs, each, extents.tile, extents.tiles, kept, question.dram_bytes, again)
+        found = self._kernel(costs, each, extents.tile, extents.tiles, kept, question.dram_bytes, again)
+        return replace(found, walk=extents.walk)
 
     def _stage(self, work: Work, sizes: tuple[int, ...]) -> StageCost:
         return self._by(work.product(sizes), work, sizes)

@@ -2,14 +2,15 @@
 
 The same walk as `boxes.TileBoxes`, for one tile in the middle of the image: an inner tile needs the most. Of its
 channels it takes all parts, since those of a concatenation's operands are not alike. All tiles of a search are walked
-at once: a position is an array with a row for each part of the channels and a column for each tile.
+at once: a position is an array with a row for each part of the channels and a column for each tile. Where blocks walk
+over several tiles (`lines`), what is new follows from two neighbours.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from mlirfuse.dialect.indexing import Atom, Expr, FloorDiv, MaxOf, MinOf, Mod, Var
 from mlirfuse.lowering.groups.boxes import frame_of
+from mlirfuse.lowering.groups.lines import WALKED, can_have_line, strip_count, strip_shares
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
 __all__ = ["Extents", "ManyExtents", "TileExtents"]
@@ -29,17 +31,25 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class TileExtents:
-    """Sizes of boxes for one tile: of each stage's root, and of kept values."""
+    """Sizes of boxes for one tile: of what each stage's root computes at a time, and of kept values.
+
+    `tiles` are those that blocks are handed: walks over `walk` of them. A block computes each root `runs` times, and
+    keeps `line_elements` from one tile to the next.
+    """
 
     tile: Sizes
     tiles: int
     roots: tuple[Sizes, ...]
     kept: Mapping[int, Sizes]
+    runs: tuple[int, ...]
+    walk: int = 1
+    line_elements: int = 0
 
     def shared_elements(self, stages: Stages) -> int:
-        """The most elements of kept boxes that are alive at once."""
+        """The most elements of kept boxes that are alive at once, and of lines."""
         elements = {v: math.prod(sizes) for v, sizes in self.kept.items()}
-        return max((sum(elements[v] for v in alive) for alive in stages.alive), default=0)
+        alive = max((sum(elements[v] for v in alive) for alive in stages.alive), default=0)
+        return alive + self.line_elements
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,13 @@ class ManyExtents:
     """The extents of many tiles, by columns: `roots[s][:, i]` and `kept[v][:, i]` are those of tile i."""
 
     tiles: Sequence[Sizes]
-    counts: Position  # how many tiles there are of each
+    counts: Position  # how many walks there are of each
     roots: Sequence[Position]
     kept: Mapping[int, Position]
-    shared_elements: Position  # the most elements of kept boxes that are alive at once
+    shared_elements: Position  # the most elements of kept boxes that are alive at once, and of lines
+    runs: Sequence[Position]
+    walks: Position
+    line_elements: Position
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -58,7 +71,10 @@ class ManyExtents:
     def __getitem__(self, i: int) -> TileExtents:
         roots = tuple(tuple(root[:, i].tolist()) for root in self.roots)
         kept = {v: tuple(box[:, i].tolist()) for v, box in self.kept.items()}
-        return TileExtents(self.tiles[i], int(self.counts[i]), roots, kept)
+        runs = tuple(int(run[i]) for run in self.runs)
+        return TileExtents(
+            self.tiles[i], int(self.counts[i]), roots, kept, runs, int(self.walks[i]), int(self.line_elements[i])
+        )
 
 
 class Extents:
@@ -85,36 +101,50 @@ class Extents:
             for s, root in zip(stages, roots, strict=True)
         ]
 
-    def of(self, tile: Sequence[int]) -> TileExtents:
-        """What a tile of these sizes along the frame touches."""
-        return self.of_all([tile])[0]
+    def of(self, tile: Sequence[int], walk: int = 1) -> TileExtents:
+        """What a tile of these sizes along the frame touches, where blocks walk over so many."""
+        return self.of_all([tile], [walk])[0]
 
-    def of_all(self, tiles: Sequence[Sequence[int]]) -> ManyExtents:
-        """The same for each of several tiles."""
+    def of_all(self, tiles: Sequence[Sequence[int]], walks: Sequence[int] = ()) -> ManyExtents:
+        """The same for each of several tiles; without `walks`, blocks compute one tile each."""
         dims = np.array(self.frame)
         cut = np.minimum(np.array(tiles, dtype=np.int64).reshape(len(tiles), len(dims)), dims)
         counts = -(-dims // cut)
         inner = np.where(counts == 2, 1, (counts - 1) // 2)[np.newaxis]  # of two, the one that no stride leaves short
-        middle = []
-        for axis, dim in enumerate(self.frame):
-            number = inner[..., axis]
-            if axis == 1:
-                number = np.minimum(np.arange(counts[:, 1].max())[:, np.newaxis], counts[:, 1] - 1)
-            middle.append((np.minimum(number * cut[:, axis], dim - cut[:, axis]), cut[np.newaxis, :, axis]))
+        middle = self._tile(cut, counts, inner)
         required: dict[int, list[Spans]] = {}
         roots: list[Spans] = [()] * len(self.stages)
         for stage in reversed(self.stages.stages):
             root = roots[stage.number] = self._root(stage, tuple(middle), required)
-            for value, image in self._reads[stage.number]:
-                required.setdefault(value, []).append(image(root))
+            for value, box in self.reads(stage, root):
+                required.setdefault(value, []).append(box)
         kept = {v: self._kept(v, roots) for v in self.stages.kept}
-        return ManyExtents(
+        found = ManyExtents(
             list(map(tuple, cut.tolist())),
             counts.prod(axis=1),
             [_sizes(root, len(tiles)) for root in roots],
             {v: _sizes(box, len(tiles)) for v, box in kept.items()},
             self._most_alive(kept, len(tiles)),
+            [np.ones(len(tiles), np.int64) for _ in roots],
+            np.ones(len(tiles), np.int64),
+            np.zeros(len(tiles), np.int64),
         )
+        if all(walk == 1 for walk in walks):
+            return found
+        along = np.arange(len(dims)) == WALKED
+        after, first = (self._tile(cut, counts, np.where(along, n, inner)) for n in (inner + 1, 0 * inner))
+        new = _NewRows(self, (middle, after, first), roots, kept)
+        return new.walking(found, np.array(walks, np.int64), counts[:, WALKED])
+
+    def _tile(self, cut: Position, counts: Position, numbers: Position) -> Spans:
+        """The tiles of these numbers, and all parts of their channels."""
+        found = []
+        for axis, dim in enumerate(self.frame):
+            number = numbers[..., axis]
+            if axis == 1:
+                number = np.minimum(np.arange(counts[:, 1].max())[:, np.newaxis], counts[:, 1] - 1)
+            found.append((np.minimum(number * cut[:, axis], dim - cut[:, axis]), cut[np.newaxis, :, axis]))
+        return tuple(found)
 
     def _root(self, stage: Stage, middle: Spans, required: Mapping[int, list[Spans]]) -> Spans:
         dims = stage.root.node.out.dims
@@ -126,8 +156,16 @@ class Extents:
         for value in stage.group.outputs:
             if value in required:
                 box = _hull(required[value])
-                wanted += [image(box) for image in self._back[stage.number][value]]
+                wanted += self.back(stage, value, box)
         return _hull(wanted)
+
+    def back(self, stage: Stage, value: int, box: Spans) -> list[Spans]:
+        """What of a stage's root a box of one of its outputs comes from."""
+        return [image(box) for image in self._back[stage.number][value]]
+
+    def reads(self, stage: Stage, root: Spans) -> Iterator[tuple[int, Spans]]:
+        """The boxes of kept values that a stage reads for a box of its root."""
+        return ((value, image(root)) for value, image in self._reads[stage.number])
 
     def _kept(self, value: int, roots: Sequence[Spans]) -> Spans:
         return _hull([self._land[s.number][value](roots[s.number]) for s in self.stages.writers(value)])
@@ -138,6 +176,80 @@ class Extents:
         for alive in dict.fromkeys(self.stages.alive):
             most = np.maximum(most, sum(elements[v] for v in alive))
         return most[0]
+
+
+class _NewRows:
+    """What is new in a tile, in the one after it along the walk and in the first of all, as `lines.Walk` finds it."""
+
+    def __init__(
+        self, extents: Extents, tiles: tuple[Spans, ...], roots: Sequence[Spans], kept: Mapping[int, Spans]
+    ) -> None:
+        self.extents, self.roots, self.kept = extents, roots, kept
+        self.lines: dict[int, Position] = {}
+        stages = extents.stages
+        self.new: list[tuple[Spans, ...]] = [()] * len(stages)
+        self._required: tuple[dict[int, list[Spans]], ...] = tuple({} for _ in tiles)
+        self._taken: dict[int, tuple[Spans, ...]] = {}
+        for stage in reversed(stages.stages):
+            boxes = {v: self._boxes(v) for v in stage.group.outputs if v in self._required[0]}
+            found: list[Spans] = []
+            for which, tile in enumerate(tiles):
+                wanted = {v: [box[which]] for v, box in boxes.items()}
+                root = extents._root(stage, tile, wanted)
+                found.append(root if not found else _as_many_rows(root, found[0]))
+                for value, box in extents.reads(stage, root):
+                    self._required[which].setdefault(value, []).append(box)
+            self.new[stage.number] = tuple(found)
+
+    def _boxes(self, value: int) -> tuple[Spans, ...]:
+        """What is new of a value in each of these tiles."""
+        if value not in self._taken:
+            here, *others = (_hull(required[value]) for required in self._required)
+            boxes = (here, *(_as_many_rows(box, here) for box in others))
+            if can_have_line(self.extents.stages, value):
+                (start, size), (later, _) = here[WALKED], boxes[1][WALKED]
+                self.lines[value] = rows = np.clip(size - (later - start).max(axis=0), 0, size - 1)
+                boxes = tuple(_without_first(box, rows) for box in boxes)
+            self._taken[value] = boxes
+        return self._taken[value]
+
+    def walking(self, found: ManyExtents, walks: Position, counts: Position) -> ManyExtents:
+        """The extents of tiles in walks; `counts` are the tiles along these."""
+        count, roots, runs = len(found), [], []
+        for whole, (new, _, top) in zip(self.roots, self.new, strict=True):
+            if len(whole) <= WALKED:
+                roots.append(_sizes(whole, count))
+                runs.append(walks)
+                continue
+            (first, _), (start, rows) = whole[WALKED], new[WALKED]
+            # the first tile of all begins at the border; that of another walk is as one in the middle
+            first, start = np.where(walks == counts, 0, first), np.where(walks == counts, top[WALKED][0], start)
+            leading, rows = np.maximum(0, start - first).max(axis=0), rows[0]
+            shares = strip_shares(leading, rows, walks)
+            strips = strip_count(leading, rows, shares)
+            cut = (*new[:WALKED], (start, (rows // shares)[np.newaxis]), *new[WALKED + 1 :])
+            roots.append(np.where(walks > 1, _sizes(cut, count), _sizes(whole, count)))
+            runs.append(np.where(walks > 1, strips + (walks - 1) * shares, 1))
+        lines = np.zeros(count, np.int64)
+        for value, line in self.lines.items():
+            width = math.prod(size for axis, (_, size) in enumerate(self.kept[value]) if axis != WALKED)
+            lines = lines + np.where(walks > 1, (line * width).max(axis=0), 0)
+        return replace(
+            found, counts=found.counts // walks, roots=roots, shared_elements=found.shared_elements + lines,
+            runs=runs, walks=walks, line_elements=lines,
+        )  # fmt: skip
+
+
+def _as_many_rows(box: Spans, like: Spans) -> Spans:
+    """A box at a border, with the rows that it has elsewhere."""
+    if len(box) <= WALKED:
+        return box
+    return (*box[:WALKED], (box[WALKED][0], like[WALKED][1]), *box[WALKED + 1 :])
+
+
+def _without_first(box: Spans, rows: Position) -> Spans:
+    start, size = box[WALKED]
+    return (*box[:WALKED], (start + rows, size - rows), *box[WALKED + 1 :])
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,13 @@ class _Column(NamedTuple):
     shared_bytes: Integers
     tile: Integers
 
+    def times(self, runs: Any) -> _Column:
+        """Each box computed so many times."""
+        return self._replace(
+            compute=self.compute * runs, latency=self.latency * runs, l2_bytes=self.l2_bytes * runs,
+            flops=self.flops * runs,
+        )  # fmt: skip
+
     def stage(self, i: int, tiles: Sequence[RegisterTile] = TILES) -> StageCost:
         """That of one box."""
         number = int(self.tile[i])
@@ -160,7 +167,8 @@ class GpuModel:
         """
         seconds, best = np.full(len(tiles), math.inf), np.zeros((2, len(tiles)), np.int64)
         boxes, room = 4 * tiles.shared_elements, self.room
-        clusters, rows = self._shared_by(tiles.counts, boxes <= room, 1 if threads else self.device.cluster_blocks)
+        most = np.where(tiles.walks > 1, 1, 1 if threads else self.device.cluster_blocks)  # those that walk do so alone
+        clusters, rows = self._shared_by(tiles.counts, boxes <= room, most)
         for n in self._threads(threads):
             stages = self._summed(self._stages(question, tiles, rows, clusters, n, small > 0))
             shared = boxes[rows] + stages.shared_bytes
@@ -196,12 +204,13 @@ class GpuModel:
     def _threads(self, threads: int) -> list[int]:
         return [n for n in ((threads,) if threads else THREADS) if n <= self.device.max_threads_per_block]
 
-    def _shared_by(self, counts: Integers, tried: Bools, most: int) -> tuple[Integers, Integers]:
-        """By how many blocks each tile may be shared (its number stands in the second array): by more than one where
-        tiles alone leave multiprocessors idle."""
+    def _shared_by(self, counts: Integers, tried: Bools, most: Integers) -> tuple[Integers, Integers]:
+        """By how many blocks each tile may be shared (its number stands in the second array), up to `most`: by more
+        than one where tiles alone leave multiprocessors idle."""
         clusters, rows, cluster = [], [], 1
-        while cluster <= most:
-            few = np.flatnonzero(tried & ((cluster // 2) * counts < self.device.multiprocessors))
+        while cluster <= most.max(initial=1):
+            busy = (cluster // 2) * counts < self.device.multiprocessors
+            few = np.flatnonzero(tried & busy & (cluster <= most))
             clusters.append(np.full(len(few), cluster))
             rows.append(few)
             cluster *= 2
@@ -219,7 +228,8 @@ class GpuModel:
         costs = [column.stage(0) for column in columns]
         shared = 4 * int(tiles.shared_elements[i]) + max(c.shared_bytes for c in costs)
         again = question.recomputed(extents := tiles[i], cluster)
-        return self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster)
+        found = self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster)
+        return replace(found, walk=extents.walk)
 
     def _stages(
         self, question: Question, tiles: ManyExtents, rows: Integers, clusters: Integers, threads: int,
@@ -231,7 +241,10 @@ class GpuModel:
             kept = tiles.kept[first][:, rows] if first in tiles.kept else None
             share = _shares(sizes, clusters)
             column = self._stage(work, share, threads, kept, small)
-            yield self._in_cluster(column, sizes, share, len(question.outputs[number]), threads, clusters)
+            column = self._in_cluster(column, sizes, share, len(question.outputs[number]), threads, clusters)
+            yield column if (tiles.walks == 1).all() else column.times(tiles.runs[number][rows])
+        if (tiles.walks > 1).any():
+            yield self._lines(tiles.line_elements[rows], tiles.walks[rows], threads)
 
     def _summed(self, stages: Iterator[_Column]) -> _Summed:
         first, *others = stages
@@ -294,14 +307,17 @@ class GpuModel:
     ) -> KernelCost:
         stages = zip(question.works, extents.roots, ways, question.first, question.outputs, strict=True)
         costs, clusters = [], np.array([cluster])
-        for work, root, way, first, outputs in stages:
+        for (work, root, way, first, outputs), runs in zip(stages, extents.runs, strict=True):
             sizes = _one(root)
             share = _shares(sizes, clusters)
             column = self._by(way, work, share, threads, _one(extents.kept[first]) if first in extents.kept else None)
-            column = self._in_cluster(column, sizes, share, len(outputs), threads, clusters)
+            column = self._in_cluster(column, sizes, share, len(outputs), threads, clusters).times(runs)
             costs.append(column.stage(0, (way,) if isinstance(way, RegisterTile) else TILES))
+        if extents.walk > 1:
+            costs.append(self._lines(np.array([extents.line_elements]), np.array([extents.walk]), threads).stage(0))
         again = question.recomputed(extents, cluster)
-        return self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster)
+        found = self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster)
+        return replace(found, walk=extents.walk)
 
     def _by(self, way: Way, work: Work, sizes: Integers, threads: int, kept: Integers | None) -> _Column:
         if isinstance(way, RegisterTile):
@@ -500,6 +516,13 @@ class GpuModel:
         fetched = (4 if kept is None else 0) * elements
         compute = np.maximum(self._issuing(issued, threads), fetched / self.l2_rate)
         return _column(compute, turns * self.device.l2_latency, fetched, elements * work.flops, MAP)
+
+    def _lines(self, elements: Integers, walks: Integers, threads: int) -> _Column:
+        """Copies to lines and from them between the tiles of walks, an element a thread at a time."""
+        issued = 2 * (walks - 1) * (MAP_START + -(-elements // threads) * (MAP_TAP + MAP_OPERATION))
+        compute = np.where(walks > 1, self._issuing(issued, threads), 0.0)
+        none = np.zeros(len(compute), np.int64)
+        return _column(compute, none.astype(np.float64), none, none.astype(np.float64), MAP)
 
     def _team(self, work: Work, sizes: Integers, threads: int) -> _Column:
         """A warp for each element."""

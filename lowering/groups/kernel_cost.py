@@ -60,6 +60,7 @@ class KernelCost:
     parts: tuple[KernelCost, ...] = ()  # of a kernel whose blocks belong to parts that share no values
     depths: tuple[int, ...] = ()  # of each stage, the channels that it adds up at a time, 0 for all
     cluster: int = 1  # blocks that share a tile: each computes a part of the channels of every stage
+    walk: int = 1  # tiles that a block computes one after the other; `tiles` are walks then, and costs of stages of all
 
     @property
     def blocks(self) -> int:

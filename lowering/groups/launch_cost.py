@@ -16,18 +16,24 @@ __all__ = ["launch_seconds"]
 
 
 def launch_seconds(
-    group: Group, dram_bytes: int, device: Device, tile: Sequence[int] | None = None, parts: Sequence[int] = ()
+    group: Group,
+    dram_bytes: int,
+    device: Device,
+    tile: Sequence[int] | None = None,
+    parts: Sequence[int] = (),
+    walk: int = 1,
 ) -> float:
     """Seconds of one launch that moves so many bytes; with a `tile`, of stages over boxes of that tile.
 
-    With `parts`, each stage adds up so many channels at a time (0 for all).
+    With `parts`, each stage adds up so many channels at a time (0 for all); with a `walk`, a block computes so many
+    tiles.
     Layers that share no values run side by side. A group without stages takes as long as its anchor, or what else in it
     does most; several anchors (a chain of attention) follow each other.
     """
     if tile is not None:
         stages = stages_of(group)
         assert not isinstance(stages, str), stages
-        if (cost := kernel_cost(stages, tile, device, parts)) is not None:
+        if (cost := kernel_cost(stages, tile, device, parts, walk)) is not None:
             return cost.seconds
     if (cost := _side_by_side(group, dram_bytes, device)) is not None:
         return cost.seconds

@@ -32,7 +32,8 @@ class Question:
     def recomputed(self, extents: TileExtents, cluster: int = 1) -> float:
         """Operations that more than one block does: of boxes that overlap, or that a cluster does not share."""
         shares = [share_of(sizes, cluster) for sizes in extents.roots]
-        each = sum(work.flops * math.prod(sizes) for work, sizes in zip(self.works, shares, strict=True))
+        runs = zip(self.works, shares, extents.runs, strict=True)
+        each = sum(work.flops * math.prod(sizes) * times for work, sizes, times in runs)
         return max(0.0, extents.tiles * cluster * each - self.flops)
 
 

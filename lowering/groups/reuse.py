@@ -46,10 +46,11 @@ class ValueReuse:
     """Where a value of the kernel lives.
 
     `place` is read (an operand, from DRAM), written (to DRAM), kept (its box lies in the block's shared memory, or in a
-    thread's scratch, from stage `first` to stage `last`), register (elements pass from one op to the next) or inline
-    (computed where it is read). A value that is kept and written has two entries. `bytes` are those of the whole
-    value, `box_bytes` those of its `box`, which neighbouring tiles share by `halo`; `dram_bytes` are
-    what the launch moves of it. Where a value has no box of its own, `box` is empty.
+    thread's scratch, from stage `first` to stage `last`), line (rows of such a box that the next tile of a walk takes
+    over), register (elements pass from one op to the next) or inline (computed where it is read). A value has an entry
+    for each of its places. `bytes` are those of the whole value, `box_bytes` those of its `box`, which neighbouring
+    tiles share by `halo`; `dram_bytes` are what the launch moves of it. Where a value has no box of its own, `box` is
+    empty.
     """
 
     name: str
@@ -69,7 +70,8 @@ class ValueReuse:
 class Reuse:
     """A kernel of several stages: tiles of size `tile` cut the `frame` into `tiles` along each dimension.
 
-    A GPU runs a tile as a block of `threads`, or as a `cluster` of several blocks that share its channels; `at_once`
+    A GPU runs a tile as a block of `threads`, or as a `cluster` of several blocks that share its channels; a block (a
+    thread of a CPU) may `walk` over several tiles and take over rows that they have in common; `at_once`
     blocks at one time, of the `most_at_once` that its `multiprocessors` have room for by what `limited_by` names (so in
     `rounds`); a CPU's thread works on one tile.
     `kept_bytes` is the most that kept boxes take at once, `memory_bytes` with what stages need for themselves, of
@@ -103,6 +105,7 @@ class Reuse:
     stages: tuple[StageReuse, ...]
     values: tuple[ValueReuse, ...]
     cluster: int = 1
+    walk: int = 1
 
     @property
     def factor(self) -> float:

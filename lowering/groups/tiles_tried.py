@@ -6,14 +6,17 @@ import math
 from collections.abc import Iterator
 
 from mlirfuse.device import Device
+from mlirfuse.lowering.groups.lines import WALKED
 from mlirfuse.lowering.groups.stages import Stages
 from mlirfuse.lowering.groups.work import is_depthwise
 
-__all__ = ["all_tiles", "count_of", "sensible_tiles"]
+__all__ = ["all_tiles", "count_of", "sensible_tiles", "walks_tried"]
 
 IDLE = 16  # tiles are not tried if they keep fewer than one multiprocessor in so many busy,
 CROWD = 8  # or are more than so many for each
 MOST_TILES = 64  # for each core of a CPU, to which tiles are handed one by one
+FEWEST_WALKED = 4  # tiles along the dimension of a walk: of fewer, most meet a border
+MOST_WALKS = 4  # for each multiprocessor or core: more leave no room to walk
 
 
 def sensible_tiles(stages: Stages, frame: tuple[int, ...], device: Device) -> list[tuple[int, ...]]:
@@ -23,6 +26,22 @@ def sensible_tiles(stages: Stages, frame: tuple[int, ...], device: Device) -> li
     crowd = CROWD if device.has_blocks else MOST_TILES
     most = max(device.multiprocessors * crowd, min(count for count, _ in counted))
     return [tile for count, tile in counted if least <= count <= most]
+
+
+def walks_tried(stages: Stages, frame: tuple[int, ...], device: Device) -> list[tuple[tuple[int, ...], int]]:
+    """Tiles, and how many of them a block computes one after the other; the first spatial dimension is cut evenly."""
+    if len(frame) <= WALKED:
+        return []
+    least, most = max(1.0, device.multiprocessors / IDLE), device.multiprocessors * MOST_WALKS
+    found = []
+    for tile in all_tiles(stages, frame):
+        along = frame[WALKED] // tile[WALKED]
+        if along < FEWEST_WALKED or frame[WALKED] % tile[WALKED]:
+            continue
+        count = count_of(frame, tile)
+        walks = (w for w in range(2, along + 1) if along % w == 0)
+        found += [(tile, walk) for walk in walks if least <= count // walk <= most]
+    return found
 
 
 def count_of(frame: tuple[int, ...], tile: tuple[int, ...]) -> int:

@@ -257,6 +257,30 @@ class Builder:
             affine.AffineYieldOp(results)
         return list(op.operation.results)
 
+    def span(self, start: Expr, stop: Expr, stem: str, body: Callable[[Expr], None]) -> None:
+        """A loop over [start, stop), bounds of any kind."""
+        length = stop - start
+        if length.is_constant:
+            if length.constant == 1:
+                body(start)
+            elif length.constant > 1:
+                self._static_span(start, length.constant, stem, body)
+            return
+        lo, hi = start.range[0], stop.range[1] - 1
+        op = scf.ForOp(self.index(start), self.index(stop), self.index_constant(1))
+        variable = Expr(0, ((Var(self.fresh_name(stem), lo, hi), 1),)) if hi > lo else Expr(lo)
+        with self.scope(ir.InsertionPoint(op.body)):
+            self.bind(variable, op.induction_variable, affine=False)
+            body(variable)
+            scf.YieldOp([])
+
+    def _static_span(self, start: Expr, length: int, stem: str, body: Callable[[Expr], None]) -> None:
+        def step(i: Expr, _: list[Any]) -> list[Any]:
+            body(start + i)
+            return []
+
+        self.loop(length, stem, [], step)
+
     def when(
         self, conditions: Sequence[Condition], then: Callable[[], Any], otherwise: Callable[[], Any] | None = None
     ) -> Any:

@@ -101,24 +101,29 @@ class TilePlaces:
     """One tile: where boxes start, in variables of the kernel.
 
     `numbers` has the tile's number along each dimension of the frame, `rank` that of the block in its cluster. Starts
-    become variables of their own, in units
-    of what they are multiples of, so that addresses stay affine and vectors know that they are aligned.
+    become variables of their own, in units of what they are multiples of, so that addresses stay affine and vectors
+    know that they are aligned. Those that change as the block goes on have theirs inside of its loops.
     """
 
     def __init__(self, builder: Builder, boxes: TileBoxes, numbers: Sequence[Expr], rank: Expr | None = None) -> None:
         self.builder, self.boxes = builder, boxes
         self.values: dict[Var, Expr] = {
-            e.terms[0][0]: number  # type: ignore[misc]
+            _variable(e): number
             for e, number in zip((*boxes.numbers, boxes.rank), (*numbers, rank or Expr(0)), strict=True)
             if e.terms
         }
         self._named: dict[Expr, Expr] = {}
+        self._name_starts(self._moving)
+
+    def _name_starts(self, moving: frozenset[Var]) -> None:
+        """Here, where their values are there for all that follows: those that none of these variables move."""
+        boxes = self.boxes
         found = [*(boxes.share(s) for s in boxes.stages), *boxes.kept.values()]
-        for box in found:  # here, where their values are there for all that follows
-            if not self.is_of_part(box):
-                self.start(box)
-        for sink in boxes.stages.sinks:
-            self.own(sink)
+        starts = [e for box in found for e in box.start]
+        starts += [first for sink in boxes.stages.sinks for _, first, _ in boxes.own(sink)]
+        for e in starts:
+            if not e.variables() & moving:
+                self.named(e)
 
     def is_of_part(self, box: Box) -> bool:
         """Whether a box is another one for each part of some reduction."""
@@ -128,7 +133,22 @@ class TilePlaces:
         """From here on, the tile is at one part of a stage's reduction."""
         variable = self.boxes.part_number(stage)
         if variable.terms:
-            self.values[variable.terms[0][0]] = number  # type: ignore[index]
+            self.values[_variable(variable)] = number
+
+    def at_tile(self, walk: Expr, step: Expr) -> None:
+        """From here on, the block is at a step of its walk, the walk of this number along its dimension."""
+        assert self.boxes.walk is not None
+        walked = self.boxes.walk
+        self.values[_variable(walked.number)] = walk * walked.length + step
+        self._name_starts(self._parts | self._strips)
+        for box in walked.line_boxes.values():
+            self.start(box)
+            self.start(walked.of_next(box))
+
+    def at_strip(self, stage: Stage, number: Expr) -> None:
+        """From here on, the tile is at one strip of a stage's box."""
+        assert self.boxes.walk is not None
+        self.values[_variable(self.boxes.walk.strip_number(stage))] = number
 
     def start(self, box: Box) -> Index:
         """Where a box starts."""
@@ -150,7 +170,8 @@ class TilePlaces:
 
     def _name(self, e: Expr) -> Expr:
         here = e.substitute(self.values)
-        if here.is_constant or (e.variables() & self._parts and self.builder.is_affine(here)):
+        moves = bool(e.variables() & self._moving)
+        if here.is_constant or (moves and self.builder.is_affine(here)):
             return here
         grain = _grain(here)
         scaled = _scaled(here, grain)
@@ -158,12 +179,23 @@ class TilePlaces:
         if lo == hi:
             return Expr(lo * grain)
         variable = Expr(0, ((Var(self.builder.fresh_name("start"), lo, hi), 1),))
-        self.builder.bind(variable, self.builder.index(scaled), affine=not e.variables() & self._parts)
+        self.builder.bind(variable, self.builder.index(scaled), affine=not moves)
         return variable * grain
 
     @cached_property
     def _parts(self) -> frozenset[Var]:
         return frozenset(v for s in self.boxes.stages for v in self.boxes.part_number(s).variables())
+
+    @cached_property
+    def _strips(self) -> frozenset[Var]:
+        walk = self.boxes.walk
+        return frozenset(v for s in self.boxes.stages if walk for v in walk.strip_number(s).variables())
+
+    @cached_property
+    def _moving(self) -> frozenset[Var]:
+        """What changes as the block goes on."""
+        walked = self.boxes.walk.number.variables() if self.boxes.walk else frozenset()
+        return self._parts | self._strips | walked
 
     def span(self, stage: Stage) -> Span | None:
         """What a stage adds up at a time, if not all, in variables of the kernel."""
@@ -184,6 +216,13 @@ class TilePlaces:
             v: Sink(stage.root.result, kept.get(v), outputs[v] if v in group.outputs else None, own)
             for v in stage.group.outputs
         }
+
+
+def _variable(e: Expr) -> Var:
+    """The variable that an expression is."""
+    atom = e.terms[0][0]
+    assert isinstance(atom, Var), e
+    return atom
 
 
 def _grain(e: Expr) -> int:

@@ -137,12 +137,12 @@ class _Writer:
         kept["flops"] = to_attribute(group.flops)
         kept["results"] = to_attribute(len(group.outputs))
         kept["shared_bytes"] = to_attribute(program.shared_bytes)
-        tile = self.family.tile_of(schedule)
+        tile, walk = self.family.tile_of(schedule), self.family.walk_of(schedule)
         traffic = self._traffic(group, schedule, values)
         kept["traffic"] = to_attribute(traffic)
-        kept["recomputed_flops"] = to_attribute(0 if tile is None else _recomputed_flops(group, tile))
+        kept["recomputed_flops"] = to_attribute(0 if tile is None else _recomputed_flops(group, tile, walk))
         parts = () if tile is None else self.family.parts_of(schedule)
-        kept["seconds"] = to_attribute(launch_seconds(group, sum(traffic), self.device, tile, parts))
+        kept["seconds"] = to_attribute(launch_seconds(group, sum(traffic), self.device, tile, parts, walk))
         sizes, line = self.backend.launch(name, program, arguments, str(ir.DictAttr.get(kept)))
         self.sizes |= set(sizes)
         self.lines.append(line)
@@ -246,10 +246,10 @@ class _Writer:
         )
 
 
-def _recomputed_flops(group: Group, tile: tuple[int, ...]) -> int:
+def _recomputed_flops(group: Group, tile: tuple[int, ...], walk: int) -> int:
     stages = stages_of(group)
     assert not isinstance(stages, str), stages
-    return round(TileBoxes(stages, tile).recomputed_flops)
+    return round(TileBoxes(stages, tile, walk=walk).recomputed_flops)
 
 
 def _weight_text(location: Location, packing: Packing | None) -> str:

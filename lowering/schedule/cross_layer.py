@@ -9,13 +9,15 @@ Each stage is a group of its own with a box; the schedules and emitters of singl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.in_parts import part_problem
+from mlirfuse.lowering.groups.lines import walk_problem
 from mlirfuse.lowering.groups.stages import Stages, stages_of
 from mlirfuse.lowering.schedule.deep import group_chain
 
@@ -35,8 +37,8 @@ def cross_layer_stages(group: Group) -> Stages | str:
     return frame if isinstance(frame, str) else stages
 
 
-def tile_problem(stages: Stages, tile: Sequence[int], parts: Sequence[int] = ()) -> str | None:
-    """Why tiles of these sizes, with reductions in these parts, do not compute a group's outputs, or None."""
+def tile_problem(stages: Stages, tile: Sequence[int], parts: Sequence[int] = (), walk: int = 1) -> str | None:
+    """Why tiles of these sizes, with reductions in parts or in walks of so many, do not compute a group, or None."""
     frame = frame_of(stages)
     if isinstance(frame, str):
         return frame
@@ -47,7 +49,9 @@ def tile_problem(stages: Stages, tile: Sequence[int], parts: Sequence[int] = ())
         return f"outputs of {sorted(channels)} channels are not cut along these together"
     if parts and len(parts) != len(stages):
         return f"{len(parts)} parts for {len(stages)} stages"
-    return part_problem(stages, tile, parts) if any(parts) else None
+    if any(parts):
+        return "blocks that walk add up no parts" if walk != 1 else part_problem(stages, tile, parts)
+    return walk_problem(TileBoxes(stages, tile), walk)
 
 
 class CrossLayerPlan:
@@ -55,14 +59,17 @@ class CrossLayerPlan:
 
     `groups` has a group for every stage, with the box that a tile computes. Of stages with a number in `parts`, the
     reduction is added up in parts of so many channels, and the stages before them that compute one part run for each.
-    Where `cluster` blocks share a tile, the box of a stage is what one of them computes.
+    Where `cluster` blocks share a tile, the box of a stage is what one of them computes; where a block walks over
+    `walk` tiles, it is a strip.
     """
 
-    def __init__(self, group: Group, tile: Sequence[int], parts: Sequence[int] = (), cluster: int = 1) -> None:
+    def __init__(
+        self, group: Group, tile: Sequence[int], parts: Sequence[int] = (), cluster: int = 1, walk: int = 1
+    ) -> None:
         stages = cross_layer_stages(group)
         assert isinstance(stages, Stages), stages
         self.group, self.stages = group, stages
-        self.boxes = TileBoxes(stages, tile, parts, cluster)
+        self.boxes = TileBoxes(stages, tile, parts, cluster, walk)
         self.groups: Sequence[Group] = [
             replace(stage.group, box=self.boxes.share(stage), root=stage.root.result, part=self.boxes.part(stage))
             for stage in stages
@@ -81,6 +88,24 @@ class CrossLayerPlan:
     @property
     def tile_count(self) -> int:
         return math.prod(self.tiles)
+
+    @property
+    def walks(self) -> tuple[int, ...]:
+        """Walks along each dimension of the frame: tiles, unless a block computes several."""
+        return self.boxes.walks
+
+    @cached_property
+    def lines(self) -> Mapping[int, Box]:
+        """The part of the box of kept values that a tile takes over from the one before it."""
+        return {} if self.boxes.walk is None else self.boxes.walk.line_boxes
+
+    def saved_after(self, stage: int) -> tuple[int, ...]:
+        """The values whose lines are complete when a stage has run."""
+        return tuple(v for v in self.lines if self.stages.writers(v)[-1].number == stage)
+
+    def taken_before(self, stage: int) -> tuple[int, ...]:
+        """The values whose lines are taken over before a stage, the first that adds to them."""
+        return tuple(v for v in self.lines if self.stages.writers(v)[0].number == stage)
 
     @property
     def inner(self) -> dict[int, tuple[int, ...]]:

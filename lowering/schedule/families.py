@@ -27,7 +27,7 @@ class Family:
     by index) or rearranged altogether (`weight_packings`, read flat). `alternatives` are the legal schedules that a
     search may measure, the most promising first. `tile_of` gives a tile's extents along the frame of a group that a
     schedule computes in stages over boxes (`groups.boxes`), else None; `parts_of` the channels that each adds up at a
-    time, where it does not add up all.
+    time, where it does not add up all; `walk_of` how many tiles are computed one after the other.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class Family:
     alternatives: Callable[[Group, Device], Sequence[Any]] = lambda group, device: ()
     tile_of: Callable[[Any], tuple[int, ...] | None] = lambda schedule: getattr(schedule, "tile", None)
     parts_of: Callable[[Any], tuple[int, ...]] = lambda schedule: getattr(schedule, "parts", ())
+    walk_of: Callable[[Any], int] = lambda schedule: getattr(schedule, "walk", 1)
 
 
 FAMILIES: dict[str, Family] = {}

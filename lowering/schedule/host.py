@@ -63,7 +63,7 @@ def host_schedule_to_dict(schedule: HostSchedule) -> dict[str, Any]:
     if isinstance(schedule, CrossLayerLoops):
         orders = [",".join(map(str, order)) for order in schedule.orders]
         stages = [json.dumps(host_schedule_to_dict(stage)) for stage in schedule.stages]
-        return {"kind": kind, "tile": schedule.tile, "orders": orders, "stages": stages}
+        return {"kind": kind, "tile": schedule.tile, "orders": orders, "stages": stages, "walk": schedule.walk}
     return {"kind": kind, **asdict(schedule)}
 
 
@@ -191,7 +191,8 @@ def _cross_layer_program(group: Group, schedule: CrossLayerLoops, boxes: tuple[B
     ]
     stages += [Stage("copy_out", v, "vector") for v in group.outputs]
     kept = [Box(v, box.sizes, "shared", 4 * box.elements) for v, box in plan.kept.items()]
-    return TileProgram(group, schedule, plan.tiles, 1, (*boxes, *kept), tuple(stages), plan.scratch_bytes)
+    kept += [Box(v, box.sizes, "shared", 4 * box.elements) for v, box in plan.lines.items()]
+    return TileProgram(group, schedule, plan.walks, 1, (*boxes, *kept), tuple(stages), plan.scratch_bytes)
 
 
 def _how(schedule: StageLoops) -> str:

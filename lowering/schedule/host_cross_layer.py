@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mlirfuse.device import Device
+from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.cost import ranked_tiles
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.groups.stages import Stages
@@ -34,18 +35,20 @@ PART_CYCLES = 100  # from one part of a stage's box to the next
 class CrossLayerLoops:
     """`tile` has the extent of a tile along each dimension of the last sink's result; `stages` a schedule for each.
 
-    `orders` has the memory order of the box of each value that is kept between stages, dimensions outermost first.
+    `orders` has the memory order of the box of each value that is kept between stages, dimensions outermost first. A
+    thread walks over `walk` tiles along the first spatial dimension, and takes over what they have in common.
     """
 
     tile: tuple[int, ...]
     orders: tuple[Order, ...]
     stages: tuple[BoxLoops, ...]
+    walk: int = 1
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         stages = cross_layer_stages(group)
         if isinstance(stages, str):
             return stages
-        if complaint := tile_problem(stages, self.tile):
+        if complaint := tile_problem(stages, self.tile, walk=self.walk):
             return complaint
         if len(self.stages) != len(stages) or len(self.orders) != len(stages.kept):
             return f"{len(self.stages)} schedules and {len(self.orders)} orders for {len(stages)} stages"
@@ -66,16 +69,23 @@ class CrossLayerLoops:
 class KeptPlan(CrossLayerPlan):
     """A plan in which the box of each kept value has its place in scratch, its dimensions in an order."""
 
-    def __init__(self, group: Group, tile: Sequence[int], orders: Sequence[Order]) -> None:
-        super().__init__(group, tile)
+    def __init__(self, group: Group, tile: Sequence[int], orders: Sequence[Order], walk: int = 1) -> None:
+        super().__init__(group, tile, walk=walk)
         self.orders = tuple(orders)
         self.groups: Sequence[Group] = [self._stage_group(part) for part in self.groups]
 
     @cached_property
     def kept_strides(self) -> dict[int, tuple[int, ...]]:
         """Elements between neighbours in the box of each kept value."""
-        pairs = zip(self.stages.kept, self.orders, strict=True)
-        return {v: _strides(self.kept[v].sizes, order) for v, order in pairs}
+        return {v: self.strides_of(v, self.kept[v]) for v in self.stages.kept}
+
+    def order_of(self, value: int) -> Order:
+        """The memory order of what is kept of a value."""
+        return self.orders[self.stages.kept.index(value)]
+
+    def strides_of(self, value: int, box: Box) -> tuple[int, ...]:
+        """Elements between neighbours in a box of a kept value."""
+        return _strides(box.sizes, self.order_of(value))
 
     def _stage_group(self, part: Group) -> StageGroup:
         """A stage with the kept boxes as they lie in scratch."""
@@ -88,15 +98,22 @@ class KeptPlan(CrossLayerPlan):
     @cached_property
     def _allocated(self) -> tuple[tuple[int, ...], int]:
         lives = self.stages.lifetimes
-        return allocate([(self.kept[v].elements, *lives[v]) for v in self.stages.kept])
+        boxes = [(self.kept[v].elements, *lives[v]) for v in self.stages.kept]
+        return allocate([*boxes, *((box.elements, 0, len(self.stages)) for box in self.lines.values())])
 
     @property
     def offsets(self) -> dict[int, int]:
         """Where the box of each kept value starts in the scratch that they share, in elements."""
-        return dict(zip(self.stages.kept, self._allocated[0], strict=True))
+        return dict(zip(self.stages.kept, self._allocated[0], strict=False))
+
+    @property
+    def line_offsets(self) -> dict[int, int]:
+        """And where its line starts."""
+        return dict(zip(self.lines, self._allocated[0][len(self.stages.kept) :], strict=True))
 
     @property
     def kept_elements(self) -> int:
+        """Of kept boxes and lines."""
         return self._allocated[1]
 
 
@@ -104,7 +121,7 @@ class HostCrossLayerPlan(KeptPlan):
     """A plan with the schedules of its stages."""
 
     def __init__(self, group: Group, schedule: CrossLayerLoops) -> None:
-        super().__init__(group, schedule.tile, schedule.orders)
+        super().__init__(group, schedule.tile, schedule.orders, schedule.walk)
         self.schedule = schedule
 
     @cached_property
@@ -162,10 +179,10 @@ def choose_cross_layer(group: Group, device: Device) -> CrossLayerLoops | None:
     if isinstance(stages, str):
         return None
     for cost in itertools.islice(ranked_tiles(stages, device), ATTEMPTS):
-        plans = [KeptPlan(group, cost.tile, orders) for orders in _orders(stages)]
+        plans = [KeptPlan(group, cost.tile, orders, cost.walk) for orders in _orders(stages)]
         priced = [(*schedule_cross_layer(plan, device), plan) for plan in plans]
         for _, loops, plan in sorted(priced, key=lambda p: p[0]):
-            found = CrossLayerLoops(plan.boxes.tile, plan.orders, loops)
+            found = CrossLayerLoops(plan.boxes.tile, plan.orders, loops, cost.walk)
             if found.why_illegal(group, device) is None:
                 return found
     return None

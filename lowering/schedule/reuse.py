@@ -6,6 +6,7 @@ stages' schedules that were chosen, whoever chose them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -81,9 +82,9 @@ class _Reader:
         cost = scheduled_cost(self.stages, self.extents, ways, self.threads, self.memory, self.device, cluster)
         stages = tuple(
             self._stage(stage, schedule, part)
-            for stage, schedule, part in zip(self.stages, schedules, cost.stages, strict=True)
+            for stage, schedule, part in zip(self.stages, schedules, cost.stages, strict=False)
         )
-        tiles = self.plan.tile_count
+        walks = math.prod(self.plan.walks)
         multiprocessors = self.device.multiprocessors_of_clusters(cluster)
         held = occupancy(self.device, self.threads, self.memory, cost.registers)
         room = (1 if held is None else held.blocks) * multiprocessors
@@ -94,15 +95,15 @@ class _Reader:
             tiles=self.boxes.tiles,
             threads=self.threads,
             multiprocessors=self.device.multiprocessors,
-            at_once=min(tiles * cluster, room),
+            at_once=min(walks * cluster, room),
             most_at_once=room,
             limited_by="cores" if held is None else held.limit,
-            rounds=-(-tiles * cluster // max(1, room)),
+            rounds=-(-walks * cluster // max(1, room)),
             registers=cost.registers,
             kept_bytes=4 * self.extents.shared_elements(self.stages),
             memory_bytes=self.memory,
             memory_limit=self.limit,
-            flops=tiles * sum(s.flops for s in stages),
+            flops=self.plan.tile_count * sum(s.flops for s in stages),
             flops_added=sum(s.flops_added for s in stages),
             l2_bytes=cost.l2_bytes,
             dram_bytes=sum(dram_bytes.values()),
@@ -115,6 +116,7 @@ class _Reader:
                 *(v for member in self.group.members for v in self._made(member, dram_bytes)),
             ),
             cluster=cluster,
+            walk=cost.walk,
         )
 
     # --- stages ----------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ class _Reader:
         box, tiles = self.boxes.root_box(stage), self.plan.tile_count
         following = [m for m in stage.group.members if m.result in _followers(stage)]
         size = stage.root.node.out.size
-        computed = tiles * self.boxes.cluster * self.boxes.share(stage).elements
+        computed = self.boxes.computed(stage)
         return StageReuse(
             number=stage.number,
             op=_kind(stage.root),
@@ -133,7 +135,7 @@ class _Reader:
             halo=self._halo(box),
             kind=cost.how,
             schedule={k: v for k, v in asdict(schedule).items() if isinstance(v, int) and not isinstance(v, bool)},
-            flops=computed // tiles * stage.flops_per_element,
+            flops=computed / tiles * stage.flops_per_element,
             factor=computed / size,
             flops_added=(computed - size) * stage.flops_per_element,
             compute_seconds=cost.compute,
@@ -168,6 +170,9 @@ class _Reader:
         if value in self.stages.kept:
             first, last = self.stages.lifetimes[value]
             found.append(self._value(value, name, op, "kept", first, last, self.boxes.kept[value]))
+        if value in self.plan.lines:
+            everywhere = 0, len(self.stages) - 1
+            found.append(self._value(value, name, op, "line", *everywhere, self.plan.lines[value]))
         if value in self.group.outputs:
             writers = self.stages.writers(value)
             box = self.boxes.root_box(writers[0]) if len(writers) == 1 else None
@@ -234,8 +239,17 @@ def _way(schedule: Any) -> RegisterTile | str:
 
 def _extents(plan: CrossLayerPlan) -> TileExtents:
     boxes: TileBoxes = plan.boxes
-    roots = tuple(boxes.root_box(s).sizes for s in plan.stages)
-    return TileExtents(boxes.tile, plan.tile_count, roots, {v: box.sizes for v, box in plan.kept.items()})
+    walk = boxes.walk
+    roots = tuple(boxes.root_box(s).sizes if walk is None else boxes.share(s).sizes for s in plan.stages)
+    return TileExtents(
+        boxes.tile,
+        math.prod(plan.walks),
+        roots,
+        {v: box.sizes for v, box in plan.kept.items()},
+        tuple(1 if walk is None else walk.runs(s) for s in plan.stages),
+        1 if walk is None else walk.length,
+        sum(box.elements for box in plan.lines.values()),
+    )
 
 
 def _overlap(start: Expr, size: int) -> int:

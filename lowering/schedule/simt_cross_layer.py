@@ -1,6 +1,6 @@
 """Stages of a group in one block of threads: each tile is a block, and what stages keep lies in its shared memory.
 
-    for each tile of the frame:                                  (a block)
+    for each tile of the frame:                                  (a block, or each tile of a block's walk)
         for each stage:  the kernel of its own schedule on the box of its root, all threads together;  barrier
 
 Shared memory is assigned by liveness: boxes that live at different times lie in the same place.
@@ -38,6 +38,7 @@ __all__ = [
     "StageTiles",
     "adds_in_shared",
     "choose_cross_layer",
+    "row_major",
     "stage_arrays",
 ]
 
@@ -51,7 +52,8 @@ class CrossLayerTiles:
 
     A stage with a number in `parts` adds up its reduction in parts of so many channels: the stages that compute these
     run once for each part, so that a block never holds them all. Where tiles are few, a `cluster` of blocks has one
-    together: each computes its part of the channels of every stage, and leaves it in the shared memory of all.
+    together: each computes its part of the channels of every stage, and leaves it in the shared memory of all. A block
+    walks over `walk` tiles along the first spatial dimension, and takes over what they have in common.
     """
 
     threads: int
@@ -59,6 +61,7 @@ class CrossLayerTiles:
     stages: tuple[StageTiles, ...]
     parts: tuple[int, ...] = ()
     cluster: int = 1
+    walk: int = 1
 
     def why_illegal(self, group: Group, device: Device) -> str | None:
         stages = cross_layer_stages(group)
@@ -66,7 +69,7 @@ class CrossLayerTiles:
             return stages
         if len(self.stages) != len(stages):
             return f"{len(self.stages)} schedules for {len(stages)} stages"
-        if complaint := tile_problem(stages, self.tile, self.parts):
+        if complaint := tile_problem(stages, self.tile, self.parts, self.walk):
             return complaint
         for number, part in enumerate(self.parts):
             tiles = self.stages[number]
@@ -76,7 +79,9 @@ class CrossLayerTiles:
             return f"clusters of {self.cluster} blocks; the device has clusters of up to {device.cluster_blocks}"
         if self.cluster > 1 and any(self.parts):
             return "blocks of a cluster add up no parts"
-        groups = CrossLayerPlan(group, self.tile, self.parts, self.cluster).groups
+        if self.cluster > 1 and self.walk > 1:
+            return "blocks of a cluster do not walk"
+        groups = CrossLayerPlan(group, self.tile, self.parts, self.cluster, self.walk).groups
         for number, (stage, schedule) in enumerate(zip(groups, self.stages, strict=True)):
             if complaint := _stage_problem(stage, schedule, self.threads, device):
                 return f"stage {number}: {complaint}"
@@ -84,7 +89,7 @@ class CrossLayerTiles:
         if plan.shared_bytes > device.shared_bytes_per_block:
             return f"{plan.shared_bytes} bytes of shared memory; the device has {device.shared_bytes_per_block}"
         if plan.blocks >= 1 << 31:
-            return f"{plan.tile_count} tiles are more blocks than a grid may have"
+            return f"{plan.blocks} blocks are more than a grid may have"
         return None
 
 
@@ -104,12 +109,12 @@ def _stage_problem(group: Group, schedule: StageTiles, threads: int, device: Dev
 class SimtCrossLayerPlan(CrossLayerPlan):
     """A plan with the schedules of its stages: where arrays lie in shared memory, in elements.
 
-    `places` has the offset of the box of every kept value, `arrays` those of each stage's own arrays; of a stage that
-    adds up parts, the last of these is its sum, unless threads hold it in registers.
+    `places` has the offset of the box of every kept value, `line_places` those of lines, `arrays` those of each stage's
+    own arrays; of a stage that adds up parts, the last of these is its sum, unless threads hold it in registers.
     """
 
     def __init__(self, group: Group, schedule: CrossLayerTiles) -> None:
-        super().__init__(group, schedule.tile, schedule.parts, schedule.cluster)
+        super().__init__(group, schedule.tile, schedule.parts, schedule.cluster, schedule.walk)
         self.schedule = schedule
         self.shapes = [
             stage_arrays(g, s, self.is_resident(number))
@@ -123,23 +128,24 @@ class SimtCrossLayerPlan(CrossLayerPlan):
             if adds_in_shared(g, s):
                 first = min(self.turns[n] for n in self.inner[number])
                 own[-1] = (own[-1][0], first, turn)
-        offsets, self.shared_elements = self._allocate([*kept, *own])
+        lines = [(box.elements, 0, len(self.stages)) for box in self.lines.values()]
+        offsets, self.shared_elements = self._allocate([*kept, *lines, *own])
         self.places = dict(zip(self.stages.kept, offsets, strict=False))
-        rest = iter(offsets[len(kept) :])
+        self.line_places = dict(zip(self.lines, offsets[len(kept) :], strict=False))
+        rest = iter(offsets[len(kept) + len(lines) :])
         self.arrays = [[next(rest) for _ in shapes] for shapes in self.shapes]
 
     @property
     def blocks(self) -> int:
-        return self.tile_count * self.schedule.cluster
+        return math.prod(self.walks) * self.schedule.cluster
 
     @staticmethod
     def _allocate(wanted: Sequence[tuple[int, int, int]]) -> tuple[tuple[int, ...], int]:
         return allocate(wanted)
 
     def kept_strides(self, value: int) -> tuple[int, ...]:
-        """Of a kept box, which lies row-major."""
-        sizes = self.kept[value].sizes
-        return tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
+        """Of a kept box."""
+        return row_major(self.kept[value].sizes)
 
     def kept_span(self, value: int) -> int:
         """Elements that a kept box takes, in whole vectors."""
@@ -162,6 +168,11 @@ class SimtCrossLayerPlan(CrossLayerPlan):
     @property
     def shared_bytes(self) -> int:
         return 4 * self.shared_elements
+
+
+def row_major(sizes: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a box in shared memory."""
+    return tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
 
 
 def stage_arrays(group: Group, schedule: StageTiles, resident: bool = False) -> list[tuple[int, int]]:
@@ -206,11 +217,11 @@ def choose_cross_layer(group: Group, device: Device, threads: int = 0) -> CrossL
 
 
 def _scheduled(stages: Stages, cost: KernelCost, device: Device) -> CrossLayerTiles:
-    boxes = TileBoxes(stages, cost.tile, cost.depths, cost.cluster)
+    boxes = TileBoxes(stages, cost.tile, cost.depths, cost.cluster, cost.walk)
     groups = [replace(stage.group, box=boxes.share(stage), part=boxes.part(stage)) for stage in stages]
     registers = _registers(cost, device)
-    schedules = (_stage(g, c, cost.threads, registers) for g, c in zip(groups, cost.stages, strict=True))
-    return CrossLayerTiles(cost.threads, boxes.tile, tuple(schedules), cost.depths, cost.cluster)
+    schedules = (_stage(g, c, cost.threads, registers) for g, c in zip(groups, cost.stages, strict=False))
+    return CrossLayerTiles(cost.threads, boxes.tile, tuple(schedules), cost.depths, cost.cluster, cost.walk)
 
 
 def _registers(cost: KernelCost, device: Device) -> int:

@@ -157,6 +157,7 @@ def _deep_program(group: Group, schedule: DeepTiles) -> TileProgram:
 def _cross_layer_program(group: Group, schedule: CrossLayerTiles) -> TileProgram:
     plan = SimtCrossLayerPlan(group, schedule)
     kept = [Box(v, box.sizes, "shared", 4 * plan.kept_span(v)) for v, box in plan.kept.items()]
+    kept += [Box(v, box.sizes, "shared", 4 * box.elements) for v, box in plan.lines.items()]
     hows = [_HOW[type(how)] for how in schedule.stages]
     stages = [Stage(kind, s.root.result, how) for s, (kind, how) in zip(plan.stages, hows, strict=True)]
     return TileProgram(

@@ -112,7 +112,7 @@ def _facts(reuse: Reuse, proof: Proof | None) -> list[tuple[str, str]]:
     fixed = reuse.seconds - max(reuse.busiest_seconds, reuse.dram_seconds)
     facts = [
         ("size", f"{_by(reuse.tile)} of {_by(reuse.frame)}"),
-        ("tiles", f"{math.prod(reuse.tiles)} ({_by(reuse.tiles)})"),
+        ("tiles", f"{math.prod(reuse.tiles)} ({_by(reuse.tiles)}){_walks(reuse)}"),
         ("in flight", f"{reuse.at_once} {workers}; {room}, by {reuse.limited_by}: {count(reuse.rounds, 'round')}"),
         ("shared memory" if on_gpu else "scratch", f"{memory}; limit {size(reuse.memory_limit)}"),
         ("registers", f"{reuse.registers} for a thread" if reuse.registers else ""),
@@ -128,6 +128,11 @@ def _facts(reuse: Reuse, proof: Proof | None) -> list[tuple[str, str]]:
     first = f"{microseconds(fixed)} of launch and latency"
     facts.append(("time", f"{microseconds(reuse.seconds)}: {first}, {busiest}, {meanwhile}"))
     return [(name, text) for name, text in facts if text]
+
+
+def _walks(reuse: Reuse) -> str:
+    worker = "block" if reuse.threads > 1 else "thread"
+    return f", {reuse.walk} one after the other in a {worker}" if reuse.walk > 1 else ""
 
 
 def _stage_row(stage: StageReuse) -> list[Any]:
@@ -164,6 +169,7 @@ def _value_row(value: ValueReuse, on_gpu: bool) -> list[Any]:
         "read": "DRAM, read",
         "written": "DRAM, written",
         "kept": "shared memory" if on_gpu else "scratch",
+        "line": "line buffer, in shared memory" if on_gpu else "line buffer, in scratch",
         "register": "registers",
         "inline": "nowhere: computed where it is read",
     }

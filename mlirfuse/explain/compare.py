@@ -97,7 +97,8 @@ def _shape_of(group: GroupFacts) -> str:
     if "stages" in schedule:
         kinds = [json.loads(stage)["kind"] for stage in schedule["stages"]]
         clusters = f", clusters of {schedule['cluster']}" if schedule.get("cluster", 1) > 1 else ""
-        return f"{group.kernel} of {len(kinds)} stages, {schedule.get('threads', 1)} threads{clusters}"
+        walks = f", walks of {schedule['walk']} tiles" if schedule.get("walk", 1) > 1 else ""
+        return f"{group.kernel} of {len(kinds)} stages, {schedule.get('threads', 1)} threads{clusters}{walks}"
     numbers = [f"{name} {schedule[name]}" for name in ("team", "vector") if schedule.get(name, 1) != 1]
     return ", ".join([group.kernel, *numbers])
 

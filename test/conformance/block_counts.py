@@ -52,32 +52,36 @@ def run_shard(shard: int, size: int) -> dict[str, Any]:
         counts["stages"][str(len(block.stages))] += 1
         counts["cases"]["one kernel"] += 1
         on_host = counts["cases"]["one kernel"] % EVERY == 0
-        for target, run in (("simulator", _simulate), ("cpu", _native))[: 1 + on_host]:
-            counts["runs"][f"{target}, {_outcome(block, run, failures)}"] += 1
+        for target, schedule, run in (("simulator", gpu_schedule, run_gpu), ("cpu", host_schedule, _native))[
+            : 1 + on_host
+        ]:
+            counts["runs"][f"{target}, {_outcome(block, schedule, run, failures)}"] += 1
 
     each_of(random_blocks(), size, check, shard)
     return {"shard": shard, **{name: dict(found) for name, found in counts.items()}, "failures": failures}
 
 
-def _simulate(block: RandomBlock) -> str | None:
-    schedule = gpu_schedule(block)
-    return "no schedule" if schedule is None else run_gpu(block, schedule)
+def _native(block: RandomBlock, schedule: Any) -> str | None:
+    return next(iter(run_host(block, [schedule]).values()))
 
 
-def _native(block: RandomBlock) -> str | None:
-    schedule = host_schedule(block)
-    return "no schedule" if schedule is None else next(iter(run_host(block, [schedule]).values()))
-
-
-def _outcome(block: RandomBlock, run: Callable[[RandomBlock], str | None], failures: list[str]) -> str:
+def _outcome(
+    block: RandomBlock,
+    choose: Callable[[RandomBlock], Any],
+    run: Callable[[RandomBlock, Any], str | None],
+    failures: list[str],
+) -> str:
+    how = "drawn" if block.seed % 2 else "chosen"
     try:
-        wrong = run(block)
+        schedule = choose(block)
+        if schedule is None:
+            return f"{how} schedule: not legal"
+        wrong = run(block, schedule)
     except Exception:
         wrong = traceback.format_exc(limit=-3)
     if wrong is None:
-        return f"{'drawn' if block.seed % 2 else 'chosen'} schedule: equal"
-    if wrong == "no schedule":
-        return f"{'drawn' if block.seed % 2 else 'chosen'} schedule: not legal"
+        walks = getattr(schedule, "walk", 1) > 1
+        return f"{how} schedule{', in walks' if walks else ''}: equal"
     failures.append(f"{block!r}\n{wrong}")
     return "different"
 

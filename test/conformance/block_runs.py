@@ -8,6 +8,8 @@ from typing import Any
 from group_runs import GPU, HOST
 from random_blocks import RandomBlock
 
+from mlirfuse.lowering.groups.boxes import TileBoxes
+from mlirfuse.lowering.groups.lines import WALKED, walk_problem
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages, tile_problem
 from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, KeptPlan, schedule_cross_layer
 from mlirfuse.lowering.schedule.host_cross_layer import choose_cross_layer as choose_host
@@ -17,6 +19,7 @@ from mlirfuse.lowering.schedule.simt_cross_layer import choose_cross_layer as ch
 
 __all__ = ["drawn_parts", "gpu_schedule", "host_schedule", "refusal"]
 
+MOST_ROWS = 4  # of a tile that is one of many
 # For a block of 128 threads, and of 64.
 STAGES: dict[int, tuple[Any, ...]] = {
     128: (
@@ -58,15 +61,30 @@ def drawn_parts(block: RandomBlock) -> tuple[int, ...]:
     return tuple(found) if any(found) else ()
 
 
+def drawn_walk(block: RandomBlock) -> tuple[tuple[int, ...], int]:
+    """A tile, the block's own or one of fewer rows, and how many of them are computed one after the other."""
+    assert not isinstance(block.stages, str)
+    draw, own = random.Random(block.seed), block.tile
+    if len(own) <= WALKED or draw.random() < 0.1:
+        return own, 1
+    for rows in (draw.randint(1, max(1, min(own[WALKED], MOST_ROWS))), 2, 1):
+        boxes = TileBoxes(block.stages, (*own[:WALKED], rows, *own[WALKED + 1 :]))
+        if walks := [n for n in range(2, boxes.tiles[WALKED] + 1) if walk_problem(boxes, n) is None]:
+            return boxes.tile, draw.choice(walks)
+    return own, 1
+
+
 def gpu_schedule(block: RandomBlock) -> Any:
     """The compiler's, or a tile of the block's own with a schedule drawn for each stage; None if that is not legal."""
     if not block.seed % 2:
         return choose_gpu(block.group, GPU)
     draw = random.Random(block.seed)
     threads = draw.choice(list(STAGES))
-    parts, stages = drawn_parts(block), []
-    cluster = 1 if any(parts) else draw.choice((1, 1, 2, 4, 8))
-    for number, group in enumerate(CrossLayerPlan(block.group, block.tile, parts, cluster).groups):
+    stages: list[Any] = []
+    tile, walk = drawn_walk(block)
+    parts = () if walk > 1 else drawn_parts(block)
+    cluster = 1 if any(parts) or walk > 1 else draw.choice((1, 1, 2, 4, 8))
+    for number, group in enumerate(CrossLayerPlan(block.group, tile, parts, cluster, walk).groups):
         suitable = [s for s in STAGES[threads] if s.why_illegal(group, GPU) is None]
         if any(parts) and parts[number]:
             suitable = [s for s in suitable if isinstance(s, ContractTiles) and s.k_groups == 1]
@@ -75,7 +93,7 @@ def gpu_schedule(block: RandomBlock) -> Any:
         if not suitable:
             return None
         stages.append(draw.choice(suitable))
-    return _legal(block, CrossLayerTiles(threads, block.tile, tuple(stages), parts, cluster), GPU)
+    return _legal(block, CrossLayerTiles(threads, tile, tuple(stages), parts, cluster, walk), GPU)
 
 
 def host_schedule(block: RandomBlock) -> Any:
@@ -87,8 +105,10 @@ def host_schedule(block: RandomBlock) -> Any:
     for v in CrossLayerPlan(block.group, block.tile).stages.kept:
         axes = list(range(block.group.types[v].rank))
         orders.append(tuple(draw.choice([axes, [axes[0], *axes[2:], *axes[1:2]], draw.sample(axes, len(axes))])))
-    plan = KeptPlan(block.group, block.tile, orders)
-    return _legal(block, CrossLayerLoops(plan.boxes.tile, plan.orders, schedule_cross_layer(plan, HOST)[1]), HOST)
+    tile, walk = drawn_walk(block)
+    plan = KeptPlan(block.group, tile, orders, walk)
+    loops = schedule_cross_layer(plan, HOST)[1]
+    return _legal(block, CrossLayerLoops(plan.boxes.tile, plan.orders, loops, walk), HOST)
 
 
 def _legal(block: RandomBlock, schedule: Any, device: Any) -> Any:

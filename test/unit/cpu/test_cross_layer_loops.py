@@ -7,7 +7,8 @@ from block_groups import BLOCKS
 from cpu_cases import DEVICE, Case, compile_cases
 from group_builder import GroupBuilder
 
-from mlirfuse.lowering.schedule.cross_layer import cross_layer_stages
+from mlirfuse.lowering.groups.boxes import frame_of
+from mlirfuse.lowering.schedule.cross_layer import cross_layer_stages, tile_problem
 from mlirfuse.lowering.schedule.host import choose_host_schedule, host_schedule_from_dict, host_schedule_to_dict
 from mlirfuse.lowering.schedule.host_contract import ContractTiles
 from mlirfuse.lowering.schedule.host_cross_layer import (
@@ -35,12 +36,12 @@ def laid_out(group, order):
     return dataclasses.replace(group, types=tuple(types))
 
 
-def cut(group, tile, order=channels_last):
-    """The group in tiles of a given size, what is kept in a given memory order."""
+def cut(group, tile, order=channels_last, walk=1):
+    """The group in tiles of a given size, in walks of so many, what is kept in a given memory order."""
     stages = cross_layer_stages(group)
     assert not isinstance(stages, str), stages
-    plan = KeptPlan(group, tile, [order(group.types[v].rank) for v in stages.kept])
-    return Case(group, CrossLayerLoops(plan.boxes.tile, plan.orders, schedule_cross_layer(plan, DEVICE)[1]))
+    plan = KeptPlan(group, tile, [order(group.types[v].rank) for v in stages.kept], walk)
+    return Case(group, CrossLayerLoops(plan.boxes.tile, plan.orders, schedule_cross_layer(plan, DEVICE)[1], walk))
 
 
 def fire(channels=16, squeeze=8, expand=16, size=13):
@@ -86,7 +87,19 @@ def _blocks():
         slow[f"{name} row major"] = cut(group, tiles[0])
         for tile in tiles[1:]:
             slow[f"{name} {tile}"] = cut(laid_out(group, channels_last), tile, plain)
+        for tile, walk in _walks(group):
+            slow[f"{name} {tile} walk {walk}"] = cut(laid_out(group, channels_last), tile, walk=walk)
     return quick, slow
+
+
+def _walks(group):
+    """Walks over the whole image in tiles of one row, and of as many rows as make walks of three."""
+    stages = cross_layer_stages(group)
+    frame = frame_of(stages)
+    for rows in dict.fromkeys((1, -(-frame[2] // 3))) if len(frame) > 2 else ():
+        tile, walk = (1, frame[1], rows, *frame[3:]), -(-frame[2] // rows)
+        if tile_problem(stages, tile, walk=walk) is None and walk > 1:
+            yield tile, walk
 
 
 def _wide():
@@ -98,6 +111,11 @@ def _wide():
     found["tiles of channels"] = cut(laid_out(expanded_and_depthwise(), channels_last), (1, 16, 9, 9))
     found["uneven tiles of channels"] = cut(laid_out(expanded_and_depthwise(), channels_last), (1, 20, 4, 9))
     found["one weight twice"] = cut(shared_weight(), (1, 8, 4, 9))
+    found["walk over a wide fire"] = cut(laid_out(fire(), channels_last), (1, 16, 1, 13), walk=13)
+    found["walks row major"] = cut(fire(size=16), (1, 16, 4, 9), plain, walk=2)
+    found["walk over an inverted residual"] = cut(
+        laid_out(wide_inverted_residual(), channels_last), (1, 16, 2, 8), walk=4
+    )
     return found
 
 
@@ -164,9 +182,33 @@ def test_kept_boxes_share_memory_when_their_lives_do_not_meet():
     assert plan.kept_elements == first + second
 
 
-def test_schedules_survive_attributes():
-    schedule = RUNS["wide_fire"].schedule
+@pytest.mark.parametrize("name", ["wide_fire", "walks_row_major"])
+def test_schedules_survive_attributes(name):
+    schedule = RUNS[name].schedule
     assert host_schedule_from_dict(host_schedule_to_dict(schedule)) == schedule
+
+
+def test_threads_are_handed_walks_and_lines_are_scratch():
+    case = RUNS["walks_row_major"]
+    plan = HostCrossLayerPlan(case.group, case.schedule)
+    assert case.program.tile_count == 4 and plan.tile_count == 8
+    (line,) = plan.lines.values()
+    assert line.sizes == (1, 8, 2, 10)
+    (kept,) = plan.kept.values()
+    assert plan.kept_elements == kept.elements + line.elements
+
+
+def test_a_thread_walks_where_that_saves_more_than_it_costs():
+    """Depthwise convolutions of wide rows: what leads in is computed once for many tiles."""
+    b = GroupBuilder()
+    x = b.op("unary", b.conv(b.input(1, 24, 112, 112), b.input(144, 24, 1, 1)), kind="relu")
+    x = b.op("unary", b.conv(x, b.input(144, 1, 3, 3), pads=(1,) * 4, groups=144), kind="relu")
+    group = laid_out(b.group(b.conv(x, b.input(24, 144, 1, 1))), channels_last)
+    schedule = choose_host_schedule(group, dataclasses.replace(DEVICE, multiprocessors=2))
+    assert isinstance(schedule, CrossLayerLoops) and schedule.walk > 1
+    plan = HostCrossLayerPlan(group, schedule)
+    apart = KeptPlan(group, schedule.tile, schedule.orders)
+    assert plan.boxes.recomputed_flops < apart.boxes.recomputed_flops / 2
 
 
 def test_illegal_schedules_say_why():
@@ -178,6 +220,7 @@ def test_illegal_schedules_say_why():
 
     assert "2 schedules and 1 orders for 3 stages" in why(stages=schedule.stages[:2])
     assert "does not cut" in why(tile=(1, 16, 4))
+    assert "walks of 3 tiles do not divide 4" in why(walk=3)
     assert "no order" in why(orders=((0, 1, 2, 2),))
     assert "stage 0" in why(tile=(1, 16, 1, 1))
     assert "bytes of scratch" in cross_layer_of_large_tiles()

@@ -9,7 +9,10 @@ from group_builder import GroupBuilder
 
 from mlirfuse.device import device_for
 from mlirfuse.lowering.gpu import cross_layer_stage
-from mlirfuse.lowering.groups.boxes import TileBoxes
+from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
+from mlirfuse.lowering.groups.lines import Walk, walk_problem
+from mlirfuse.lowering.groups.traffic import launch_traffic
+from mlirfuse.lowering.kernel.walk import Walker
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule
@@ -65,13 +68,13 @@ def test_blocks_of_a_cluster_share_the_channels_of_a_tile(tile, stages, cluster)
     assert counts.dram_write_bytes == 4 * 24 * 10 * 12
 
 
-def scheduled(group, tile, like, cluster=1):
+def scheduled(group, tile, like, cluster=1, walk=1):
     """Every stage as `like`, where that suits it; else one thread an element."""
     schedules = []
-    for stage in CrossLayerPlan(group, tile, (), cluster).groups:
+    for stage in CrossLayerPlan(group, tile, (), cluster, walk).groups:
         suits = like is POINT or like.why_illegal(stage, DEVICE) is None
         schedules.append(like if suits else POINT)
-    return CrossLayerTiles(128, tile, tuple(schedules), cluster=cluster)
+    return CrossLayerTiles(128, tile, tuple(schedules), cluster=cluster, walk=walk)
 
 
 def _cases():
@@ -103,6 +106,107 @@ def test_schedules_survive_attributes():
     schedule = choose_schedule(fire(), DEVICE)
     assert isinstance(schedule, CrossLayerTiles)
     assert schedule_from_dict(schedule_to_dict(schedule)) == schedule
+
+
+# --- walks over several tiles ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tile", "stages", "walk"),
+    [
+        ((1, 12, 2, 12), (SMALL, SMALL, SMALL), 5),
+        ((1, 12, 1, 6), (SMALL, POINT, SMALL), 10),
+        ((1, 12, 1, 6), (TEAM, SMALL, POINT), 5),
+        ((1, 12, 4, 8), (SMALL, SMALL, SMALL), 3),  # the last tile is moved inwards
+        ((1, 12, 3, 7), (POINT, SMALL, POINT), 2),
+    ],
+    ids=str,
+)
+def test_a_block_that_walks_over_tiles_takes_over_lines(tile, stages, walk):
+    schedule = CrossLayerTiles(128, tile, stages, walk=walk)
+    plan, apart = SimtCrossLayerPlan(fire(), schedule), CrossLayerPlan(fire(), tile)
+    assert plan.lines and plan.blocks == apart.tile_count // walk
+    assert plan.boxes.recomputed_flops < apart.boxes.recomputed_flops
+    error, counts = launch(fire(), schedule)
+    assert error < 1e-6
+    assert counts.dram_write_bytes == 4 * 24 * 10 * 12
+
+
+def _walks():
+    """Blocks in the tallest tiles that make a walk of three or more, and in the tallest of which there are two."""
+    for name, block in BLOCKS.items():
+        group, _ = block()
+        stages = cross_layer_stages(group)
+        if isinstance(stages, str) or len(frame := frame_of(stages)) < 3:
+            continue
+        for rows in range(frame[2] - 1, 0, -1):
+            count = -(-frame[2] // rows)
+            tile = (1, frame[1], rows, *frame[3:])
+            if walk_problem(TileBoxes(stages, tile), count) is None:
+                yield name, tile, count
+            if count > 3:
+                break
+
+
+WALKS = list(_walks())
+
+
+def test_most_blocks_have_lines():
+    assert len({name for name, *_ in WALKS}) >= 20
+
+
+@pytest.mark.parametrize(("name", "tile", "walk"), WALKS, ids=str)
+def test_blocks_of_networks_are_computed_in_walks(name, tile, walk):
+    group, _ = BLOCKS[name]()
+    schedule = scheduled(group, tile, SMALL, walk=walk)
+    assert schedule.why_illegal(group, DEVICE) is None
+    error, counts = launch(group, schedule)
+    assert error < 3e-6
+    told = launch_traffic(group, None, tile, walk)
+    assert (counts.dram_read_bytes, counts.dram_write_bytes) == (sum(told.read), sum(told.written))
+
+
+def test_a_line_that_is_not_taken_over_shows(monkeypatch):
+    monkeypatch.setattr(Walker, "take_over", lambda *_: None)
+    schedule = CrossLayerTiles(128, (1, 12, 2, 12), (POINT, POINT, POINT), walk=5)
+    try:
+        error, _ = launch(fire(), schedule)
+    except SimulationError:
+        return
+    assert not error < 1e-3
+
+
+def test_a_line_that_is_one_row_short_shows(monkeypatch):
+    of_next = Walk.of_next
+    monkeypatch.setattr(Walk, "of_next", lambda walk, box: _one_row_later(of_next(walk, box)))
+    error, _ = launch(fire(), CrossLayerTiles(128, (1, 12, 2, 12), (POINT, POINT, POINT), walk=5))
+    assert not error < 1e-3
+
+
+def _one_row_later(box):
+    return dataclasses.replace(box, start=(*box.start[:2], box.start[2] - 1, *box.start[3:]))
+
+
+def test_a_barrier_left_out_between_the_tiles_of_a_walk_is_a_race(monkeypatch):
+    stages, kept = len(cross_layer_stages(fire())), cross_layer_stage._between_stages
+    calls = []
+
+    def all_but_the_last(frame):
+        calls.append(frame)
+        if len(calls) != stages + 1:  # two between three stages, one between strips of the first
+            kept(frame)
+
+    monkeypatch.setattr(cross_layer_stage, "_between_stages", all_but_the_last)
+    with pytest.raises(SimulationError, match="race"):
+        launch(fire(), CrossLayerTiles(128, (1, 12, 2, 12), (POINT, POINT, POINT), walk=5))
+    assert len(calls) == stages + 1
+
+
+def test_walks_that_are_not_computed_say_why():
+    tile, stages = (1, 12, 2, 12), (POINT, POINT, POINT)
+    assert "do not divide 5" in CrossLayerTiles(128, tile, stages, walk=2).why_illegal(fire(), DEVICE)
+    assert "do not walk" in CrossLayerTiles(128, tile, stages, cluster=2, walk=5).why_illegal(fire(), DEVICE)
+    assert "add up no parts" in CrossLayerTiles(128, tile, stages, (0, 4, 0), walk=5).why_illegal(fire(), DEVICE)
 
 
 # --- planted defects ------------------------------------------------------------------------------------

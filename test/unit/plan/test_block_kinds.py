@@ -113,7 +113,9 @@ def test_a_block_is_one_kernel_where_the_user_wants_it(block, device, kernels):
     group = group_of_nodes(graph, members)
     schedule = choose_cross_layer(group, device_for(device))
     assert schedule is not None and schedule.why_illegal(group, device_for(device)) is None
-    taken = launch_seconds(group, proof.numbers["dram_bytes"], device_for(device), schedule.tile, schedule.parts)
+    taken = launch_seconds(
+        group, proof.numbers["dram_bytes"], device_for(device), schedule.tile, schedule.parts, schedule.walk
+    )
     assert taken == pytest.approx(together, rel=0.15 if (block, device) in NEXT_TILE else 1e-9)
 
 

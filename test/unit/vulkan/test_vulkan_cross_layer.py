@@ -9,6 +9,7 @@ from group_builder import GroupBuilder, random_operands, reference
 from shader_runs import needs_vulkan, run_group
 
 from mlirfuse.device import device_for
+from mlirfuse.lowering.schedule.cross_layer import cross_layer_stages
 from mlirfuse.lowering.schedule.side_by_side import SideBySide
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule, weight_layouts
@@ -32,6 +33,13 @@ def test_a_reduction_is_added_up_in_parts():
     tiled = ContractTiles(32, 32, 4, 4, 4)
     group, _ = BLOCKS["inverted residual"]()
     check(group, CrossLayerTiles(64, (1, 3, 4, 4), (tiled, MapTiles(64), tiled), (0, 0, 3)))
+
+
+@pytest.mark.parametrize(("name", "tile", "walk"), [("fire", (1, 8, 3, 9), 3), ("separable", (1, 4, 1, 6), 6)])
+def test_a_block_walks_over_tiles(name, tile, walk):
+    group, _ = BLOCKS[name]()
+    stages = cross_layer_stages(group)
+    check(group, CrossLayerTiles(64, tile, (MapTiles(64),) * len(stages), walk=walk))
 
 
 def check(group, schedule):
