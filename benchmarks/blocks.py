@@ -19,25 +19,18 @@ from typing import Any
 
 from arguments import NAMES, parser_for
 from measured import Measured, markdown_row, source_digest, write_block
+from network_blocks import group_of_model
 
 from mlirfuse import zoo
 from mlirfuse.cli.counting import count_traffic
 from mlirfuse.cli.race import geometric_mean
 from mlirfuse.compiler import compile_artifact
 from mlirfuse.device import device_for
-from mlirfuse.dialect import WeightStore
-from mlirfuse.frontend import import_model, load_model
 from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
 from mlirfuse.lowering.groups.cost import cheapest_tile
 from mlirfuse.lowering.groups.stages import stages_of
 from mlirfuse.lowering.groups.traffic import launch_traffic
-from mlirfuse.lowering.passes import run_pipeline
-from mlirfuse.lowering.pipeline.stages import pipeline_for
-from mlirfuse.lowering.plan.cross_layer import group_of_nodes
-from mlirfuse.lowering.plan.graph import main_function, read_graph
-from mlirfuse.mlir import context
-from mlirfuse.options import CompileOptions, parse_target
-from mlirfuse.targets import backend_for
+from mlirfuse.options import CompileOptions
 
 PAGE = Path(__file__).parent.parent / "docs" / "reuse.md"
 DEVICES = ("titan-xp", "h200")
@@ -98,14 +91,7 @@ def _plan(model: Any, target: str, way: str) -> dict[str, Any]:
 
 def _whole(model: Any, chip: str) -> dict[str, Any]:
     """The block as one kernel, as the analysis and the cost model see it; {"reason": ...} where it cannot be one."""
-    target, device, store = parse_target(f"simulator:{chip}"), device_for(chip), WeightStore()
-    options = backend_for(target).stage_options(target, CompileOptions())
-    rewriting, _ = pipeline_for("planned", options).split(",fusion-plan")
-    with context(), store.active():
-        module = import_model(load_model(model, {}), store, {})
-        run_pipeline(module, f"{rewriting})")
-        graph = read_graph(main_function(module.operation))
-        group = group_of_nodes(graph, range(len(graph)))
+    device, group = device_for(chip), group_of_model(model, f"simulator:{chip}")
     stages = stages_of(group)
     frame = stages if isinstance(stages, str) else frame_of(stages)
     if isinstance(stages, str) or isinstance(frame, str):

@@ -101,11 +101,14 @@ def ranked_tiles(stages: Stages, device: Device, threads: int = 0, below: float 
     """The costs of all tiles that fit, the cheapest first, ties to the larger; with so many `threads` if not 0."""
     question, model = Question(stages), _model(device)
     tiles = question.extents.of_all(sensible_tiles(stages, question.extents.frame, device))
-    whole = model.ranked(question, tiles, threads)
-    if (best := next(whole, None)) is not None:
-        in_walks = _in_walks(question, best, device, model, threads)
-        return heapq.merge(itertools.chain([best], whole), in_walks, key=lambda c: c.seconds)
-    return ranked_in_parts(stages, device, threads, below) or ranked_small_tiles(stages, device, threads)
+    whole: Iterator[KernelCost] = model.ranked(question, tiles, threads)
+    if (best := next(whole, None)) is None:
+        others = ranked_in_parts(stages, device, threads, below) or ranked_small_tiles(stages, device, threads)
+        whole = iter(others)
+        if (best := next(whole, None)) is None:
+            return ()
+    in_walks = _in_walks(question, best, device, model, threads)
+    return heapq.merge(itertools.chain([best], whole), in_walks, key=lambda c: c.seconds)
 
 
 def _in_walks(

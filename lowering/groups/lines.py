@@ -46,12 +46,13 @@ class _Boxes(Protocol):
     """What is known of a tile that takes over nothing (`boxes.TileBoxes`)."""
 
     stages: Stages
-    tiles: tuple[int, ...]
-    numbers: tuple[Expr, ...]
     kept: dict[int, Box]
 
+    @property
+    def tiles(self) -> tuple[int, ...]: ...
+    @property
+    def numbers(self) -> tuple[Expr, ...]: ...
     def root_box(self, stage: Stage) -> Box: ...
-
     def tile_box(self, stage: Stage) -> Box: ...
 
 
@@ -117,7 +118,7 @@ class Walk:
 
     def of_next(self, box: Box) -> Box:
         """The box as it is for the next tile of the walk."""
-        ((number, _),) = self.number.terms
+        (number,) = self.number.variables()
         return Box(tuple(e.substitute({number: self.number + 1}) for e in box.start), box.sizes)
 
     @property

@@ -93,10 +93,10 @@ def _reads(group: Group, tile: tuple[int, ...] | None, walk: int) -> Iterator[tu
     """Every read of an operand."""
     operands = set(group.inputs)
     for part, wanted, kept in _whole(group) if tile is None else _tiled(group, tile, walk):
-        walk = _Walk(part, kept)
+        back = _WayBack(part, kept)
         for value, index in wanted.items():
-            walk.visit(value, index, ())
-        yield from (read for read in walk.reads if read[0] in operands)
+            back.visit(value, index, ())
+        yield from (read for read in back.reads if read[0] in operands)
 
 
 def _whole(group: Group) -> Iterator[tuple[Group, dict[int, Index], frozenset[int]]]:
@@ -163,7 +163,7 @@ def _stored(stage: Stage, at: Index) -> dict[int, Index]:
     }
 
 
-class _Walk:
+class _WayBack:
     """Follows values back to operands; reads collect the conditions on their way."""
 
     def __init__(self, group: Group, kept: frozenset[int]) -> None:

@@ -23,7 +23,14 @@ from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan,
 from mlirfuse.lowering.schedule.host_map import MapLoops, map_weight_layouts, price_map
 from mlirfuse.lowering.schedule.packing import Packing
 
-__all__ = ["CrossLayerLoops", "HostCrossLayerPlan", "KeptPlan", "choose_cross_layer", "schedule_cross_layer"]
+__all__ = [
+    "CrossLayerLoops",
+    "HostCrossLayerPlan",
+    "KeptPlan",
+    "choose_cross_layer",
+    "ranked_schedules",
+    "schedule_cross_layer",
+]
 
 BoxLoops = MapLoops | ContractTiles
 Order = tuple[int, ...]
@@ -175,17 +182,22 @@ def _strides(sizes: Sequence[int], order: Order) -> tuple[int, ...]:
 
 def choose_cross_layer(group: Group, device: Device) -> CrossLayerLoops | None:
     """The tiles that the cost model ranks first, or None where the group has no stages on boxes."""
+    return next(ranked_schedules(group, device), None)
+
+
+def ranked_schedules(group: Group, device: Device) -> Iterator[CrossLayerLoops]:
+    """A legal schedule for each of the first tiles that there is one for, in the order of the cost model."""
     stages = cross_layer_stages(group)
     if isinstance(stages, str):
-        return None
+        return
     for cost in itertools.islice(ranked_tiles(stages, device), ATTEMPTS):
         plans = [KeptPlan(group, cost.tile, orders, cost.walk) for orders in _orders(stages)]
         priced = [(*schedule_cross_layer(plan, device), plan) for plan in plans]
         for _, loops, plan in sorted(priced, key=lambda p: p[0]):
             found = CrossLayerLoops(plan.boxes.tile, plan.orders, loops, cost.walk)
             if found.why_illegal(group, device) is None:
-                return found
-    return None
+                yield found
+                break
 
 
 def _orders(stages: Stages) -> Iterator[tuple[Order, ...]]:
