@@ -65,7 +65,7 @@ class Work:
 
     def suits(self, sizes: Any) -> Any:
         """Whether a register tile suits a box of the root; of many boxes, given by columns: each of them."""
-        if not self.tiled:
+        if not self.tiled or not len(sizes):
             return np.zeros(sizes.shape[1:], np.bool_) if isinstance(sizes, np.ndarray) else False
         _, m, n, k = self.factors(sizes)
         whole = sizes[1] % self.width == 0 if self.grouped else True

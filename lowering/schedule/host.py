@@ -14,7 +14,12 @@ from mlirfuse.lowering.groups.cpu_rates import cycles_per_second
 from mlirfuse.lowering.groups.group import Group
 from mlirfuse.lowering.schedule.choose_contract import choose_contract, contract_alternatives
 from mlirfuse.lowering.schedule.host_contract import ContractPlan, ContractTiles
-from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, HostCrossLayerPlan, choose_cross_layer
+from mlirfuse.lowering.schedule.host_cross_layer import (
+    CrossLayerLoops,
+    HostCrossLayerPlan,
+    choose_cross_layer,
+    ranked_schedules,
+)
 from mlirfuse.lowering.schedule.host_deep import DeepLoops, HostDeepPlan, StageLoops, choose_deep
 from mlirfuse.lowering.schedule.host_map import (
     MapLoops,
@@ -102,6 +107,8 @@ def host_alternatives(group: Group, device: Device) -> list[HostSchedule]:
     chosen = choose_host_schedule(group, device)
     if isinstance(chosen, ContractTiles):
         return [*contract_alternatives(group, device)]
+    if isinstance(chosen, CrossLayerLoops):
+        return [*ranked_schedules(group, device)]
     return [*map_alternatives(group, device)] if isinstance(chosen, MapLoops) else []
 
 

@@ -9,7 +9,12 @@ from group_builder import GroupBuilder
 
 from mlirfuse.lowering.groups.boxes import frame_of
 from mlirfuse.lowering.schedule.cross_layer import cross_layer_stages, tile_problem
-from mlirfuse.lowering.schedule.host import choose_host_schedule, host_schedule_from_dict, host_schedule_to_dict
+from mlirfuse.lowering.schedule.host import (
+    choose_host_schedule,
+    host_alternatives,
+    host_schedule_from_dict,
+    host_schedule_to_dict,
+)
 from mlirfuse.lowering.schedule.host_contract import ContractTiles
 from mlirfuse.lowering.schedule.host_cross_layer import (
     CrossLayerLoops,
@@ -209,6 +214,14 @@ def test_a_thread_walks_where_that_saves_more_than_it_costs():
     plan = HostCrossLayerPlan(group, schedule)
     apart = KeptPlan(group, schedule.tile, schedule.orders)
     assert plan.boxes.recomputed_flops < apart.boxes.recomputed_flops / 2
+
+
+def test_a_search_may_measure_other_tiles():
+    group = wide_inverted_residual()
+    found = host_alternatives(group, DEVICE)
+    assert found[0] == choose_host_schedule(group, DEVICE)
+    assert len(set(found)) == len(found) > 1
+    assert all(s.why_illegal(group, DEVICE) is None for s in found)
 
 
 def test_illegal_schedules_say_why():
