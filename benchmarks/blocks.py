@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from arguments import NAMES, parser_for
+from block_group import group_of_model
 from measured import Measured, markdown_row, source_digest, write_block
-from network_blocks import group_of_model
 
 from mlirfuse import zoo
 from mlirfuse.cli.counting import count_traffic
@@ -103,9 +103,10 @@ def _whole(model: Any, chip: str) -> dict[str, Any]:
         "seconds": cost.seconds,
         "tile": list(cost.tile),
         "tiles": cost.tiles,
+        "walk": cost.walk,
         "shared_bytes": cost.shared_bytes,
         "recomputed": TileBoxes(stages, cost.tile, walk=cost.walk).recomputed_flops / group.flops,
-        "dram_bytes": launch_traffic(group, None, cost.tile, cost.walk).bytes,
+        "dram_bytes": launch_traffic(group, None, cost.tile).bytes,
     }
 
 

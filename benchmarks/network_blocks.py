@@ -1,25 +1,11 @@
-"""A network cut where all of it passes through one value: its blocks, found without knowing what they are called.
-
-And a network that is a block, as one group.
-"""
+"""A network cut where all of it passes through one value: its blocks, found without knowing what they are called."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlirfuse.dialect import WeightStore
-from mlirfuse.frontend import import_model, load_model
-from mlirfuse.lowering.groups.group import Group
-from mlirfuse.lowering.passes import run_pipeline
-from mlirfuse.lowering.pipeline.stages import pipeline_for
-from mlirfuse.lowering.plan.cross_layer import group_of_nodes
-from mlirfuse.lowering.plan.graph import main_function, read_graph
-from mlirfuse.mlir import context
-from mlirfuse.options import CompileOptions, parse_target
-from mlirfuse.targets import backend_for
-
-__all__ = ["blocks_of", "group_of_model"]
+__all__ = ["blocks_of"]
 
 _ANCHORED = "many-to-many"
 
@@ -54,15 +40,3 @@ def blocks_of(operators: Sequence[Mapping[str, Any]]) -> list[list[int]]:
             blocks.append(piece)
             straight = True
     return blocks
-
-
-def group_of_model(model: Any, target: str) -> Group:
-    """All operators of a model, rewritten, as one group."""
-    parsed, store = parse_target(target), WeightStore()
-    options = backend_for(parsed).stage_options(parsed, CompileOptions())
-    rewriting, _ = pipeline_for("planned", options).split(",fusion-plan")
-    with context(), store.active():
-        module = import_model(load_model(model, {}), store, {})
-        run_pipeline(module, f"{rewriting})")
-        graph = read_graph(main_function(module.operation))
-        return group_of_nodes(graph, range(len(graph)))

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from arguments import NAMES, parser_for
+from block_group import group_of_model
 from kernels_cpu import CHANNELS_LAST, measure
 from measured import Measured, machine, markdown_row, source_digest, write_block
-from network_blocks import group_of_model
 
 from mlirfuse import zoo
 from mlirfuse.device import Device, device_for, host_device

@@ -1,7 +1,9 @@
 """The stages of a group, one after the other on a tile; what they keep between them lies in the thread's scratch.
 
 for each tile of the thread's walk:
-    for each stage:  the loops of its own schedule, on the box of its root's result
+    for each stage:  take over the lines that it adds to
+        for each strip that is new:  the loops of its own schedule, on that part of the box of its root's result
+        leave the lines that it has completed
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from mlirfuse.lowering.cpu.contract_stage import emit_contract
 from mlirfuse.lowering.cpu.frame import Frame
 from mlirfuse.lowering.cpu.map_stage import emit_map
 from mlirfuse.lowering.groups.box import Box
+from mlirfuse.lowering.groups.lines import WALKED
 from mlirfuse.lowering.kernel.cross_layer import TilePlaces, boxed
 from mlirfuse.lowering.kernel.point import Buffer
 from mlirfuse.lowering.kernel.walk import Walker
@@ -27,7 +30,7 @@ from mlirfuse.lowering.schedule.host_map import MapLoops
 __all__ = ["emit_cross_layer"]
 
 _EMIT: dict[type, Any] = {ContractTiles: emit_contract, MapLoops: emit_map}
-COPIED = 16  # elements of a vector by which rows are copied
+_COPIED = 16  # elements of a vector by which rows are copied
 
 
 def emit_cross_layer(frame: Frame, schedule: CrossLayerLoops) -> None:
@@ -81,22 +84,23 @@ class _Tile:
         frame.builder.forget()
 
     def copy_rows(self, value: int, rows: Box, out: bool) -> None:
-        """Between the box of a value and its line: row by row, in vectors along what lies innermost."""
+        """Between the box of a value and its line: in vectors along all that lies inside of a row in both."""
         plan, frame = self.plan, self.frame
         box = self._in_memory(value, plan.kept[value], plan.offsets[value])
         line = boxed(self.memory, plan.strides_of(value, rows), rows.start, plan.line_offsets[value], 0)
         source, target = (box, line) if out else (line, box)
-        *outer, inner = plan.order_of(value)
+        order = plan.order_of(value)
+        outer = order[: order.index(WALKED) + 1]
+        size = math.prod(axis_size for axis, axis_size in enumerate(rows.sizes) if axis not in outer)
 
-        def element(before: tuple[Expr, ...], position: Expr, lane: Expr | None, width: int) -> None:
-            local = dict(zip((*outer, inner), (*before, position), strict=True))
-            index = tuple(start + local[axis] for axis, start in enumerate(rows.start))
+        def element(first: tuple[Expr, ...], position: Expr, lane: Expr | None, width: int) -> None:
             at = frame.evaluator(lane=lane, width=width)
-            target.store(at, index, source.load(at, index))
+            from_place, to_place = (buffer.address(first) + position for buffer in (source, target))
+            at.store(self.memory, to_place, at.load(self.memory, from_place, 0), 0)
 
         def row(number: Expr) -> None:
-            before = delinearize(number, tuple(rows.sizes[axis] for axis in outer))
-            size = rows.sizes[inner]
-            frame.row(size, min(COPIED, size), partial(element, before), overlap=True)
+            local = dict(zip(outer, delinearize(number, tuple(rows.sizes[axis] for axis in outer)), strict=True))
+            first = tuple(start + local.get(axis, Expr(0)) for axis, start in enumerate(rows.start))
+            frame.row(size, min(_COPIED, size), partial(element, first), overlap=True)
 
         frame.span(Expr(0), Expr(math.prod(rows.sizes[axis] for axis in outer)), "row", row)

@@ -1,9 +1,9 @@
 """The stages of a group, one after the other on a tile; what they keep between them lies in shared memory.
 
 for each tile of the block's walk:
-    for each stage:
-        for each part of its root's box:  the kernel of its own schedule, all threads together
-        barrier
+    for each stage:  take over the lines that it adds to
+        for each strip that is new, and each part of it:  the kernel of its own schedule, all threads together
+        barrier;  leave the lines that it has completed
 
 A stage may add up its reduction in parts: the stages that compute one part of its channels run for each. Blocks of a
 cluster that share a tile each compute a part of a stage's channels, and store it in the shared memory of all.
@@ -55,7 +55,7 @@ def prepare_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> Callable[[],
         before = None
         for number in plan.order:
             if before is not None:
-                _between_stages(frame)
+                tile.end(before)
                 walker.leave(before, step)
             walker.take_over(number, step)
             if number in plan.inner:
@@ -63,8 +63,8 @@ def prepare_cross_layer(frame: Frame, schedule: CrossLayerTiles) -> Callable[[],
             else:
                 walker.each_strip(number, step, partial(tile.strip, number))
             before = number
-        if plan.boxes.walk is not None:
-            _between_stages(frame)
+        if plan.boxes.walk is not None and before is not None:
+            tile.end(before)
 
     def body() -> None:
         if frame.cluster > 1:  # nothing is stored in a block that has not started
@@ -103,9 +103,17 @@ class _Tile:
     def strip(self, number: int) -> None:
         """One strip of a stage, of which a tile may compute several."""
         self.emit(number)
-        walk = self.plan.boxes.walk
-        if walk is not None and walk.counts[number] > 1:
+        if self._has_strips(number):
             _between_stages(self.frame)  # the next uses the same arrays
+
+    def end(self, number: int) -> None:
+        """After a stage: what it keeps is there for the next. Strips have ended so already."""
+        if not self._has_strips(number):
+            _between_stages(self.frame)
+
+    def _has_strips(self, number: int) -> bool:
+        walk = self.plan.boxes.walk
+        return walk is not None and walk.first_strips[number] > 1
 
     def emit(self, number: int) -> None:
         """One stage, all parts of its root's box."""

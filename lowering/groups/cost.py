@@ -22,7 +22,7 @@ from mlirfuse.device import Device
 from mlirfuse.dialect import Node
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.cpu_cost import CpuModel
-from mlirfuse.lowering.groups.extents import ManyExtents, TileExtents
+from mlirfuse.lowering.groups.extents import ManyExtents, TileExtents, extents_of
 from mlirfuse.lowering.groups.gpu_cost import THREADS, GpuModel, Way
 from mlirfuse.lowering.groups.in_parts import boxes_in_parts
 from mlirfuse.lowering.groups.kernel_cost import KernelCost
@@ -49,7 +49,8 @@ __all__ = [
 FEWEST_TILES = 4  # that may be tried in parts, the smallest: without parts none of them fits;
 TRIED_IN_PARTS = 2  # of these, those that would take least, as soon as so many fit
 SMALL_TILES = 8  # that are tried where no other tile fits
-TRIED_IN_WALKS = 3  # of the tiles that blocks may walk over, those that would take least
+TRIED_IN_WALKS = 3  # of the tiles that blocks may walk over, those that would take least;
+LOOKED_AT_IN_WALKS = 8  # at most, since some are found not to be computed so
 LEAST_AGAIN = 0.02  # of all operations, which several tiles do: less is not worth the lines that would save it
 
 
@@ -84,7 +85,7 @@ def kernel_cost(
     question, model = Question(stages), _model(device)
     if any(parts):
         return model.in_parts(question, TileBoxes(stages, tile, tuple(parts)))
-    tiles = question.extents.of_all([tile], [walk])
+    tiles = question.extents.of_all([tile]) if walk == 1 else extents_of(TileBoxes(stages, tile, walk=walk))
     return next(model.ranked(question, tiles), None) or next(model.ranked(question, tiles, small=SMALL_TILES), None)
 
 
@@ -114,10 +115,10 @@ def ranked_tiles(stages: Stages, device: Device, threads: int = 0, below: float 
 def _in_walks(
     question: Question, best: KernelCost, device: Device, model: _Model, threads: int
 ) -> Iterable[KernelCost]:
-    """The costs of blocks that walk and take less, the cheapest first; none where the best tile computes next to
-    nothing again.
+    """The costs of blocks that walk and may take less, the cheapest first; none where the best tile computes next to
+    nothing again: lines save what tiles compute more than once, and cost parallelism.
 
-    Lines save what tiles compute more than once, and cost parallelism.
+    Extents tell which are promising, boxes what they take.
     """
     if best.recomputed_flops <= LEAST_AGAIN * question.flops or not has_lines(question.stages):
         return ()
@@ -127,8 +128,14 @@ def _in_walks(
     tiles, lengths = zip(*walks, strict=True)
     costs = model.ranked(question, question.extents.of_all(tiles, lengths), threads)
     better = itertools.takewhile(lambda c: c.seconds < best.seconds, costs)
-    boxes = ((c, TileBoxes(question.stages, c.tile)) for c in itertools.islice(better, TRIED_IN_WALKS))
-    return (c for c, whole in boxes if walk_problem(whole, c.walk) is None)
+    found: list[KernelCost] = []
+    for cost in itertools.islice(better, LOOKED_AT_IN_WALKS):
+        if walk_problem(TileBoxes(question.stages, cost.tile), cost.walk) is None:
+            exact = extents_of(TileBoxes(question.stages, cost.tile, walk=cost.walk))
+            found += itertools.islice(model.ranked(question, exact, threads), 1)
+        if len(found) == TRIED_IN_WALKS:
+            break
+    return sorted(found, key=lambda c: c.seconds)
 
 
 def ranked_small_tiles(stages: Stages, device: Device, threads: int = 0) -> list[KernelCost]:

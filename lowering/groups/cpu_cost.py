@@ -117,8 +117,7 @@ class CpuModel:
         cut = CUT_LINES if extents.tile[-1] < question.extents.frame[-1] else 1.0
         each = DOUBT * (sum(c.compute for c in costs) * cut + moved) + TILE_CYCLES
         again = question.recomputed(extents)
-        found = self._kernel(costs, each, extents.tile, extents.tiles, kept, question.dram_bytes, again)
-        return replace(found, walk=extents.walk)
+        return self._kernel(costs, each, extents.tile, extents.tiles, kept, question.dram_bytes, again, extents.walk)
 
     def _stage(self, work: Work, sizes: tuple[int, ...]) -> StageCost:
         return self._by(work.product(sizes), work, sizes)
@@ -156,13 +155,13 @@ class CpuModel:
 
     def _kernel(
         self, costs: Sequence[StageCost], each: float, tile: tuple[int, ...], tiles: int, kept: int, dram_bytes: int,
-        again: float,
+        again: float, walk: int = 1,
     ) -> KernelCost:  # fmt: skip
         device = self.device
-        busiest = math.ceil(tiles / device.multiprocessors) * each / self.hertz
+        busiest = math.ceil(tiles // walk / device.multiprocessors) * each / self.hertz
         memory = dram_bytes / device.dram_bandwidth if dram_bytes > device.l3_bytes // 2 else 0.0
         stages = tuple(replace(c, compute=c.compute / self.hertz) for c in costs)
         return KernelCost(
             REGION_SECONDS + max(busiest, memory), busiest, memory, tile, tiles, 1, device.multiprocessors, kept,
-            dram_bytes, 0, tiles * sum(c.flops for c in costs), again, stages,
+            dram_bytes, 0, tiles // walk * sum(c.flops for c in costs), again, stages, walk=walk,
         )  # fmt: skip

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mlirfuse.dialect.indexing import Atom, Expr, FloorDiv, MaxOf, MinOf, Mod, Var
-from mlirfuse.lowering.groups.boxes import frame_of
-from mlirfuse.lowering.groups.lines import WALKED, can_have_line, strip_count, strip_shares
+from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
+from mlirfuse.lowering.groups.lines import WALKED, can_have_line, first_strips_of, later_strips_of
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
-__all__ = ["Extents", "ManyExtents", "TileExtents"]
+__all__ = ["Extents", "ManyExtents", "TileExtents", "extents_of"]
 
 Position = npt.NDArray[np.int64]
 Span = tuple[Position, Position]  # the first position and how many, of each tile
@@ -33,8 +33,8 @@ Sizes = tuple[int, ...]
 class TileExtents:
     """Sizes of boxes for one tile: of what each stage's root computes at a time, and of kept values.
 
-    `tiles` are those that blocks are handed: walks over `walk` of them. A block computes each root `runs` times, and
-    keeps `line_elements` from one tile to the next.
+    A block walks over `walk` of the `tiles`, computes each root `runs` times for these in all, and keeps
+    `line_elements` from one to the next.
     """
 
     tile: Sizes
@@ -44,6 +44,11 @@ class TileExtents:
     runs: tuple[int, ...]
     walk: int = 1
     line_elements: int = 0
+
+    @property
+    def walks(self) -> int:
+        """What blocks are handed."""
+        return self.tiles // self.walk
 
     def shared_elements(self, stages: Stages) -> int:
         """The most elements of kept boxes that are alive at once, and of lines."""
@@ -72,9 +77,31 @@ class ManyExtents:
         roots = tuple(tuple(root[:, i].tolist()) for root in self.roots)
         kept = {v: tuple(box[:, i].tolist()) for v, box in self.kept.items()}
         runs = tuple(int(run[i]) for run in self.runs)
-        return TileExtents(
-            self.tiles[i], int(self.counts[i]), roots, kept, runs, int(self.walks[i]), int(self.line_elements[i])
-        )
+        walk, lines = int(self.walks[i]), int(self.line_elements[i])
+        return TileExtents(self.tiles[i], int(self.counts[i]) * walk, roots, kept, runs, walk, lines)
+
+
+def extents_of(boxes: TileBoxes) -> ManyExtents:
+    """Those of one tile, as its boxes are, tile for tile."""
+    walk, stages = boxes.walk, boxes.stages
+    kept = {v: _column(box.sizes) for v, box in boxes.kept.items()}
+    lines = 0 if walk is None else sum(box.elements for box in walk.line_boxes.values())
+    alive = (sum(boxes.kept[v].elements for v in values) for values in stages.alive)
+    roots = [boxes.root_box(s) if walk is None else walk.strips[s.number] for s in stages]
+    return ManyExtents(
+        [boxes.tile],
+        np.array([math.prod(boxes.walks)]),
+        [_column(root.sizes) for root in roots],
+        kept,
+        np.array([max(alive, default=0) + lines]),
+        [np.array([1 if walk is None else walk.runs(s)]) for s in stages],
+        np.array([1 if walk is None else walk.length]),
+        np.array([lines]),
+    )
+
+
+def _column(sizes: Sizes) -> Position:
+    return np.array(sizes, np.int64).reshape(-1, 1)
 
 
 class Extents:
@@ -208,7 +235,8 @@ class _NewRows:
             boxes = (here, *(_as_many_rows(box, here) for box in others))
             if can_have_line(self.extents.stages, value):
                 (start, size), (later, _) = here[WALKED], boxes[1][WALKED]
-                self.lines[value] = rows = np.clip(size - (later - start).max(axis=0), 0, size - 1)
+                step = (later - start).max(axis=0)
+                self.lines[value] = rows = np.where(step > 0, np.clip(size - step, 0, size - 1), 0)
                 boxes = tuple(_without_first(box, rows) for box in boxes)
             self._taken[value] = boxes
         return self._taken[value]
@@ -225,11 +253,10 @@ class _NewRows:
             # the first tile of all begins at the border; that of another walk is as one in the middle
             first, start = np.where(walks == counts, 0, first), np.where(walks == counts, top[WALKED][0], start)
             leading, rows = np.maximum(0, start - first).max(axis=0), rows[0]
-            shares = strip_shares(leading, rows, walks)
-            strips = strip_count(leading, rows, shares)
-            cut = (*new[:WALKED], (start, (rows // shares)[np.newaxis]), *new[WALKED + 1 :])
+            later = later_strips_of(leading, rows, walks)
+            cut = (*new[:WALKED], (start, (rows // later)[np.newaxis]), *new[WALKED + 1 :])
             roots.append(np.where(walks > 1, _sizes(cut, count), _sizes(whole, count)))
-            runs.append(np.where(walks > 1, strips + (walks - 1) * shares, 1))
+            runs.append(np.where(walks > 1, first_strips_of(leading, rows, later) + (walks - 1) * later, 1))
         lines = np.zeros(count, np.int64)
         for value, line in self.lines.items():
             width = math.prod(size for axis, (_, size) in enumerate(self.kept[value]) if axis != WALKED)

@@ -167,10 +167,13 @@ class GpuModel:
         """
         seconds, best = np.full(len(tiles), math.inf), np.zeros((2, len(tiles)), np.int64)
         boxes, room = 4 * tiles.shared_elements, self.room
-        most = np.where(tiles.walks > 1, 1, 1 if threads else self.device.cluster_blocks)  # those that walk do so alone
+        most = np.where(tiles.walks > 1, 1, 1 if threads else self.device.cluster_blocks)
         clusters, rows = self._shared_by(tiles.counts, boxes <= room, most)
         for n in self._threads(threads):
             stages = self._summed(self._stages(question, tiles, rows, clusters, n, small > 0))
+            if (tiles.walks > 1).any():
+                copied = self._lines(tiles.line_elements[rows], tiles.walks[rows], n).compute
+                stages = stages._replace(compute=stages.compute + copied, alone=stages.alone + copied)
             shared = boxes[rows] + stages.shared_bytes
             time = self._time(
                 stages.compute, stages.alone, tiles.counts[rows] * clusters, n, shared, stages.registers,
@@ -224,12 +227,24 @@ class GpuModel:
     def _kernel_of_tile(
         self, question: Question, tiles: ManyExtents, i: int, threads: int, cluster: int, small: bool
     ) -> KernelCost:
-        columns = self._stages(question, tiles, np.array([i]), np.array([cluster]), threads, small)
+        rows, clusters = np.array([i]), np.array([cluster])
+        columns = self._stages(question, tiles, rows, clusters, threads, small)
         costs = [column.stage(0) for column in columns]
         shared = 4 * int(tiles.shared_elements[i]) + max(c.shared_bytes for c in costs)
-        again = question.recomputed(extents := tiles[i], cluster)
-        found = self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster)
-        return replace(found, walk=extents.walk)
+        return self._of_extents(question, tiles[i], costs, threads, shared, cluster)
+
+    def _of_extents(
+        self, question: Question, extents: TileExtents, costs: Sequence[StageCost], threads: int, shared: int,
+        cluster: int,
+    ) -> KernelCost:  # fmt: skip
+        lines = None
+        if extents.walk > 1:
+            lines = self._lines(np.array([extents.line_elements]), np.array([extents.walk]), threads).stage(0)
+        again = question.recomputed(extents, cluster)
+        return self._kernel(
+            costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster, extents.walk,
+            lines,
+        )  # fmt: skip
 
     def _stages(
         self, question: Question, tiles: ManyExtents, rows: Integers, clusters: Integers, threads: int,
@@ -243,8 +258,6 @@ class GpuModel:
             column = self._stage(work, share, threads, kept, small)
             column = self._in_cluster(column, sizes, share, len(question.outputs[number]), threads, clusters)
             yield column if (tiles.walks == 1).all() else column.times(tiles.runs[number][rows])
-        if (tiles.walks > 1).any():
-            yield self._lines(tiles.line_elements[rows], tiles.walks[rows], threads)
 
     def _summed(self, stages: Iterator[_Column]) -> _Summed:
         first, *others = stages
@@ -313,11 +326,7 @@ class GpuModel:
             column = self._by(way, work, share, threads, _one(extents.kept[first]) if first in extents.kept else None)
             column = self._in_cluster(column, sizes, share, len(outputs), threads, clusters).times(runs)
             costs.append(column.stage(0, (way,) if isinstance(way, RegisterTile) else TILES))
-        if extents.walk > 1:
-            costs.append(self._lines(np.array([extents.line_elements]), np.array([extents.walk]), threads).stage(0))
-        again = question.recomputed(extents, cluster)
-        found = self._kernel(costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster)
-        return replace(found, walk=extents.walk)
+        return self._of_extents(question, extents, costs, threads, shared, cluster)
 
     def _by(self, way: Way, work: Work, sizes: Integers, threads: int, kept: Integers | None) -> _Column:
         if isinstance(way, RegisterTile):
@@ -371,19 +380,19 @@ class GpuModel:
         threads, shared = parts[0].threads, max(p.shared_bytes for p in parts)
         if threads > device.max_threads_per_block or shared > device.shared_bytes_per_block:
             return None
-        blocks = sum(p.tiles for p in parts)
+        blocks = sum(p.blocks for p in parts)
         stages = tuple(s for p in parts for s in p.stages)
         registers = max(p.registers for p in parts)
         resident = int(self._resident(threads, shared, registers))
         each = math.ceil(blocks / device.multiprocessors)
         share = _share_of_rate(threads * min(each, resident))
-        compute = [sum(s.compute for s in p.stages) / share for p in parts]
-        alone = [sum(max(s.compute, s.latency) for s in p.stages) for p in parts]
+        compute = [sum(s.compute for s in p.work) / share for p in parts]
+        alone = [sum(max(s.compute, s.latency) for s in p.work) for p in parts]
         mean = each / blocks  # of the busiest multiprocessor's share of all blocks
         busiest = max(
             max(map(max, zip(compute, alone, strict=True))),
-            mean * sum(p.tiles * c for p, c in zip(parts, compute, strict=True)),
-            mean * sum(p.tiles * c for p, c in zip(parts, alone, strict=True)) / min(each, resident),
+            mean * sum(p.blocks * c for p, c in zip(parts, compute, strict=True)),
+            mean * sum(p.blocks * c for p, c in zip(parts, alone, strict=True)) / min(each, resident),
         )
         memory = dram_bytes / device.dram_bandwidth
         seconds = device.launch_seconds + 2 * device.dram_latency + max(busiest, memory)
@@ -397,10 +406,11 @@ class GpuModel:
 
     def _kernel(
         self, costs: Sequence[StageCost], tile: tuple[int, ...], tiles: int, threads: int, shared: int,
-        dram_bytes: int, again: float = 0.0, cluster: int = 1,
+        dram_bytes: int, again: float = 0.0, cluster: int = 1, walk: int = 1, lines: StageCost | None = None,
     ) -> KernelCost:  # fmt: skip
-        blocks = tiles * cluster
-        compute, alone = sum(c.compute for c in costs), sum(max(c.compute, c.latency) for c in costs)
+        blocks = tiles // walk * cluster
+        done = [*costs, lines] if lines is not None else costs
+        compute, alone = sum(c.compute for c in done), sum(max(c.compute, c.latency) for c in done)
         registers = REGISTERS if any(c.how == "contract" for c in costs) else MAP_REGISTERS
         multiprocessors = self.device.multiprocessors_of_clusters(cluster)
         time = self._time(compute, alone, blocks, threads, shared, registers, dram_bytes, multiprocessors)
@@ -408,7 +418,7 @@ class GpuModel:
         return KernelCost(
             float(time.seconds), float(time.busiest), time.memory, tile, tiles, threads, int(time.resident), shared,
             dram_bytes, blocks * sum(c.l2_bytes for c in costs), flops, again, tuple(costs), registers,
-            cluster=cluster,
+            cluster=cluster, walk=walk, lines=lines,
         )  # fmt: skip
 
     def _time(

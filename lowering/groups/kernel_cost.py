@@ -60,11 +60,17 @@ class KernelCost:
     parts: tuple[KernelCost, ...] = ()  # of a kernel whose blocks belong to parts that share no values
     depths: tuple[int, ...] = ()  # of each stage, the channels that it adds up at a time, 0 for all
     cluster: int = 1  # blocks that share a tile: each computes a part of the channels of every stage
-    walk: int = 1  # tiles that a block computes one after the other; `tiles` are walks then, and costs of stages of all
+    walk: int = 1  # tiles that a block computes one after the other: costs of stages are of all of them
+    lines: StageCost | None = None  # what a block copies to lines and from them
 
     @property
     def blocks(self) -> int:
-        return self.tiles * self.cluster
+        return self.tiles // self.walk * self.cluster
+
+    @property
+    def work(self) -> tuple[StageCost, ...]:
+        """All that a block does."""
+        return self.stages if self.lines is None else (*self.stages, self.lines)
 
     @property
     def rounds(self) -> int:

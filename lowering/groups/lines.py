@@ -19,13 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mlirfuse.dialect.indexing import Expr, maximum, var
+from mlirfuse.dialect.indexing import Expr, Var, maximum, var
 from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.hulls import hull_of, image_of
 from mlirfuse.lowering.groups.reads import Read
 from mlirfuse.lowering.groups.stages import Stage, Stages
 
-__all__ = ["WALKED", "Line", "Walk", "can_have_line", "has_lines", "strip_count", "strip_shares", "walk_problem"]
+__all__ = ["WALKED", "Line", "Walk", "can_have_line", "first_strips_of", "has_lines", "later_strips_of", "walk_problem"]
 
 WALKED = 2  # the dimension along which blocks walk: the first spatial one
 MOST_STRIPS = 8  # of the new rows of a tile
@@ -58,8 +58,6 @@ class _Boxes(Protocol):
 
 def walk_problem(boxes: _Boxes, walk: int) -> str | None:
     """Why a block does not compute so many tiles of a group one after the other, or None."""
-    if walk == 1:
-        return None
     if walk < 1 or len(boxes.tiles) <= WALKED:
         return f"a walk of {walk} tiles along {len(boxes.tiles)} dimensions"
     if boxes.tiles[WALKED] % walk:
@@ -71,30 +69,31 @@ class Walk:
     """What the tiles of a walk of `length` tiles compute: a strip of each stage's box at a time.
 
     A strip is a part of the box along the dimension of the walk; they are numbered by the variable `s<stage>`. The
-    first tile computes `counts` of them; each of the others computes the last `shares`, which divide its new rows, and
-    takes over `lines` of kept values.
+    first tile computes `first_strips` of them; each of the others the last `later_strips`, which divide its new rows,
+    and takes over `lines` of kept values.
     """
 
     def __init__(self, boxes: _Boxes, length: int) -> None:
         self.boxes, self.length = boxes, length
         self.number = boxes.numbers[WALKED]
+        (self.variable,) = self.number.variables()
         self.lines: dict[int, Line] = {}
         self._decided: dict[int, Line | None] = {}
         self._new: dict[int, Box] = {}
         required: dict[int, list[Box]] = {}
         for stage in reversed(boxes.stages.stages):
-            self._walk(stage, required)
+            self._backwards(stage, required)
 
     @cached_property
-    def shares(self) -> dict[int, int]:
+    def later_strips(self) -> dict[int, int]:
         """Strips of each stage that a tile computes which follows another."""
-        return {s.number: self._shares(s) for s in self.boxes.stages}
+        return {s.number: self._later(s) for s in self.boxes.stages}
 
     @cached_property
-    def counts(self) -> dict[int, int]:
+    def first_strips(self) -> dict[int, int]:
         """Strips of each stage that the first tile of a walk computes."""
         return {
-            s.number: int(strip_count(self._leading(s), self._rows(s), self.shares[s.number]))
+            s.number: int(first_strips_of(self._leading(s), self._rows(s), self.later_strips[s.number]))
             for s in self.boxes.stages
         }
 
@@ -105,11 +104,11 @@ class Walk:
 
     def strip_number(self, stage: Stage) -> Expr:
         """The variable that numbers the strips of a stage."""
-        return var(f"s{stage.number}", self.counts[stage.number])
+        return var(f"s{stage.number}", self.first_strips[stage.number])
 
     def runs(self, stage: Stage) -> int:
         """Strips of a stage that a block computes in all."""
-        return self.counts[stage.number] + (self.length - 1) * self.shares[stage.number]
+        return self.first_strips[stage.number] + (self.length - 1) * self.later_strips[stage.number]
 
     @cached_property
     def line_boxes(self) -> Mapping[int, Box]:
@@ -118,14 +117,15 @@ class Walk:
 
     def of_next(self, box: Box) -> Box:
         """The box as it is for the next tile of the walk."""
-        (number,) = self.number.variables()
-        return Box(tuple(e.substitute({number: self.number + 1}) for e in box.start), box.sizes)
+        return Box(tuple(e.substitute({self.variable: self.number + 1}) for e in box.start), box.sizes)
 
     @property
     def problem(self) -> str | None:
         """Why the tiles of a walk are not computed so, or None."""
         if not self.lines:
             return "neighbouring tiles have nothing in common that the next could take over"
+        if any(_moves_beside(box, self.variable) for box in (*self._new.values(), *self.boxes.kept.values())):
+            return "boxes move along other dimensions too"
         for stage in self.boxes.stages:
             whole, new = self.boxes.root_box(stage), self._new[stage.number]
             if not self._is_along(whole, new):
@@ -141,7 +141,7 @@ class Walk:
 
     # -- the walk over the stages, backwards
 
-    def _walk(self, stage: Stage, required: dict[int, list[Box]]) -> None:
+    def _backwards(self, stage: Stage, required: dict[int, list[Box]]) -> None:
         stages, dims = self.boxes.stages, stage.root.node.out.dims
         wanted = [self.boxes.tile_box(stage)] if stage in stages.sinks else []
         for value in stage.group.outputs:
@@ -189,14 +189,14 @@ class Walk:
         starts, new_starts = self._along(whole.start[WALKED]), self._along(new.start[WALKED])
         return max(new_starts[t] - starts[t] for t in range(0, self.boxes.tiles[WALKED], self.length))
 
-    def _shares(self, stage: Stage) -> int:
-        return int(strip_shares(np.array(self._leading(stage)), np.array(self._rows(stage)), np.array(self.length)))
+    def _later(self, stage: Stage) -> int:
+        return int(later_strips_of(np.array(self._leading(stage)), np.array(self._rows(stage)), np.array(self.length)))
 
     def _strip(self, stage: Stage) -> Box:
-        whole, new, count = self.boxes.root_box(stage), self._new[stage.number], self.counts[stage.number]
+        whole, new, count = self.boxes.root_box(stage), self._new[stage.number], self.first_strips[stage.number]
         if count == 1:
             return new
-        rows = self._rows(stage) // self.shares[stage.number]
+        rows = self._rows(stage) // self.later_strips[stage.number]
         end, back = new.start[WALKED] + self._rows(stage), Expr(count) - self.strip_number(stage)
         return _with_rows(new, maximum(end - back * rows, whole.start[WALKED]), rows)
 
@@ -204,8 +204,7 @@ class Walk:
 
     def _along(self, e: Expr) -> list[int]:
         """The values of an expression of the tile's number along the walk, tile by tile."""
-        (number,) = self.number.variables()
-        return [e.evaluate({number: t}) for t in range(self.boxes.tiles[WALKED])]
+        return [e.evaluate({self.variable: t}) for t in range(self.boxes.tiles[WALKED])]
 
     def _is_along(self, *boxes: Box) -> bool:
         """Whether the rows of boxes follow from the tile's number along the walk alone."""
@@ -220,29 +219,29 @@ class Walk:
         return all(a <= b and b + rows <= a + size for a, b in zip(first, starts, strict=True))
 
 
-def strip_shares(leading: Rows, rows: Rows, length: Rows) -> Rows:
+def later_strips_of(leading: Rows, rows: Rows, length: Rows) -> Rows:
     """Into how many strips new rows are cut, so that what the first tile computes before them takes few rows too many.
 
-    Of numbers, or of arrays of them: in how many tiles `length` a walk has, the first with `leading` rows.
+    For each of many walks: over `length` tiles with so many new `rows`, the first with `leading` rows before these.
     """
     wanted = leading + rows * length
     best = np.full_like(wanted, 1)
     least = _computed(leading, rows, length, best)
-    for shares in range(2, MOST_STRIPS + 1):
-        found = np.where(rows % shares == 0, _computed(leading, rows, length, shares), least)
+    for strips in range(2, MOST_STRIPS + 1):
+        found = np.where(rows % strips == 0, _computed(leading, rows, length, strips), least)
         better = (found < least) & (least > MOST_ADDED * wanted)
-        best, least = np.where(better, shares, best), np.where(better, found, least)
+        best, least = np.where(better, strips, best), np.where(better, found, least)
     return best
 
 
-def _computed(leading: Rows, rows: Rows, length: Rows, shares: Any) -> Rows:
-    """Rows that all tiles of a walk compute."""
-    return (strip_count(leading, rows, shares) + (length - 1) * shares) * (rows // shares)
+def _computed(leading: Rows, rows: Rows, length: Rows, strips: Any) -> Rows:
+    """Rows that all tiles of a walk compute, if new rows are cut into so many strips."""
+    return (first_strips_of(leading, rows, strips) + (length - 1) * strips) * (rows // strips)
 
 
-def strip_count(leading: Any, rows: Any, shares: Any) -> Any:
+def first_strips_of(leading: Any, rows: Any, later_strips: Any) -> Any:
     """Strips of the first tile."""
-    return -(-(leading + rows) // np.maximum(1, rows // shares))
+    return -(-(leading + rows) // np.maximum(1, rows // later_strips))
 
 
 def can_have_line(stages: Stages, value: int) -> bool:
@@ -272,6 +271,11 @@ def _with_rows(box: Box, start: Expr, rows: int) -> Box:
     return Box(
         (*box.start[:WALKED], start, *box.start[WALKED + 1 :]), (*box.sizes[:WALKED], rows, *box.sizes[WALKED + 1 :])
     )
+
+
+def _moves_beside(box: Box, number: Var) -> bool:
+    """Whether a box starts elsewhere along another dimension when the tile's number along the walk changes."""
+    return any(number in e.variables() for axis, e in enumerate(box.start) if axis != WALKED)
 
 
 def _without_rows(box: Box) -> tuple[tuple[Expr, ...], tuple[int, ...]]:

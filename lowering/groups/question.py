@@ -34,7 +34,7 @@ class Question:
         shares = [share_of(sizes, cluster) for sizes in extents.roots]
         runs = zip(self.works, shares, extents.runs, strict=True)
         each = sum(work.flops * math.prod(sizes) * times for work, sizes, times in runs)
-        return max(0.0, extents.tiles * cluster * each - self.flops)
+        return max(0.0, extents.walks * cluster * each - self.flops)
 
 
 def _constants(group: Group) -> frozenset[int]:

@@ -18,10 +18,12 @@ Sizes = tuple[int, ...]
 class StageReuse:
     """One stage: its root, the `box` of the root's result (of `shape`) that a tile computes, and how.
 
-    `nodes` are the ONNX nodes of the root and of what follows it in registers. `kind` is contract (a register tile),
-    team (threads share a reduction) or map; `schedule` the sizes of it. `halo` is how far the boxes of neighbouring
-    tiles overlap along each dimension; `factor` how often all tiles together compute an element, `flops_added` what
-    that costs them. `compute_seconds` are those of one tile at full rate, `latency_seconds` the least it takes.
+    `nodes` are the ONNX nodes of the root and of what follows it in registers. In a walk, the box is that of its first
+    tile, and operations, seconds and bytes are those of a walk divided by its tiles. `kind` is contract (a register
+    tile), team (threads share a reduction) or map; `schedule` the sizes of it. `halo` is how far the boxes of
+    neighbouring tiles overlap along each dimension; `factor` how often all tiles together compute an element,
+    `flops_added` what that costs them. `compute_seconds` are those of one tile at full rate, `latency_seconds` the
+    least it takes.
     """
 
     number: int
@@ -70,15 +72,15 @@ class ValueReuse:
 class Reuse:
     """A kernel of several stages: tiles of size `tile` cut the `frame` into `tiles` along each dimension.
 
-    A GPU runs a tile as a block of `threads`, or as a `cluster` of several blocks that share its channels; a block (a
-    thread of a CPU) may `walk` over several tiles and take over rows that they have in common; `at_once`
+    A GPU runs a tile as a block of `threads`, or as a `cluster` of several blocks that share its channels; `at_once`
     blocks at one time, of the `most_at_once` that its `multiprocessors` have room for by what `limited_by` names (so in
-    `rounds`); a CPU's thread works on one tile.
-    `kept_bytes` is the most that kept boxes take at once, `memory_bytes` with what stages need for themselves, of
-    the `memory_limit` of a block (or of scratch). `registers` are those that a thread may have. `flops` are of all
-    tiles, `flops_added` what is computed more than once among them. `l2_bytes` is what all tiles read together,
-    `dram_bytes` what the launch moves. `seconds` is the launch, the latency of the first and last bytes, and the longer
-    of `busiest_seconds` (of the multiprocessor or core with most tiles) and `dram_seconds`.
+    `rounds`); a CPU's thread works on one tile. A block (or thread) may `walk` over several tiles one after the other,
+    each taking over rows of the one before from line buffers. `kept_bytes` is the most that kept boxes take at once,
+    and lines, `memory_bytes` with what stages need for themselves, of the `memory_limit` of a block (or of scratch).
+    `registers` are those that a thread may have. `flops` are of all tiles, `flops_added` what is computed more than
+    once among them. `l2_bytes` is what all tiles read together, `dram_bytes` what the launch moves. `seconds` is the
+    launch, the latency of the first and last bytes, and the longer of `busiest_seconds` (of the multiprocessor or core
+    with most to do) and `dram_seconds`.
     """
 
     device: str

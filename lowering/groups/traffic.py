@@ -15,10 +15,8 @@ from mlirfuse.dialect import indexing_of
 from mlirfuse.dialect.indexing import Condition, Expr, Var, var
 from mlirfuse.dialect.node import out_variables
 from mlirfuse.element_types import element_bytes
-from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.group import Group, Member
-from mlirfuse.lowering.groups.lines import WALKED
 from mlirfuse.lowering.groups.sectors import Sectors
 from mlirfuse.lowering.groups.stages import Stage, stages_of
 
@@ -49,18 +47,17 @@ class Traffic:
 
 
 def launch_traffic(
-    group: Group, lying: Mapping[int, Lying] | None = None, tile: Sequence[int] | None = None, walk: int = 1
+    group: Group, lying: Mapping[int, Lying] | None = None, tile: Sequence[int] | None = None
 ) -> Traffic:
     """What one launch reads and writes.
 
     `lying` says how operands and outputs lie where that is not their type's own layout from a whole sector on. With a
-    `tile` (its extents along the frame, see `boxes.TileBoxes`) the group is computed stage by stage, over boxes; with a
-    `walk`, over the strips of so many tiles.
+    `tile` (its extents along the frame, see `boxes.TileBoxes`) the group is computed stage by stage, over boxes; blocks
+    that walk over several tiles read the same, all in all.
     Operands whose elements are fetched (gather) count as if every fetch found another element: no launch reads more.
     """
     placed = tuple(sorted((lying or {}).items()))
-    boxes = None if tile is None else tuple(tile)
-    return _traffic(_Question((group.structure, group.box), placed, boxes, walk, group))
+    return _traffic(_Question((group.structure, group.box), placed, tuple(tile) if tile is not None else None, group))
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,6 @@ class _Question:
     structure: Hashable
     lying: tuple[tuple[int, Lying], ...]
     tile: tuple[int, ...] | None
-    walk: int
     group: Group = field(compare=False)
 
 
@@ -82,21 +78,21 @@ def _traffic(question: _Question) -> Traffic:
         tensor = group.types[value]
         lies = lying.get(value) or Lying(tensor.strides())
         touched[value] = Sectors(tensor.dims, lies.strides, element_bytes(tensor.dtype), lies.offset)
-    for value, index, conditions in _reads(group, question.tile, question.walk):
+    for value, index, conditions in _reads(group, question.tile):
         touched[value].touch(index, conditions)
     for value in group.outputs:
         touched[value].touch_all()
     return Traffic(tuple(touched[v].bytes for v in group.inputs), tuple(touched[v].bytes for v in group.outputs))
 
 
-def _reads(group: Group, tile: tuple[int, ...] | None, walk: int) -> Iterator[tuple[int, Index, Conditions]]:
+def _reads(group: Group, tile: tuple[int, ...] | None) -> Iterator[tuple[int, Index, Conditions]]:
     """Every read of an operand."""
     operands = set(group.inputs)
-    for part, wanted, kept in _whole(group) if tile is None else _tiled(group, tile, walk):
-        back = _WayBack(part, kept)
+    for part, wanted, kept in _whole(group) if tile is None else _tiled(group, tile):
+        walk = _Walk(part, kept)
         for value, index in wanted.items():
-            back.visit(value, index, ())
-        yield from (read for read in back.reads if read[0] in operands)
+            walk.visit(value, index, ())
+        yield from (read for read in walk.reads if read[0] in operands)
 
 
 def _whole(group: Group) -> Iterator[tuple[Group, dict[int, Index], frozenset[int]]]:
@@ -118,38 +114,16 @@ def _in_box(start: Sequence[Expr], sizes: Sequence[int]) -> Index:
     return tuple(e + var(f"l{axis}", size) for axis, (e, size) in enumerate(zip(start, sizes, strict=True)))
 
 
-def _tiled(group: Group, tile: tuple[int, ...], walk: int) -> Iterator[tuple[Group, dict[int, Index], frozenset[int]]]:
+def _tiled(group: Group, tile: tuple[int, ...]) -> Iterator[tuple[Group, dict[int, Index], frozenset[int]]]:
     """Stages one by one, each over the boxes of all tiles, and then what they store."""
     stages = stages_of(group)
     assert not isinstance(stages, str), stages
-    boxes = TileBoxes(stages, tile, walk=walk)
+    boxes = TileBoxes(stages, tile)
     for stage in stages:
-        for box in _computed(boxes, stage):
-            at = _in_box(box.start, box.sizes)
-            yield stage.group, {stage.root.result: at}, frozenset()
-            yield stage.group, _stored(stage, at), frozenset((stage.root.result,))
-
-
-def _computed(boxes: TileBoxes, stage: Stage) -> Iterator[Box]:
-    """What all tiles compute of a stage's root; of walks, the first tiles and those that follow."""
-    walk = boxes.walk
-    if walk is None:
-        yield boxes.root_box(stage)
-        return
-    number, of = walk.number, var("walk", boxes.walks[WALKED]) * walk.length
-    later = of + var("step", walk.length - 1) + 1
-    count, share = walk.counts[stage.number], walk.shares[stage.number]
-    strip, new = walk.strip_number(stage), var("strip", share) + (count - share)
-    box = boxes.share(stage)
-    for tile, at in ((of, strip), (later, new)):
-        values = {_variable(number): tile} | ({_variable(strip): at} if count > 1 else {})
-        yield Box(tuple(e.substitute(values) for e in box.start), box.sizes)
-
-
-def _variable(e: Expr) -> Var:
-    atom = e.terms[0][0]
-    assert isinstance(atom, Var), e
-    return atom
+        box = boxes.root_box(stage)
+        at = _in_box(box.start, box.sizes)
+        yield stage.group, {stage.root.result: at}, frozenset()
+        yield stage.group, _stored(stage, at), frozenset((stage.root.result,))
 
 
 def _stored(stage: Stage, at: Index) -> dict[int, Index]:
@@ -163,7 +137,7 @@ def _stored(stage: Stage, at: Index) -> dict[int, Index]:
     }
 
 
-class _WayBack:
+class _Walk:
     """Follows values back to operands; reads collect the conditions on their way."""
 
     def __init__(self, group: Group, kept: frozenset[int]) -> None:

@@ -56,7 +56,7 @@ class Walker:
     def each_strip(self, number: int, step: Expr, body: Callable[[], None]) -> None:
         """body() for each strip that a stage computes in the tile at a step."""
         walk, stage = self.plan.boxes.walk, self.plan.stages.stages[number]
-        count, share = (1, 1) if walk is None else (walk.counts[number], walk.shares[number])
+        count, later = (1, 1) if walk is None else (walk.first_strips[number], walk.later_strips[number])
 
         def strip(at: Expr) -> None:
             self.places.at_strip(stage, at)
@@ -65,7 +65,7 @@ class Walker:
         if count == 1:
             body()
         else:
-            self.builder.span(minimum(step, 1) * (count - share), Expr(count), "strip", strip)
+            self.builder.span(minimum(step, 1) * (count - later), Expr(count), "strip", strip)
             self.builder.forget()
 
     def take_over(self, number: int, step: Expr) -> None:

@@ -45,7 +45,7 @@ class Interval:
             "seconds_together": cost.seconds,
             "seconds_apart": self.apart,
             "tile": "x".join(map(str, cost.tile)),
-            "tiles": cost.tiles * cost.walk,
+            "tiles": cost.tiles,
             "blocks_of_a_tile": cost.cluster,
             "tiles_of_a_block": cost.walk,
             "tiles_at_once": cost.resident,

@@ -2,6 +2,7 @@
 
 for each tile of the frame:
     for each stage:  the box of its root's result, epilogue applied;  what later stages read stays beside the tile
+                     and, in a walk, what the next tile reads of it
 
 Each stage is a group of its own with a box; the schedules and emitters of single groups serve it.
 """
@@ -51,7 +52,7 @@ def tile_problem(stages: Stages, tile: Sequence[int], parts: Sequence[int] = (),
         return f"{len(parts)} parts for {len(stages)} stages"
     if any(parts):
         return "blocks that walk add up no parts" if walk != 1 else part_problem(stages, tile, parts)
-    return walk_problem(TileBoxes(stages, tile), walk)
+    return None if walk == 1 else walk_problem(TileBoxes(stages, tile), walk)
 
 
 class CrossLayerPlan:

@@ -103,7 +103,7 @@ def choose_sort(group: Group, device: Device) -> SortLoops:
 
 
 def host_alternatives(group: Group, device: Device) -> list[HostSchedule]:
-    """Other legal schedules of the kind that is chosen; rows have none."""
+    """Legal schedules of the kind that is chosen; none of rows."""
     chosen = choose_host_schedule(group, device)
     if isinstance(chosen, ContractTiles):
         return [*contract_alternatives(group, device)]

@@ -1,7 +1,7 @@
 """Cross-layer groups on a CPU: a thread computes a tile of the outputs in stages, what is between them in its caches.
 
-for each tile of the outputs:                          (one at a time for each thread)
-    for each stage:  the loops of its own schedule, on its root's box
+for each walk over tiles of the outputs:               (one at a time for each thread)
+    for each tile, and each stage:  the loops of its own schedule, on what is new of its root's box
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class KeptPlan(CrossLayerPlan):
 
     @property
     def line_offsets(self) -> dict[int, int]:
-        """And where its line starts."""
+        """Where the line of each value starts that has one, in elements."""
         return dict(zip(self.lines, self._allocated[0][len(self.stages.kept) :], strict=True))
 
     @property
@@ -209,12 +209,12 @@ def _orders(stages: Stages) -> Iterator[tuple[Order, ...]]:
 
 
 def schedule_cross_layer(plan: KeptPlan, device: Device) -> tuple[float, tuple[BoxLoops, ...]]:
-    """A schedule for each stage, run by one core, and the cycles of all for one tile."""
-    core = replace(device, multiprocessors=1)
+    """A schedule for each stage, run by one core, and the cycles of all for one tile, or for one walk."""
+    core, walk = replace(device, multiprocessors=1), plan.boxes.walk
     total, chosen = 0.0, []
-    for group in plan.groups:
+    for stage, group in zip(plan.stages, plan.groups, strict=True):
         cycles, loops = price_contract(group, core, PART_CYCLES) or price_map(group, core)
-        total += cycles
+        total += cycles * (1 if walk is None else walk.runs(stage))
         chosen.append(loops)
     return total, _with_one_packing(plan.groups, chosen)
 

@@ -14,15 +14,13 @@ from typing import Any
 from mlirfuse.device import Device, occupancy
 from mlirfuse.dialect.indexing import Expr, Var
 from mlirfuse.lowering.groups.box import Box
-from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.cost import scheduled_cost
-from mlirfuse.lowering.groups.extents import TileExtents
+from mlirfuse.lowering.groups.extents import extents_of
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.groups.kernel_cost import StageCost
 from mlirfuse.lowering.groups.register_tile import RegisterTile
 from mlirfuse.lowering.groups.reuse import Reuse, StageReuse, ValueReuse
 from mlirfuse.lowering.groups.stages import Stage
-from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT
 from mlirfuse.lowering.schedule.host_contract import ContractTiles as HostContractTiles
 from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, HostCrossLayerPlan
@@ -73,7 +71,8 @@ class _Reader:
         self.plan, self.arrays, self.threads, self.memory, self.limit = plan, arrays, threads, memory, limit
         self.device = device
         self.group, self.stages, self.boxes = plan.group, plan.stages, plan.boxes
-        self.extents = _extents(plan)
+        self.extents = extents_of(plan.boxes)[0]
+        self.walk = self.extents.walk
 
     def reuse(self, names: Sequence[str], dram_bytes: Mapping[int, int]) -> Reuse:
         schedules = self.plan.schedule.stages
@@ -82,7 +81,7 @@ class _Reader:
         cost = scheduled_cost(self.stages, self.extents, ways, self.threads, self.memory, self.device, cluster)
         stages = tuple(
             self._stage(stage, schedule, part)
-            for stage, schedule, part in zip(self.stages, schedules, cost.stages, strict=False)
+            for stage, schedule, part in zip(self.stages, schedules, cost.stages, strict=True)
         )
         walks = math.prod(self.plan.walks)
         multiprocessors = self.device.multiprocessors_of_clusters(cluster)
@@ -116,7 +115,7 @@ class _Reader:
                 *(v for member in self.group.members for v in self._made(member, dram_bytes)),
             ),
             cluster=cluster,
-            walk=cost.walk,
+            walk=self.walk,
         )
 
     # --- stages ----------------------------------------------------------------------------------
@@ -138,9 +137,9 @@ class _Reader:
             flops=computed / tiles * stage.flops_per_element,
             factor=computed / size,
             flops_added=(computed - size) * stage.flops_per_element,
-            compute_seconds=cost.compute,
-            latency_seconds=cost.latency,
-            l2_bytes=cost.l2_bytes,
+            compute_seconds=cost.compute / self.walk,
+            latency_seconds=cost.latency / self.walk,
+            l2_bytes=round(cost.l2_bytes / self.walk),
             array_bytes=self.arrays[stage.number],
         )
 
@@ -202,7 +201,7 @@ class _Reader:
             last=last,
             bytes=tensor.bytes,
             box=box.sizes if box is not None and known else (),
-            halo=self._halo(box) if box is not None and known else (),
+            halo=self._halo(box) if box is not None and known and place != "line" else (),
             box_bytes=4 * box.elements if box is not None else 0,
             dram_bytes=moved,
         )
@@ -235,21 +234,6 @@ def _way(schedule: Any) -> RegisterTile | str:
         case TeamTiles():
             return "team"
     return "map"
-
-
-def _extents(plan: CrossLayerPlan) -> TileExtents:
-    boxes: TileBoxes = plan.boxes
-    walk = boxes.walk
-    roots = tuple(boxes.root_box(s).sizes if walk is None else boxes.share(s).sizes for s in plan.stages)
-    return TileExtents(
-        boxes.tile,
-        math.prod(plan.walks),
-        roots,
-        {v: box.sizes for v, box in plan.kept.items()},
-        tuple(1 if walk is None else walk.runs(s) for s in plan.stages),
-        1 if walk is None else walk.length,
-        sum(box.elements for box in plan.lines.values()),
-    )
 
 
 def _overlap(start: Expr, size: int) -> int:

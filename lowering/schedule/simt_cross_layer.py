@@ -220,7 +220,7 @@ def _scheduled(stages: Stages, cost: KernelCost, device: Device) -> CrossLayerTi
     boxes = TileBoxes(stages, cost.tile, cost.depths, cost.cluster, cost.walk)
     groups = [replace(stage.group, box=boxes.share(stage), part=boxes.part(stage)) for stage in stages]
     registers = _registers(cost, device)
-    schedules = (_stage(g, c, cost.threads, registers) for g, c in zip(groups, cost.stages, strict=False))
+    schedules = (_stage(g, c, cost.threads, registers) for g, c in zip(groups, cost.stages, strict=True))
     return CrossLayerTiles(cost.threads, boxes.tile, tuple(schedules), cost.depths, cost.cluster, cost.walk)
 
 

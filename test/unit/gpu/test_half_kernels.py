@@ -56,7 +56,7 @@ def test_only_operands_and_results_are_rounded(name, dtype):
     for v, made, wanted in zip(group.outputs, outputs, expected, strict=True):
         wanted = to_memory(wanted, dataclasses.replace(group.types[v], dtype="float32"))
         assert np.abs(made.astype(np.float32) - wanted).max() <= (ROUNDED[dtype] + 1e-5) * np.abs(wanted).max()
-    told = launch_traffic(group, tile=getattr(schedule, "tile", None), walk=getattr(schedule, "walk", 1))
+    told = launch_traffic(group, tile=getattr(schedule, "tile", None))
     if not isinstance(schedule, SideBySide):
         assert counts.dram_read_bytes + counts.dram_write_bytes == told.bytes
     assert counts.dram_write_bytes == sum(-(-group.types[v].bytes // 32) * 32 for v in group.outputs)

@@ -7,9 +7,8 @@ from group_builder import GroupBuilder
 
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.extents import Extents
-from mlirfuse.lowering.groups.lines import strip_count, strip_shares, walk_problem
+from mlirfuse.lowering.groups.lines import first_strips_of, later_strips_of, walk_problem
 from mlirfuse.lowering.groups.stages import stages_of
-from mlirfuse.lowering.groups.traffic import launch_traffic
 
 
 def chain(layers=3, size=24, kernel=3, channels=4):
@@ -31,7 +30,7 @@ def expanded(size=56, channels=8, wide=48):
 def test_a_tile_takes_over_what_the_window_reaches_beyond_its_stride():
     boxes = TileBoxes(stages_of(chain(kernel=5)), (1, 4, 4, 24), walk=6)
     assert [line.rows for line in boxes.walk.lines.values()] == [4, 4]
-    assert [boxes.share(s).sizes[2] * boxes.walk.shares[s.number] for s in boxes.stages] == [4, 4, 4]
+    assert [boxes.share(s).sizes[2] * boxes.walk.later_strips[s.number] for s in boxes.stages] == [4, 4, 4]
 
 
 def test_a_walk_over_the_whole_computes_next_to_nothing_again():
@@ -51,10 +50,10 @@ def test_a_walk_that_begins_inside_the_image_computes_the_halo_before_it():
 
 
 def test_rows_that_lead_in_are_cut_finer_than_tiles_where_they_are_few():
-    assert strip_shares(*map(np.array, (1, 8, 4))) == 4  # 9 rows first, of which 8 are new: strips of 2
-    assert strip_shares(*map(np.array, (8, 8, 2))) == 1
-    assert strip_shares(*map(np.array, (1, 8, 50))) == 1  # 7 rows too many, of 400
-    assert strip_count(1, 8, 4) == 5
+    assert later_strips_of(*map(np.array, (1, 8, 4))) == 4  # 9 rows first, of which 8 are new: strips of 2
+    assert later_strips_of(*map(np.array, (8, 8, 2))) == 1
+    assert later_strips_of(*map(np.array, (1, 8, 50))) == 1  # 7 rows too many, of 400
+    assert first_strips_of(1, 8, 4) == 5
 
 
 @pytest.mark.parametrize(
@@ -75,11 +74,6 @@ def test_extents_are_those_of_the_boxes(group, tile, walk):
     assert found.runs == tuple(boxes.walk.runs(s) for s in stages)
     assert found.kept == {v: box.sizes for v, box in boxes.kept.items()}
     assert found.line_elements == sum(box.elements for box in boxes.walk.line_boxes.values())
-
-
-@pytest.mark.parametrize("walk", [2, 3, 6])
-def test_a_launch_moves_the_same_bytes_in_walks(walk):
-    assert launch_traffic(chain(), None, (1, 4, 4, 24), walk) == launch_traffic(chain(), None, (1, 4, 4, 24))
 
 
 @pytest.mark.parametrize(

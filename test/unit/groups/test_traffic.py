@@ -130,5 +130,5 @@ def simulated(group, schedule):
 def test_tiles_of_a_block_move_what_the_simulator_counts(name):
     group, _ = BLOCKS[name]()
     schedule = choose_schedule(group, DEVICE)
-    traffic = launch_traffic(group, None, getattr(schedule, "tile", None), getattr(schedule, "walk", 1))
+    traffic = launch_traffic(group, None, getattr(schedule, "tile", None))
     assert (*traffic.read, *traffic.written) == simulated(group, schedule)
