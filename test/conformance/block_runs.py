@@ -17,7 +17,7 @@ from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_cross_layer import choose_cross_layer as choose_gpu
 
-__all__ = ["drawn_parts", "gpu_schedule", "host_schedule", "refusal"]
+__all__ = ["drawn_parts", "drawn_walk", "gpu_schedule", "host_schedule", "refusal"]
 
 MOST_ROWS = 4  # of a tile that is one of many
 # For a block of 128 threads, and of 64.

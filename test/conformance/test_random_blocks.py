@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from block_runs import drawn_parts, gpu_schedule, host_schedule, refusal
+from block_runs import drawn_parts, drawn_walk, gpu_schedule, host_schedule, refusal
 from group_runs import run_gpu, run_host
 from random_blocks import random_blocks
 from random_cases import each_of
@@ -19,7 +19,9 @@ def check_boxes(random):
     if isinstance(random.stages, str):
         return
     operands = dict(zip(random.group.inputs, random.operands, strict=True))
-    found = interpret_tiles(TileBoxes(random.stages, random.tile, drawn_parts(random)), operands)
+    tile, walk = drawn_walk(random)
+    boxes = TileBoxes(random.stages, tile, drawn_parts(random) if walk == 1 else (), walk=walk)
+    found = interpret_tiles(boxes, operands)
     for v, expected in zip(random.group.outputs, random.expected, strict=True):
         np.testing.assert_allclose(found[v], expected, rtol=1e-4, atol=1e-4)
 

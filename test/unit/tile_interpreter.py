@@ -2,7 +2,8 @@
 
 Nothing may be read that is not there: a kept value holds what its stages stored for this tile and NaN elsewhere, an
 operand is read inside the boxes that the analysis names, and only where an op's conditions hold. What a stage stores
-has to lie in the value's box; every element of an output has to be stored once over all tiles.
+has to lie in the value's box; every element of an output has to be stored once over all tiles. In a walk, a tile
+computes its strips, and has of the tile before it what lies in lines.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from mlirfuse.dialect import Node, semantics
 from mlirfuse.dialect.indexing import Expr, Fetch, FloorDiv, MaxOf, MinOf, Mod, Var
 from mlirfuse.lowering.groups.boxes import Box, TileBoxes
+from mlirfuse.lowering.groups.lines import WALKED
 from mlirfuse.lowering.groups.stages import Stage
 
 __all__ = ["BoxError", "interpret_tiles"]
@@ -116,12 +118,48 @@ class _Run:
         self._store_all(stage, self._root(stage, None))
 
     def _points(self, stage: Stage) -> Points:
-        box = self.boxes.root_box(stage)
+        walk = self.boxes.walk
+        if walk is None:
+            return self._points_of(self.boxes.root_box(stage), np.arange(self.tiles))
+        count, found = walk.first_strips[stage.number], []
+        for strip in range(count):
+            self.by_tile[f"s{stage.number}"] = np.full(self.tiles, strip)
+            self._check_inside(walk.strips[stage.number], stage.root.node.out.dims, f"a strip of stage {stage.number}")
+            later = strip >= count - walk.later_strips[stage.number]
+            tiles = np.arange(self.tiles)[self._steps == 0] if not later else np.arange(self.tiles)
+            found.append(self._points_of(walk.strips[stage.number], tiles))
+        every = (np.concatenate([p.index[axis] for p in found]) for axis in range(len(found[0].index)))
+        return Points(np.concatenate([p.tile for p in found]), tuple(every))
+
+    def _points_of(self, box: Box, tiles: Array) -> Points:
+        """All places of a box in some tiles."""
         local = np.indices(box.sizes).reshape(len(box.sizes), -1)
-        index = tuple(
-            (start[:, None] + inner).reshape(-1) for start, inner in zip(self._start(box), local, strict=True)
-        )
-        return Points(np.repeat(np.arange(self.tiles), local.shape[1]), index)
+        starts = (start[tiles] for start in self._start(box))
+        index = tuple((start[:, None] + inner).reshape(-1) for start, inner in zip(starts, local, strict=True))
+        return Points(np.repeat(tiles, local.shape[1]), index)
+
+    @property
+    def _steps(self) -> Array:
+        """Of each tile, which one of its walk it is."""
+        assert self.boxes.walk is not None
+        return self.numbers[WALKED] % self.boxes.walk.length
+
+    def _take_over(self, v: int) -> None:
+        """Each tile of a walk has rows of the one before."""
+        walk = self.boxes.walk
+        if walk is None or v not in walk.lines:
+            return
+        kept, line = self.kept[v], walk.line_boxes[v]
+        self._check_inside(line, self.group.types[v].dims, f"the line of v{v}")
+        apart = int(np.prod(self.boxes.tiles[WALKED + 1 :], dtype=int))  # numbers between neighbours along the walk
+        for step in range(1, walk.length):
+            places = self._points_of(line, np.arange(self.tiles)[self._steps == step])
+            if not self._inside(self.boxes.kept[v], places).all():
+                raise BoxError(f"a line of v{v} is taken over outside the box that is kept")
+            before = Points(places.tile - apart, places.index)
+            if not self._inside(self.boxes.kept[v], before).all():
+                raise BoxError(f"a line of v{v} is outside the box of the tile before")
+            kept[(places.tile, *places.index)] = kept[(before.tile, *before.index)]
 
     def _root(self, stage: Stage, part: tuple[int, int] | None) -> Array:
         """The elements of a stage's root's result, or what one part of its reduction adds to them."""
@@ -156,6 +194,8 @@ class _Run:
                 kept[self.before[stage.number, v]] = np.nan
             self.before[stage.number, v] = (places.tile, *places.index)
             kept[(places.tile, *places.index)] = values
+            if stage.number == self.stages.writers(v)[-1].number:
+                self._take_over(v)
         if v in self.group.outputs:
             own = np.ones(len(points), bool)
             for axis, first, size in self.boxes.own(stage):

@@ -8,17 +8,19 @@ from block_groups import BLOCKS
 from group_builder import GroupBuilder, random_operands, reference
 from tile_interpreter import BoxError, interpret_tiles
 
+from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
+from mlirfuse.lowering.groups.lines import WALKED, walk_problem
 from mlirfuse.lowering.groups.stages import stages_of
 
 
-def check(group, tile):
+def check(group, tile, walk=1):
     """The stages on boxes give what the whole group gives."""
     stages = stages_of(group)
     assert not isinstance(stages, str), stages
     assert not isinstance(frame_of(stages), str), frame_of(stages)
     operands = random_operands(group)
-    found = interpret_tiles(TileBoxes(stages, tile), dict(zip(group.inputs, operands, strict=True)))
+    found = interpret_tiles(TileBoxes(stages, tile, walk=walk), dict(zip(group.inputs, operands, strict=True)))
     for v, expected in zip(group.outputs, reference(group, operands), strict=True):
         np.testing.assert_allclose(found[v], expected, rtol=1e-5, atol=1e-5)
 
@@ -39,17 +41,55 @@ def test_one_tile_and_tiles_of_one_element(name):
     check(group, (1, frame[1], *(1 for _ in frame[2:])))
 
 
+def _walks(group):
+    """Tiles of any number of rows, and all walks over them."""
+    stages = stages_of(group)
+    frame = frame_of(stages)
+    for rows in range(1, frame[WALKED]):
+        boxes = TileBoxes(stages, (1, frame[1], rows, *frame[WALKED + 1 :]))
+        for walk in range(2, boxes.tiles[WALKED] + 1):
+            if walk_problem(boxes, walk) is None:
+                yield boxes.tile, walk
+
+
+@pytest.mark.parametrize("name", [n for n, block in BLOCKS.items() if len(frame_of(stages_of(block()[0]))) > WALKED])
+def test_what_tiles_take_over_in_walks_is_there(name):
+    group, _ = BLOCKS[name]()
+    for tile, walk in _walks(group):
+        check(group, tile, walk)
+
+
 # --- what the interpreter finds -----------------------------------------------------------------------
 
 
-def broken(group, tile, change):
+def broken(group, tile, change, walk=1):
     stages = stages_of(group)
-    boxes = TileBoxes(stages, tile)
+    boxes = TileBoxes(stages, tile, walk=walk)
     change(boxes)
     operands = dict(zip(group.inputs, random_operands(group), strict=True))
     with pytest.raises(BoxError) as error:
         interpret_tiles(boxes, operands)
     return str(error.value)
+
+
+def test_a_line_of_too_few_rows_is_found():
+    def shorter(boxes):
+        (line,) = boxes.walk.lines
+        box = boxes.walk.line_boxes[line]
+        start = (*box.start[:WALKED], box.start[WALKED] + 1, *box.start[WALKED + 1 :])
+        boxes.walk.line_boxes = {
+            line: Box(start, (*box.sizes[:WALKED], box.sizes[WALKED] - 1, *box.sizes[WALKED + 1 :]))
+        }
+
+    assert "nothing is there" in broken(chain(), (1, 2, 3, 9), shorter, walk=3)
+
+
+def test_a_strip_that_is_left_out_is_found():
+    def fewer(boxes):
+        first = min(boxes.walk.first_strips)
+        boxes.walk.first_strips[first] -= 1
+
+    assert "nothing is there" in broken(chain(), (1, 2, 3, 9), fewer, walk=3)
 
 
 def chain():
