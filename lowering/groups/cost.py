@@ -26,7 +26,7 @@ from mlirfuse.lowering.groups.extents import ManyExtents, TileExtents, extents_o
 from mlirfuse.lowering.groups.gpu_cost import THREADS, GpuModel, Way
 from mlirfuse.lowering.groups.in_parts import boxes_in_parts
 from mlirfuse.lowering.groups.kernel_cost import KernelCost
-from mlirfuse.lowering.groups.lines import has_lines, walk_problem
+from mlirfuse.lowering.groups.lines import has_lines
 from mlirfuse.lowering.groups.question import Question
 from mlirfuse.lowering.groups.register_tile import RegisterTile
 from mlirfuse.lowering.groups.stages import Stages
@@ -130,9 +130,9 @@ def _in_walks(
     better = itertools.takewhile(lambda c: c.seconds < best.seconds, costs)
     found: list[KernelCost] = []
     for cost in itertools.islice(better, LOOKED_AT_IN_WALKS):
-        if walk_problem(TileBoxes(question.stages, cost.tile), cost.walk) is None:
-            exact = extents_of(TileBoxes(question.stages, cost.tile, walk=cost.walk))
-            found += itertools.islice(model.ranked(question, exact, threads), 1)
+        boxes = TileBoxes(question.stages, cost.tile, walk=cost.walk)
+        if boxes.walk is not None and boxes.walk.problem is None:
+            found += itertools.islice(model.ranked(question, extents_of(boxes), threads), 1)
         if len(found) == TRIED_IN_WALKS:
             break
     return sorted(found, key=lambda c: c.seconds)
