@@ -33,6 +33,7 @@ def swaps(rule):
     return isinstance(left, Apply) and right == Apply(left.function, left.args[::-1]) and left != right
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # products over infinities
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_every_rule_is_found_where_it_helps(store, rule):
     """On some instance of its left side the rule applies, lowers the measure, and keeps the numbers."""
