@@ -136,7 +136,7 @@ def kernel_frame(
     arguments = list(block.arguments)
     made = [Buffer(arguments[i], own, dtype, Expr(0), 0) for i, (_, own, dtype) in enumerate(buffers)]
     split = len(group.inputs)
-    builder = Builder()
+    builder = Builder(branches=True)
     with ir.InsertionPoint(block):
         terminator = func.ReturnOp([])
     with ir.InsertionPoint(terminator):

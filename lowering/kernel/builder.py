@@ -38,10 +38,12 @@ class Builder:
     """Index expressions become SSA values here, once per region.
 
     A kernel variable is bound to an `index` value by `bind`; one that affine maps may use (loop variables, values at
-    the top of the kernel) is bound with `affine=True`.
+    the top of the kernel) is bound with `affine=True`. With `branches`, a branch costs little: vectors away from
+    borders have code of their own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, branches: bool = False) -> None:
+        self.branches = branches
         self._values: dict[Var, Any] = {}
         self._affine: set[Var] = set()
         self._top: set[Var] = set()
@@ -282,9 +284,16 @@ class Builder:
         self.loop(length, stem, [], step)
 
     def when(
-        self, conditions: Sequence[Condition], then: Callable[[], Any], otherwise: Callable[[], Any] | None = None
+        self,
+        conditions: Sequence[Condition],
+        then: Callable[[], Any],
+        otherwise: Callable[[], Any] | None = None,
+        kind: ir.Type | None = None,
     ) -> Any:
-        """`scf.if` on conditions that are not known; with `otherwise`, both give one value of the same type."""
+        """`scf.if` on conditions that are not known; with `otherwise`, both give one value of the same type.
+
+        Without `kind`, which is that type, `otherwise` is emitted before the branch: it has to cost little.
+        """
         open_conditions = [c for c in conditions if not c.always]
         if not open_conditions:
             return then()
@@ -297,11 +306,10 @@ class Builder:
                 then()
                 scf.YieldOp([])
             return None
-        # The type of the result is that of `otherwise`, which is cheap: emit it first, before the branch.
-        fallback = otherwise()
-        op = scf.IfOp(holds, [fallback.type], has_else=True)
+        before = None if kind is not None else otherwise()
+        op = scf.IfOp(holds, [kind or before.type], has_else=True)  # type: ignore[union-attr]
         with self.scope(ir.InsertionPoint(op.then_block)):
             scf.YieldOp([then()])
         with self.scope(ir.InsertionPoint(op.else_block)):
-            scf.YieldOp([fallback])
+            scf.YieldOp([otherwise() if before is None else before])
         return op.results[0]

@@ -183,13 +183,21 @@ class Evaluator:
     def guarded(self, conditions: Sequence[Condition], index: tuple[Expr, ...], number: int, fill: float) -> Value:
         """The value at `index` where the conditions hold, else `fill`."""
         conditions = [c for c in conditions if not c.always]
-        if any(self.depends_on_lane(c.value) for c in conditions):
-            return self.gathered(
-                lambda one, fix: one.guarded(
-                    [c.substitute(fix) for c in conditions], tuple(e.substitute(fix) for e in index), number, fill
-                )
-            )
         scalar_type = compute_type(self.group.types[number].dtype)
+        if any(self.depends_on_lane(c.value) for c in conditions):
+
+            def one_by_one() -> Value:
+                return self.gathered(
+                    lambda one, fix: one.guarded(
+                        [c.substitute(fix) for c in conditions], tuple(e.substitute(fix) for e in index), number, fill
+                    )
+                )
+
+            ends = self._of_all_lanes(conditions)
+            if ends is None or any(c.never for c in ends):
+                return one_by_one()
+            whole = ir.VectorType.get([self.width], scalar_type)
+            return self.builder.when(ends, lambda: self.vectorized(self.value(number, index)), one_by_one, whole)
         spread = any(self.depends_on_lane(e) for e in index)
         wanted = ir.VectorType.get([self.width], scalar_type) if spread else scalar_type
         filled = scalar.fill_value(fill, self.group.types[number].dtype)
@@ -202,6 +210,18 @@ class Evaluator:
             return self.value(number, index)
         self._prepare_address(number, index)
         return self.builder.when(conditions, inside, lambda: self.builder.constant(filled, wanted))
+
+    def _of_all_lanes(self, conditions: Sequence[Condition]) -> list[Condition] | None:
+        """What holds if and only if the conditions hold for every lane; None where that is not worth a branch."""
+        if not self.builder.branches:
+            return None
+        found: list[Condition] = []
+        for c in conditions:
+            if c.value.coefficient(self._lane_variable) is None:
+                return None
+            ends = (c.substitute({self._lane_variable: Expr(lane)}) for lane in (0, self.width - 1))
+            found += (end for end in ends if not end.always)
+        return found
 
     def _prepare_address(self, number: int, index: tuple[Expr, ...]) -> None:
         """Compute the address of a guarded read before its branch, which then is a load alone: a predicate."""

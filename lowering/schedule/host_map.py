@@ -309,7 +309,12 @@ def _cost(group: Group, section: MapSection, lanes: int, strides: Mapping[int, S
 
 def _condition_cost(condition: Condition, lane: Expr, width: int, outer: tuple[Expr, ...], clear: bool) -> float:
     if _varies(condition.value, lane):
-        return 4.0 * width
+        lanes = (condition.substitute({_variable(lane): Expr(number)}) for number in range(width))
+        apart = width + 4.0 * sum(not one.always for one in lanes)  # loads, and a branch where a border can be
+        if condition.value.coefficient(_variable(lane)) is None:
+            return apart
+        low, high = condition.value.range
+        return 1.0 + apart * min(1.0, width / (high - low + 1))  # of the vectors that a border cuts
     return 0.0 if clear and any(_varies(condition.value, o) for o in outer) else 1.0
 
 

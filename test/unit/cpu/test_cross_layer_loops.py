@@ -20,6 +20,7 @@ from mlirfuse.lowering.schedule.host_cross_layer import (
     CrossLayerLoops,
     HostCrossLayerPlan,
     KeptPlan,
+    choose_cross_layer,
     schedule_cross_layer,
 )
 from mlirfuse.lowering.schedule.host_map import MapLoops
@@ -214,6 +215,16 @@ def test_a_thread_walks_where_that_saves_more_than_it_costs():
     plan = HostCrossLayerPlan(group, schedule)
     apart = KeptPlan(group, schedule.tile, schedule.orders)
     assert plan.boxes.recomputed_flops < apart.boxes.recomputed_flops / 2
+
+
+def test_windows_over_channels_keep_them_innermost():
+    """A window over channels is no reason to gather what the stage before it reads."""
+    b = GroupBuilder()
+    x = b.pool(b.input(1, 64, 29, 29), "max", (3, 3), (2, 2), (0, 0, 0, 0), (14, 14))
+    total = b.pool(b.op("unary", x, kind="square"), "sum", (5,), (1,), (2, 2), (64,), axes=(1,))
+    group = laid_out(b.group(b.conv(b.op("binary", x, total, kind="sub"), b.input(64, 64, 1, 1))), channels_last)
+    schedule = choose_cross_layer(group, DEVICE)
+    assert set(schedule.orders) == {channels_last(4)}
 
 
 def test_a_search_may_measure_other_tiles():

@@ -10,7 +10,8 @@ import pytest
 from cpu_cases import DEVICE, Case
 from group_builder import GroupBuilder
 
-from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections
+from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections, price_map
+from mlirfuse.mlir import context, ir
 
 NHWC = (0, 2, 3, 1)
 GROUPS = {}
@@ -129,6 +130,17 @@ def local_response_normalisation(b):
 
 
 @group
+def windows_of_wide_rows(b):
+    return b.pool(b.input(1, 2, 6, 45), "sum", (3, 5), (1, 1), (1, 2, 1, 2), (6, 45))
+
+
+@group
+def dilated_pad_before_a_window(b):
+    x = b.op("pad", b.input(1, 2, 5, 40), low=(0, 0, 0, 3), high=(0, 0, 0, 2), mode="constant", value=0.5)
+    return b.pool(x, "max", (1, 3), (1, 1), (0, 1, 0, 1), (5, 45))
+
+
+@group
 def depthwise(b):
     y = b.conv(b.input(1, 40, 12, 12), b.input(40, 1, 3, 3), pads=(1, 1, 1, 1), groups=40)
     return b.op("unary", b.op("binary", y, b.input(1, 40, 1, 1), kind="add"), kind="clip", alpha=0.0, beta=6.0)
@@ -212,6 +224,15 @@ def many_tiles(original):
     )
 
 
+def windows_over_channels_last():
+    """Windows that slide over the lanes, of several vectors."""
+    b = GroupBuilder()
+    x = b.input(1, 96, 3, 5)
+    total = b.pool(b.op("unary", x, kind="square"), "sum", (5,), (1,), (2, 2), (96,), axes=(1,))
+    y = b.op("binary", x, total, kind="sub")
+    return b.group(y, layouts={x: NHWC, y: NHWC})
+
+
 def cases():
     found = {}
     for name, original in GROUPS.items():
@@ -228,6 +249,9 @@ def cases():
         ),
     )
     found["depthwise_channels_last"] = Case(channels_last)
+    slid = windows_over_channels_last()
+    found["windows_over_channels_last"] = Case(slid)
+    found["windows_over_channels_last_cut"] = Case(slid, many_tiles(slid))
     strided = GROUPS["tanh_of_scaled_channels"]
     found["slice_of_a_larger_buffer"] = Case(
         strided, output_strides={strided.outputs[0]: (5000, 100, 10, 1)}, input_strides={0: (1, 2, 300, 40)}
@@ -248,6 +272,28 @@ def test_channel_lanes_are_chosen_for_channels_last_pooling():
     y = b.pool(b.input(1, 64, 12, 12), "max", (3, 3), (2, 2), (0, 0, 1, 1), (6, 6))
     loops = choose_map(b.group(y, layouts={0: NHWC, y: NHWC}), DEVICE)
     assert loops.collapse == (1,) and loops.widths[0] % (DEVICE.vector_bytes // 4) == 0 and loops.rows == (4,)
+
+
+def test_vectors_within_an_operand_are_read_whole():
+    """Of a window over the lanes, only the vectors that a border cuts are read lane by lane."""
+    case = Case(windows_over_channels_last())
+    assert case.schedule.widths[0] >= DEVICE.vector_bytes // 4
+    with context():
+        module = ir.Module.create()
+        with ir.InsertionPoint(module.body):
+            text = str(case.emit("kernel"))
+    branches = [lines.split("} else {")[0] for lines in text.split("-> (vector<")[1:] if "} else {" in lines]
+    assert branches and all("vector.load" in inside and "memref.load" not in inside for inside in branches)
+
+
+def test_windows_over_lanes_cost_by_the_vectors_that_borders_cut():
+    costs = []
+    for layout in (NHWC, None):
+        b = GroupBuilder()
+        x = b.input(1, 64, 8, 64)
+        y = b.pool(x, "sum", (5,), (1,), (2, 2), (64,), axes=(1,))
+        costs.append(price_map(b.group(y, layouts={x: layout, y: layout}), DEVICE)[0])
+    assert costs[0] < 10 * costs[1]
 
 
 def test_element_wise_loops_forget_the_shape():
