@@ -1,4 +1,7 @@
-"""How random cases are drawn: the same ones in every run, however long one takes."""
+"""How random cases are drawn: the same ones in every run, however long one takes.
+
+Hypothesis takes some constants from the modules that are loaded: a file by itself has other cases than the whole suite.
+"""
 
 from collections.abc import Callable
 from typing import Any
