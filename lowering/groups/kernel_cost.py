@@ -64,6 +64,11 @@ class KernelCost:
     lines: StageCost | None = None  # what a block copies to lines and from them
 
     @property
+    def overhead(self) -> float:
+        """Seconds that it takes whatever it computes: to launch it, and until the first bytes come."""
+        return self.seconds - max(self.busiest, self.memory)
+
+    @property
     def blocks(self) -> int:
         return self.tiles // self.walk * self.cluster
 

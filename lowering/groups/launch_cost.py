@@ -38,8 +38,8 @@ def launch_seconds(
     if (cost := _side_by_side(group, dram_bytes, device)) is not None:
         return cost.seconds
     leads = [a.node for a in group.anchors] or [max(group.members, key=lambda m: m.node.out.size).node]
-    costs = [lone_cost(node, dram_bytes // len(leads), device).seconds for node in leads]
-    return sum(costs) - (len(leads) - 1) * device.launch_seconds
+    costs = [lone_cost(node, dram_bytes // len(leads), device) for node in leads]
+    return sum(c.seconds for c in costs) - sum(c.overhead for c in costs[1:])
 
 
 def _side_by_side(group: Group, dram_bytes: int, device: Device) -> KernelCost | None:

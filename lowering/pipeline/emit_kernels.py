@@ -13,13 +13,13 @@ from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.lowering.gpu.frame import Storage
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.group import Group, group_of
-from mlirfuse.lowering.groups.launch_cost import launch_seconds
 from mlirfuse.lowering.groups.stages import stages_of
 from mlirfuse.lowering.kernel.builder import memory_type
 from mlirfuse.lowering.passes import PassFailure, register_pass
 from mlirfuse.lowering.pipeline.backends import BACKENDS, Backend
 from mlirfuse.lowering.pipeline.launch_bytes import launch_bytes
 from mlirfuse.lowering.pipeline.locations import Location, locate_values
+from mlirfuse.lowering.pipeline.scheduled_seconds import scheduled_seconds
 from mlirfuse.lowering.schedule.assign import read_schedule
 from mlirfuse.lowering.schedule.families import family_of
 from mlirfuse.lowering.schedule.packing import Packing
@@ -141,8 +141,8 @@ class _Writer:
         traffic = self._traffic(group, schedule, values)
         kept["traffic"] = to_attribute(traffic)
         kept["recomputed_flops"] = to_attribute(0 if tile is None else _recomputed_flops(group, tile, walk))
-        parts = () if tile is None else self.family.parts_of(schedule)
-        kept["seconds"] = to_attribute(launch_seconds(group, sum(traffic), self.device, tile, parts, walk))
+        seconds = scheduled_seconds(group, schedule, self.family, sum(traffic), self.device)
+        kept["seconds"] = to_attribute(seconds)
         sizes, line = self.backend.launch(name, program, arguments, str(ir.DictAttr.get(kept)))
         self.sizes |= set(sizes)
         self.lines.append(line)

@@ -141,9 +141,14 @@ def _print_group(display: Display, group: GroupFacts) -> None:
         ("written", size(group.bytes_written)),
         ("not stored, thanks to fusion", size(group.bytes_not_stored)),
         ("traffic saved by fusion", size(group.bytes_saved)),
+        ("time by the cost model", _seconds(group)),
         ("time by a roofline", microseconds(group.seconds)),
     ]
     display.table([f"group {group.number}", ""], facts, left=("",))
+
+
+def _seconds(group: GroupFacts) -> str:
+    return "not scheduled" if group.predicted_seconds is None else microseconds(group.predicted_seconds)
 
 
 def _kernel(group: GroupFacts) -> str:

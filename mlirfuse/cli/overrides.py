@@ -14,7 +14,7 @@ _COSTS = (
     ("memory traffic", "bytes_moved", lambda n: amount(n, "B")),
     ("intermediates stored", "intermediate_bytes", lambda n: amount(n, "B")),
     ("computed again", "flops_added", lambda n: amount(n, "FLOP")),
-    ("time by the cost model", "seconds", microseconds),
+    ("time by the cost model", "predicted_seconds", microseconds),
 )
 
 

@@ -60,7 +60,8 @@ class GroupFacts:
     `bytes_written` move each operand and result once (of a table that is gathered from, as much as is taken).
     `bytes_not_stored` are the values that pass from one ONNX node to another inside, each once; `bytes_saved` is their
     traffic: without fusion, each would be written, and read by every node that needs it. `flops_added` are computed
-    again because an element is read in several places, or by several tiles. `seconds` is a roofline. `proof` says of
+    again because an element is read in several places, or by several tiles. `seconds` is a roofline,
+    `predicted_seconds` what the cost model says of the scheduled kernel (None before it is scheduled). `proof` says of
     anchors that DNNFusion's table keeps apart why they are together, `reuse` what their tiles share, `side_by_side`
     what parts between which no value passes take and move in one grid.
     """
@@ -84,6 +85,7 @@ class GroupFacts:
     bytes_saved: int
     seconds: float
     launches: int = 1
+    predicted_seconds: float | None = None
     proof: Proof | None = None
     reuse: Reuse | None = None
     side_by_side: SideBySideReuse | None = None
@@ -159,6 +161,7 @@ class Totals:
     intermediate_bytes: int = 0
     host_copy_bytes: int = 0
     seconds: float = 0.0
+    predicted_seconds: float = 0.0
 
     def minus(self, other: Totals) -> dict[str, float]:
         """What this plan has more than `other`."""

@@ -271,7 +271,7 @@ function showGroup(number) {
   show(`Group ${number}`, table([[g.anchors.length > 1 ? "anchors" : "anchor", g.anchors.join(", ") || "none"], ["mapping type", g.mapping], ["mode", g.mode],
     ["kernel", g.kernel === null ? "" : `${g.kernel}: ${compact({ ...g.schedule, kind: null, ...(g.reuse || g.side_by_side ? { stages: null, orders: null } : {}) })}`], ["result", shape(g.shape)], ["launches", g.launches],
     ["work", flops(g.flops)], ["computed again", flops(g.flops_added)], ["read", bytes(g.bytes_read)], ["written", bytes(g.bytes_written)],
-    ["not stored", bytes(g.bytes_not_stored)], ["saved by fusion", `${bytes(g.bytes_saved)} of traffic`], ["by a roofline", seconds(g.seconds)]]),
+    ["not stored", bytes(g.bytes_not_stored)], ["saved by fusion", `${bytes(g.bytes_saved)} of traffic`], ["by the cost model", g.predicted_seconds === null ? "not scheduled" : seconds(g.predicted_seconds)], ["by a roofline", seconds(g.seconds)]]),
     ...proofOf(g.proof), ...reuseOf(g.reuse), ...partsOf(g.side_by_side),
     ...section(`${g.operators.length} operators`, g.operators.map(n => make("div", {}, operatorLink(n)))),
     ...section("Not fused with its neighbours", edges.map(apartText)), ...rewritesOf(g.nodes));
@@ -317,12 +317,12 @@ function overview() {
   const number = (label, a, b, c) => [label, a, b, c];
   show("The whole network", table([["operators", t.operators], ["groups", t.groups], ["launches", t.launches], ["work", flops(t.flops)],
     ["computed again", flops(t.flops_added)], ["memory traffic", bytes(t.bytes_moved)], ["intermediates stored", bytes(t.intermediate_bytes)],
-    ["not stored", bytes(t.bytes_not_stored)], ["saved by fusion", `${bytes(t.bytes_saved)} of traffic`], ["by the model", seconds(t.seconds)]]),
+    ["not stored", bytes(t.bytes_not_stored)], ["saved by fusion", `${bytes(t.bytes_saved)} of traffic`], ["by the cost model", seconds(t.predicted_seconds)]]),
     ...section(`${t.edges_not_fused} edges not fused, ${t.edges_fused} fused`, [table(Object.entries(kinds).sort((a, b) => b[1] - a[1]).map(([kind, n]) => [`by ${kind}`, n]))]),
     ...explanation.overrides.flatMap(o => section(`What ${o.option} costs: with, without, difference`, [table([
       number("launches", o.with.launches, o.without.launches, o.cost.launches),
       number("traffic", ...["bytes_moved"].flatMap(k => [o.with[k], o.without[k], o.cost[k]].map(bytes))),
-      number("by the model", ...[o.with.seconds, o.without.seconds, o.cost.seconds].map(seconds))])])),
+      number("by the cost model", ...[o.with, o.without, o.cost].map(t => seconds(t.predicted_seconds)))])])),
     ...section("Rewrites before planning", explanation.rewrites.filter(r => !r.reason).map(rewriteText)),
     ...section("Rewrites that were refused", explanation.rewrites.filter(r => r.reason).map(rewriteText)));
 }

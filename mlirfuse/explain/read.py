@@ -23,15 +23,16 @@ from mlirfuse.explain.facts import (
 )
 from mlirfuse.lowering.algebra.rewrite_algebra import rewrites_of
 from mlirfuse.lowering.groups.components import components
-from mlirfuse.lowering.groups.group import group_of
+from mlirfuse.lowering.groups.group import Group, group_of
 from mlirfuse.lowering.pipeline.launch_bytes import launch_bytes
 from mlirfuse.lowering.pipeline.locations import Location, locate_values
+from mlirfuse.lowering.pipeline.scheduled_seconds import scheduled_seconds
 from mlirfuse.lowering.plan.graph import Graph, GraphNode, main_function, source_of
 from mlirfuse.lowering.plan.recomputation import recomputed_flops
 from mlirfuse.lowering.plan.resources import ResourceModel, bytes_read, bytes_written
 from mlirfuse.lowering.plan.verdict import Proof, Verdict
 from mlirfuse.lowering.schedule.assign import read_schedule
-from mlirfuse.lowering.schedule.families import family_of
+from mlirfuse.lowering.schedule.families import Family, family_of
 from mlirfuse.lowering.schedule.reuse import reuse_of
 from mlirfuse.lowering.schedule.side_by_side import SideBySide
 from mlirfuse.lowering.schedule.side_by_side_reuse import side_by_side_reuse_of
@@ -87,6 +88,7 @@ def _totals(
         intermediate_bytes=stored,
         host_copy_bytes=copied,
         seconds=sum(g.seconds for g in groups) + program.model.copy_seconds(copied),
+        predicted_seconds=sum(g.predicted_seconds or 0.0 for g in groups) + program.model.copy_seconds(copied),
     )
 
 
@@ -283,22 +285,36 @@ class _Program:
             bytes_saved=sum(self.entries[m].bytes * (1 + readers) for m, readers in between.items()),
             seconds=0.0 if empty else self.model.kernel_seconds(read + written, flops + added),
             launches=0 if empty else 1,
+            predicted_seconds=0.0 if empty else self._predicted_seconds(op),
             proof=next(map(Proof.from_json, attribute_value(op, "proofs", ())), None),
             reuse=tiles,
             side_by_side=beside,
         )
 
-    def _reuse(self, op: ir.Operation) -> Reuse | SideBySideReuse | None:
-        """What the tiles or the parts of a group share, once it has its schedule and its buffers."""
+    def _predicted_seconds(self, op: ir.Operation) -> float | None:
+        """By the cost model, once the group has its schedule and its buffers."""
+        if self.device is None or (placed := self._placed(op)) is None:
+            return None
+        group, schedule, family, located = placed
+        moved = sum(launch_bytes(group, schedule, family, located).values())
+        return scheduled_seconds(group, schedule, family, moved, self.device)
+
+    def _placed(self, op: ir.Operation) -> tuple[Group, Any, Family, dict[int, Location]] | None:
+        """A group with its schedule and where its operands and results lie, once that is known."""
         if self.device is None or not self.locations or "schedule" not in op.attributes:
             return None
         family, group = family_of(self.device), group_of(op)
-        schedule = read_schedule(op, family)
+        values = zip((*group.inputs, *group.outputs), (*op.operands, *op.results), strict=True)
+        return group, read_schedule(op, family), family, {n: self.locations[v] for n, v in values}
+
+    def _reuse(self, op: ir.Operation) -> Reuse | SideBySideReuse | None:
+        """What the tiles or the parts of a group share, once it has its schedule and its buffers."""
+        if self.device is None or (placed := self._placed(op)) is None:
+            return None
+        group, schedule, family, located = placed
         beside = isinstance(schedule, SideBySide)
         if not beside and (len(group.anchors) < 2 or family.tile_of(schedule) is None):
             return None
-        values = (*op.operands, *op.results)
-        located = {n: self.locations[v] for n, v in zip((*group.inputs, *group.outputs), values, strict=True)}
         moved = launch_bytes(group, schedule, family, located)
         names = [self._name(v) for v in op.operands]
         if not beside:

@@ -43,8 +43,18 @@ def test_a_group_has_its_numbers(capfd: pytest.CaptureFixture[str], model: str, 
     assert group["bytes_not_stored"] == 2 * TENSOR and group["bytes_saved"] == 4 * TENSOR
     assert group["flops"] == 3 * TENSOR // 4 and group["flops_added"] == 0 and group["launches"] == 1
     assert group["schedule"]["kind"] == group["kernel"] and group["anchor"] is None and group["seconds"] > 0
+    assert whole["totals"]["predicted_seconds"] == group["predicted_seconds"] > 0
     assert whole["schema"] == 1 and not whole["edges"] and len(whole["joined"]) == 2
     assert not any(edge["stored"] for edge in whole["joined"])
+
+
+def test_explanation_and_report_predict_the_same_times(capfd: pytest.CaptureFixture[str]) -> None:
+    whole = told(capfd, "zoo:lenet5", "--target", "cuda")
+    assert main(["report", "zoo:lenet5", "--target", "cuda", "--json", "-"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    predicted = [group["predicted_seconds"] for group in whole["groups"] if group["launches"]]
+    assert min(predicted) > 0 and predicted == [launch["predicted_seconds"] for launch in report["kernels"]]
+    assert whole["totals"]["predicted_seconds"] == pytest.approx(report["totals"]["predicted_seconds"])
 
 
 def test_an_override_says_what_it_costs(capfd: pytest.CaptureFixture[str], model: str) -> None:
@@ -56,6 +66,7 @@ def test_an_override_says_what_it_costs(capfd: pytest.CaptureFixture[str], model
     assert override["cost"]["launches"] == 2
     assert override["cost"]["bytes_moved"] == 5 * TENSOR, "two values are written and read, and x is read twice"
     assert override["cost"]["intermediate_bytes"] == 2 * TENSOR and override["cost"]["seconds"] > 0
+    assert override["cost"]["predicted_seconds"] > 0
     assert main(["explain", model, "--no-fuse", "relu"]) == 0
     text = capfd.readouterr().out
     assert "what --no-fuse relu costs" in text and "+2" in text
