@@ -189,12 +189,18 @@ def _block_table(entries: Mapping[str, Mapping[str, Any]], network: str) -> str:
         cells = [" to ".join(dict.fromkeys(two["nodes"])), f"{one['launches']} -> {two['launches']}"]
         cells += [f"{a / MB:.2f}", f"{b / MB:.2f}", f"{1 - b / a:.0%}" if a else ""]
         cells += [f"{entry['seconds'] * 1e6:.1f}" for entry in (one, two)]
-        rows.append([*cells, "; ".join(f"{together * 1e6:.1f} > {alone * 1e6:.1f}" for together, alone in apart)])
+        rows.append([*cells, "; ".join(_compared(*seconds) for seconds in apart)])
     about = (
-        f"{network}, block by block. Microseconds are the cost model's; *not joined* are those of one kernel and of "
-        "its parts, where one was refused because it takes longer:"
+        f"{network}, block by block; a launch is counted where it ends. Microseconds are the cost model's. *Not "
+        "joined* are kernels that were refused, with the time of their parts: some take longer (>), "
+        "some would take less (<), but kernels that overlap them save more:"
     )
     return about + "\n\n" + "\n".join(map(markdown_row, rows))
+
+
+def _compared(together: float, apart: float) -> str:
+    """Microseconds of one kernel and of its parts."""
+    return f"{together * 1e6:.1f} {'>' if together > apart else '<'} {apart * 1e6:.1f}"
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@
     python benchmarks/walks.py --readme     # only write the table into docs/reuse.md from the results
 
 For each device, the time by the cost model of the best tile alone and of the best walk. For the CPU of this machine,
-one thread, both are compiled and timed in turns; the smallest of several times counts. Exit status 1 if a walk that was
-preferred is slower by more than the times of one kernel differ. Results go to results/walks.json.
+one thread, both are compiled and timed in turns. How many times faster a walk is, is the median over the turns; half of
+what lies between their first and third quartile is the noise. Exit status 1 if a walk that was preferred is slower by
+more than that. Results go to results/walks.json.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +36,7 @@ from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, HostCro
 PAGE = Path(__file__).parent.parent / "docs" / "reuse.md"
 DEVICES = ("h200", "titan-xp", "intel-xe-lp", "mali-g710")
 CPU = "cpu"
-ROUNDS = 4
+ROUNDS = 9
 ONE_CORE = 1.0  # operations a second: `measure` repeats nothing for one thread
 
 
@@ -91,20 +93,17 @@ def timed(block: str) -> dict[str, Any]:
     if alone is None:
         return {"reason": "no tile of it fits"}
     ways = {"alone": alone, "best": schedules[0]}
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(ROUNDS if alone != schedules[0] else 1):
-        for way, schedule in ways.items():
-            seconds[way].append(_seconds(group, schedule, device))
-    return {
+    turns = [[_seconds(group, s, device) for s in ways.values()] for _ in range(ROUNDS if alone != schedules[0] else 1)]
+    found: dict[str, Any] = {
         way: {
             "tile": list(schedule.tile),
             "walk": schedule.walk,
-            "seconds": min(seconds[way]),
-            "noise": max(seconds[way]) / min(seconds[way]) - 1,
+            "seconds": statistics.median(seconds),
             "again": HostCrossLayerPlan(group, schedule).boxes.recomputed_flops / group.flops,
         }
-        for way, schedule in ways.items()
+        for (way, schedule), seconds in zip(ways.items(), zip(*turns, strict=True), strict=True)
     }
+    return {**found, "turns": turns}
 
 
 def _seconds(group: Group, schedule: CrossLayerLoops, device: Device) -> float:
@@ -128,9 +127,22 @@ def is_slower(entry: Mapping[str, Any]) -> bool:
     """Whether what was preferred takes longer than the tile alone, beyond noise."""
     if "reason" in entry:
         return False
-    alone, best = entry["alone"], entry["best"]
-    noise = max(alone.get("noise", 0.0), best.get("noise", 0.0))
-    return bool(best["walk"] > 1 and best["seconds"] > alone["seconds"] * (1 + noise))
+    return bool(entry["best"]["walk"] > 1 and faster(entry) * (1 + noise(entry)) < 1)
+
+
+def faster(entry: Mapping[str, Any]) -> float:
+    """How many times faster than the tile alone what was preferred is."""
+    turns = entry.get("turns") or [[entry[way]["seconds"] for way in ("alone", "best")]]
+    return statistics.median(alone / best for alone, best in turns)
+
+
+def noise(entry: Mapping[str, Any]) -> float:
+    """Half of how far apart the quartiles of that are over the turns; 0 of what was predicted."""
+    ratios = [alone / best for alone, best in entry.get("turns", ())]
+    if len(ratios) < 2:
+        return 0.0
+    first, _, third = statistics.quantiles(ratios, n=4)
+    return (third - first) / 2
 
 
 def _told(entry: Mapping[str, Any]) -> str:
@@ -146,8 +158,8 @@ def _told(entry: Mapping[str, Any]) -> str:
 def table(entries: Mapping[str, Mapping[str, Any]]) -> str:
     """The blocks that are computed in walks somewhere, and a line about the rest."""
     rows: list[Sequence[object]] = [
-        ("block", "device", "tile alone", "us", "again", "tile", "walk", "us", "again", "faster"),
-        ("---", "---", "---", "--:", "--:", "---", "--:", "--:", "--:", "--:"),
+        ("block", "device", "tile alone", "us", "again", "tile", "walk", "us", "again", "faster", "noise"),
+        ("---", "---", "---", "--:", "--:", "---", "--:", "--:", "--:", "--:", "--:"),
     ]
     walked = [e for e in entries.values() if "reason" not in e and e["best"]["walk"] > 1]
     for entry in walked:
@@ -155,9 +167,10 @@ def table(entries: Mapping[str, Mapping[str, Any]]) -> str:
         name = entry["block"].removeprefix("blocks/")
         before = ["x".join(map(str, alone["tile"])), f"{alone['seconds'] * 1e6:.1f}", f"{alone['again']:.1%}"]
         after = ["x".join(map(str, best["tile"])), best["walk"], f"{best['seconds'] * 1e6:.1f}", f"{best['again']:.1%}"]
-        rows.append([name, entry["device"], *before, *after, f"{alone['seconds'] / best['seconds']:.3f}"])
+        apart = f"{noise(entry):.3f}" if "turns" in entry else ""
+        rows.append([name, entry["device"], *before, *after, f"{faster(entry):.3f}", apart])
     kernels = sum("reason" not in e for e in entries.values())
-    about = f"Of {kernels} pairs of a block and a device, these {len(walked)}; for all others no walk takes less."
+    about = f"Of {kernels} pairs of a block and a device, these {len(walked)}; for the others no walk tried takes less."
     return "\n".join(map(markdown_row, rows)) + f"\n\n{about} Made by `python benchmarks/walks.py`."
 
 

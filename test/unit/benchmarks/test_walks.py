@@ -18,12 +18,12 @@ def test_the_best_of_all_is_no_slower_than_the_tile_alone(entry: dict) -> None:
 
 
 def test_a_walk_that_is_slower_beyond_noise_is_told(entry: dict) -> None:
-    measured = {way: {**entry[way], "noise": 0.02} for way in ("alone", "best")}
-    assert not walks.is_slower(measured)
-    measured["best"]["seconds"] = measured["alone"]["seconds"] * 1.01
-    assert not walks.is_slower(measured)
-    measured["best"]["seconds"] = measured["alone"]["seconds"] * 1.03
-    assert walks.is_slower(measured)
+    assert not walks.is_slower(entry) and walks.noise(entry) == 0
+    noisy = {**entry, "turns": [[1.0, 0.9], [1.0, 1.01], [1.0, 1.1], [1.0, 1.02]]}
+    assert walks.faster(noisy) < 1 < walks.faster(noisy) * (1 + walks.noise(noisy))
+    assert not walks.is_slower(noisy)
+    steady = {**entry, "turns": [[1.0, 1.03], [1.1, 1.13], [1.0, 1.04]]}
+    assert walks.is_slower(steady)
 
 
 def test_the_table_has_what_is_computed_in_walks(entry: dict) -> None:
