@@ -106,7 +106,7 @@ def _whole(model: Any, chip: str) -> dict[str, Any]:
         "walk": cost.walk,
         "shared_bytes": cost.shared_bytes,
         "recomputed": TileBoxes(stages, cost.tile, walk=cost.walk).recomputed_flops / group.flops,
-        "dram_bytes": launch_traffic(group, None, cost.tile).bytes,
+        "dram_bytes": launch_traffic(group, None, cost.tile, cost.walk).bytes,
     }
 
 

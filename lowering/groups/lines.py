@@ -11,7 +11,7 @@ Deep Fusion (section 3) calls both ways to treat the halo: recompute it, or keep
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -109,6 +109,20 @@ class Walk:
     def runs(self, stage: Stage) -> int:
         """Strips of a stage that a block computes in all."""
         return self.first_strips[stage.number] + (self.length - 1) * self.later_strips[stage.number]
+
+    def computed(self, stage: Stage) -> Iterator[Box]:
+        """All that is computed of a stage's root: by the first tile of every walk, and by those that follow."""
+        strip, first, later = (
+            self.strips[stage.number],
+            self.first_strips[stage.number],
+            self.later_strips[stage.number],
+        )
+        walks = self.boxes.tiles[WALKED] // self.length
+        parts: list[tuple[Expr, Expr]] = [(var("w", walks) * self.length, self.strip_number(stage))]
+        parts.append((self.number, var("r", later) + (first - later)))
+        for number, part in parts:
+            values = {self.variable: number, **dict.fromkeys(self.strip_number(stage).variables(), part)}
+            yield Box(tuple(e.substitute(values) for e in strip.start), strip.sizes)
 
     @cached_property
     def line_boxes(self) -> Mapping[int, Box]:

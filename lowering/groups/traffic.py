@@ -47,17 +47,18 @@ class Traffic:
 
 
 def launch_traffic(
-    group: Group, lying: Mapping[int, Lying] | None = None, tile: Sequence[int] | None = None
+    group: Group, lying: Mapping[int, Lying] | None = None, tile: Sequence[int] | None = None, walk: int = 1
 ) -> Traffic:
     """What one launch reads and writes.
 
     `lying` says how operands and outputs lie where that is not their type's own layout from a whole sector on. With a
-    `tile` (its extents along the frame, see `boxes.TileBoxes`) the group is computed stage by stage, over boxes; blocks
-    that walk over several tiles read the same, all in all.
+    `tile` (its extents along the frame, see `boxes.TileBoxes`) the group is computed stage by stage, over boxes. Blocks
+    that `walk` over several tiles read less where rows that only lie between others are not new.
     Operands whose elements are fetched (gather) count as if every fetch found another element: no launch reads more.
     """
     placed = tuple(sorted((lying or {}).items()))
-    return _traffic(_Question((group.structure, group.box), placed, tuple(tile) if tile is not None else None, group))
+    tiled = tuple(tile) if tile is not None else None
+    return _traffic(_Question((group.structure, group.box), placed, tiled, walk, group))
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class _Question:
     structure: Hashable
     lying: tuple[tuple[int, Lying], ...]
     tile: tuple[int, ...] | None
+    walk: int
     group: Group = field(compare=False)
 
 
@@ -78,21 +80,21 @@ def _traffic(question: _Question) -> Traffic:
         tensor = group.types[value]
         lies = lying.get(value) or Lying(tensor.strides())
         touched[value] = Sectors(tensor.dims, lies.strides, element_bytes(tensor.dtype), lies.offset)
-    for value, index, conditions in _reads(group, question.tile):
+    for value, index, conditions in _reads(group, question.tile, question.walk):
         touched[value].touch(index, conditions)
     for value in group.outputs:
         touched[value].touch_all()
     return Traffic(tuple(touched[v].bytes for v in group.inputs), tuple(touched[v].bytes for v in group.outputs))
 
 
-def _reads(group: Group, tile: tuple[int, ...] | None) -> Iterator[tuple[int, Index, Conditions]]:
+def _reads(group: Group, tile: tuple[int, ...] | None, walk: int) -> Iterator[tuple[int, Index, Conditions]]:
     """Every read of an operand."""
     operands = set(group.inputs)
-    for part, wanted, kept in _whole(group) if tile is None else _tiled(group, tile):
-        walk = _Walk(part, kept)
+    for part, wanted, kept in _whole(group) if tile is None else _tiled(group, tile, walk):
+        back = _Walk(part, kept)
         for value, index in wanted.items():
-            walk.visit(value, index, ())
-        yield from (read for read in walk.reads if read[0] in operands)
+            back.visit(value, index, ())
+        yield from (read for read in back.reads if read[0] in operands)
 
 
 def _whole(group: Group) -> Iterator[tuple[Group, dict[int, Index], frozenset[int]]]:
@@ -114,16 +116,16 @@ def _in_box(start: Sequence[Expr], sizes: Sequence[int]) -> Index:
     return tuple(e + var(f"l{axis}", size) for axis, (e, size) in enumerate(zip(start, sizes, strict=True)))
 
 
-def _tiled(group: Group, tile: tuple[int, ...]) -> Iterator[tuple[Group, dict[int, Index], frozenset[int]]]:
+def _tiled(group: Group, tile: tuple[int, ...], walk: int) -> Iterator[tuple[Group, dict[int, Index], frozenset[int]]]:
     """Stages one by one, each over the boxes of all tiles, and then what they store."""
     stages = stages_of(group)
     assert not isinstance(stages, str), stages
-    boxes = TileBoxes(stages, tile)
+    boxes = TileBoxes(stages, tile, walk=walk)
     for stage in stages:
-        box = boxes.root_box(stage)
-        at = _in_box(box.start, box.sizes)
-        yield stage.group, {stage.root.result: at}, frozenset()
-        yield stage.group, _stored(stage, at), frozenset((stage.root.result,))
+        for box in [boxes.root_box(stage)] if boxes.walk is None else boxes.walk.computed(stage):
+            at = _in_box(box.start, box.sizes)
+            yield stage.group, {stage.root.result: at}, frozenset()
+            yield stage.group, _stored(stage, at), frozenset((stage.root.result,))
 
 
 def _stored(stage: Stage, at: Index) -> dict[int, Index]:

@@ -18,7 +18,7 @@ __all__ = ["launch_bytes"]
 def launch_bytes(group: Group, schedule: Any, family: Family, located: Mapping[int, Location]) -> dict[int, int]:
     """Bytes from and to DRAM for each operand and output. Rearranged weights hold what the kernel reads, no more."""
     lying = {number: Lying(where.strides, where.offset) for number, where in located.items()}
-    traffic = launch_traffic(group, lying, family.tile_of(schedule))
+    traffic = launch_traffic(group, lying, family.tile_of(schedule), family.walk_of(schedule))
     moved = dict(zip((*group.inputs, *group.outputs), (*traffic.read, *traffic.written), strict=True))
     packings = family.weight_packings(group, schedule)
     packed = {n: p.elements * element_bytes(group.types[n].dtype) for n, p in packings.items()}

@@ -112,7 +112,7 @@ def _miscounted(random: RandomGroup, group: Any, schedule: Any, counted: Sequenc
     anchor of whose result only a slice is wanted, which need not compute the rest.
     """
     lying = {v: Lying(random.storage(v)[0]) for v in group.outputs}
-    traffic = launch_traffic(group, lying, getattr(schedule, "tile", None))
+    traffic = launch_traffic(group, lying, getattr(schedule, "tile", None), getattr(schedule, "walk", 1))
     less = any(m.node.op in ("gather", "scatter", "sort", "slice") for m in group.members)
     for v, found, said in zip((*group.inputs, *group.outputs), counted, (*traffic.read, *traffic.written), strict=True):
         if found > said or (found < said and found and not less):

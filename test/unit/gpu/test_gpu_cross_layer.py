@@ -166,7 +166,7 @@ def test_blocks_of_networks_are_computed_in_walks(name, tile, walk):
     assert schedule.why_illegal(group, DEVICE) is None
     error, counts = launch(group, schedule)
     assert error < 3e-6
-    told = launch_traffic(group, None, tile)  # walks read what tiles alone read, all in all
+    told = launch_traffic(group, None, tile, walk)
     assert (counts.dram_read_bytes, counts.dram_write_bytes) == (sum(told.read), sum(told.written))
 
 

@@ -13,7 +13,9 @@ from mlirfuse.dialect.indexing import Condition, fetch, maximum, minimum, var
 from mlirfuse.lowering.gpu.emit import emit_kernel
 from mlirfuse.lowering.groups.sectors import Sectors
 from mlirfuse.lowering.groups.traffic import Lying, launch_traffic
+from mlirfuse.lowering.schedule.simt import MapTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles
 from mlirfuse.lowering.schedule.simt_program import tile_program
 from mlirfuse.mlir import context
 from mlirfuse.simulator import Kernel
@@ -130,5 +132,21 @@ def simulated(group, schedule):
 def test_tiles_of_a_block_move_what_the_simulator_counts(name):
     group, _ = BLOCKS[name]()
     schedule = choose_schedule(group, DEVICE)
-    traffic = launch_traffic(group, None, getattr(schedule, "tile", None))
+    traffic = launch_traffic(group, None, getattr(schedule, "tile", None), getattr(schedule, "walk", 1))
     assert (*traffic.read, *traffic.written) == simulated(group, schedule)
+
+
+def test_a_walk_leaves_out_rows_that_only_lie_between_others():
+    """Of what a strided layer reads, a tile by itself computes a box; one that follows another, the new rows alone."""
+    b = GroupBuilder()
+    x = b.conv(b.input(1, 2, 11, 10), b.input(4, 2, 1, 3))
+    x = b.conv(x, b.input(4, 4, 1, 1), strides=(2, 2))
+    group = b.group(b.conv(x, b.input(2, 4, 2, 1)))
+    each = MapTiles(128, 1)
+    tile = (1, 2, 1, 4)
+    read = []
+    for walk in (1, 5):
+        traffic = launch_traffic(group, None, tile, walk)
+        assert (*traffic.read, *traffic.written) == simulated(group, CrossLayerTiles(128, tile, (each,) * 3, walk=walk))
+        read.append(traffic.read)
+    assert read[1][0] < read[0][0] and read[1][1:] == read[0][1:]
