@@ -257,7 +257,8 @@ class _Program:
         schedule = _schedule(op)
         read, written = bytes_read(self.graph, members), bytes_written(self.graph, members)
         between = self._values_between_nodes(members)
-        reuse = self._reuse(op)
+        placed = self._placed(op)
+        reuse = None if placed is None else self._reuse(op, *placed)
         flops = sum(e.flops for e in entries)
         tiles = reuse if isinstance(reuse, Reuse) else None
         beside = reuse if isinstance(reuse, SideBySideReuse) else None
@@ -285,17 +286,15 @@ class _Program:
             bytes_saved=sum(self.entries[m].bytes * (1 + readers) for m, readers in between.items()),
             seconds=0.0 if empty else self.model.kernel_seconds(read + written, flops + added),
             launches=0 if empty else 1,
-            predicted_seconds=0.0 if empty else self._predicted_seconds(op),
+            predicted_seconds=0.0 if empty else None if placed is None else self._predicted_seconds(*placed),
             proof=next(map(Proof.from_json, attribute_value(op, "proofs", ())), None),
             reuse=tiles,
             side_by_side=beside,
         )
 
-    def _predicted_seconds(self, op: ir.Operation) -> float | None:
-        """By the cost model, once the group has its schedule and its buffers."""
-        if self.device is None or (placed := self._placed(op)) is None:
-            return None
-        group, schedule, family, located = placed
+    def _predicted_seconds(self, group: Group, schedule: Any, family: Family, located: dict[int, Location]) -> float:
+        """By the cost model."""
+        assert self.device is not None
         moved = sum(launch_bytes(group, schedule, family, located).values())
         return scheduled_seconds(group, schedule, family, moved, self.device)
 
@@ -307,11 +306,11 @@ class _Program:
         values = zip((*group.inputs, *group.outputs), (*op.operands, *op.results), strict=True)
         return group, read_schedule(op, family), family, {n: self.locations[v] for n, v in values}
 
-    def _reuse(self, op: ir.Operation) -> Reuse | SideBySideReuse | None:
-        """What the tiles or the parts of a group share, once it has its schedule and its buffers."""
-        if self.device is None or (placed := self._placed(op)) is None:
-            return None
-        group, schedule, family, located = placed
+    def _reuse(
+        self, op: ir.Operation, group: Group, schedule: Any, family: Family, located: dict[int, Location]
+    ) -> Reuse | SideBySideReuse | None:
+        """What the tiles or the parts of a group share."""
+        assert self.device is not None
         beside = isinstance(schedule, SideBySide)
         if not beside and (len(group.anchors) < 2 or family.tile_of(schedule) is None):
             return None

@@ -135,7 +135,7 @@ def windows_of_wide_rows(b):
 
 
 @group
-def dilated_pad_before_a_window(b):
+def padded_before_a_window(b):
     x = b.op("pad", b.input(1, 2, 5, 40), low=(0, 0, 0, 3), high=(0, 0, 0, 2), mode="constant", value=0.5)
     return b.pool(x, "max", (1, 3), (1, 1), (0, 1, 0, 1), (5, 45))
 
