@@ -4,13 +4,14 @@
     python benchmarks/cross_layer_cpu.py --readme     # only write the table into docs/reuse.md from the results
 
 A round is three processes (load, warm up, run for a second): without such groups, with them, and without again. Its
-ratio is the time with them over the mean of both without; how far these two are apart is the noise. A network is slower
-if the median ratio of its rounds is above 1 by more than the third quartile of the noise, and by more than 1 %. Exit
-status 1 if any is. Results go to results/cross_layer_cpu.json; what has not changed is not measured again.
+ratio is the time with them over the mean of both without. What is told is the median over the rounds and where it lies
+with a confidence of 95 %; a network is slower if all of that is above 1 by more than 1 %. Exit status 1 if any is.
+Results go to results/cross_layer_cpu.json. Rounds of the same code stay: more of them (--rounds) are added to them.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import tempfile
@@ -35,7 +36,8 @@ from mlirfuse.runtime.inputs import random_inputs
 PAGE = Path(__file__).parent.parent / "docs" / "reuse.md"
 NETWORKS = (*(f"light/{name}" for name in LIGHT_NETWORKS), "mobilenetv2")
 WAYS = ("no-cross-layer", "full")
-LEAST_NOISE = 0.01
+LEAST_LOSS = 0.01
+DOUBT = 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,16 +76,19 @@ def _measure(results: Measured, network: str, args: Any) -> None:
         inputs.write_bytes(pack_arrays(dict(zip(names, random_inputs(before.inputs), strict=True))))
         for threads in args.threads:
             key = f"{network} {threads}"
-            facts = {"code": {way: code_digest(made[way]) for way in WAYS}, "rounds": args.rounds, **versions(())}
+            facts = {"code": {way: code_digest(made[way]) for way in WAYS}, **versions(())}
+            known: list[list[float]] = [[], [], []]
             if not args.force and results.is_current(key, **facts):
+                known = results.entries[key]["seconds"]
+            if (missing := args.rounds - len(known[0])) <= 0:
                 continue
-            print(f"{network}, {threads} threads ...", file=sys.stderr, flush=True)
+            print(f"{network}, {threads} threads, {missing} rounds ...", file=sys.stderr, flush=True)
             conditions = Lap(str(inputs), threads, seconds=args.seconds)
             turns = [Contestant(SELF, files[way]) for way in (*WAYS, WAYS[0])]
-            rounds = [s.to_dict()["rounds"] for s in race(turns, conditions, args.rounds)]
+            seconds = [s.to_dict()["rounds"] for s in race(turns, conditions, missing)]
             entry = {"network": network, "threads": threads, **facts, "launches": launches(before, after)}
             error = _difference([files[way] for way in WAYS], conditions, Path(folder))
-            results.put(key, {**entry, "seconds": rounds, "error": error})
+            results.put(key, {**entry, "seconds": [k + s for k, s in zip(known, seconds, strict=True)], "error": error})
 
 
 def launches(*artifacts: Artifact) -> list[int]:
@@ -104,37 +109,48 @@ def _difference(files: Sequence[str], conditions: Lap, folder: Path) -> float:
 # --- what the rounds say --------------------------------------------------------------------------
 
 
-def ratio(entry: Mapping[str, Any]) -> float:
-    """The median over rounds of the time with groups that cross layers over that without."""
-    return statistics.median(2 * on / (off + again) for off, on, again in zip(*entry["seconds"], strict=True))
+def ratios(entry: Mapping[str, Any]) -> list[float]:
+    """The time with groups that cross layers over that without, by round."""
+    return [2 * on / (off + again) for off, on, again in zip(*entry["seconds"], strict=True)]
 
 
-def noise(entry: Mapping[str, Any]) -> float:
-    """How far two processes of the same code are apart in three rounds of four, as a part of their time."""
-    apart = sorted(abs(off - again) / min(off, again) for off, _, again in zip(*entry["seconds"], strict=True))
-    return max(LEAST_NOISE, apart[(3 * len(apart) - 1) // 4])
+def interval(samples: Sequence[float]) -> tuple[float, float]:
+    """Two of the samples between which the median of all there could be lies, with a confidence of 95 %.
+
+    By their order alone (the sign test turned round): a sample is below the median as often as a coin shows heads. Of
+    fewer than six, where no two are so sure, the least and the greatest.
+    """
+    ordered = sorted(samples)
+    below, left_out = math.comb(len(ordered), 0), 0
+    while 2 * below <= DOUBT * 2 ** len(ordered):
+        left_out += 1
+        below += math.comb(len(ordered), left_out)
+    first = max(left_out - 1, 0)
+    return ordered[first], ordered[-1 - first]
 
 
 def is_slower(entry: Mapping[str, Any]) -> bool:
-    """Whether the groups cost more than noise."""
-    return ratio(entry) > 1 + noise(entry)
+    """Whether the groups cost more than can be chance."""
+    return interval(ratios(entry))[0] > 1 + LEAST_LOSS
 
 
 def table(entries: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: milliseconds without and with, their ratio (below 1: such groups pay), and the noise."""
-    columns = ("network", "threads", "launches without", "with", "ms without", "with", "ratio", "noise", "")
-    lines = [markdown_row(columns), markdown_row(["---", *["--:"] * 7, "---"])]
+    """Markdown: milliseconds without and with, their ratio (below 1: such groups pay), and between what it lies."""
+    counted = ("launches without", "with", "ms without", "with", "rounds", "ratio", "from", "to")
+    lines = [markdown_row(("network", "threads", *counted, "")), markdown_row(["---", *["--:"] * 9, "---"])]
     for entry in sorted(entries.values(), key=lambda e: (e["threads"], e["network"])):
         off, on, again = (statistics.median(rounds) for rounds in entry["seconds"])
         cells = (
             *(entry["network"], entry["threads"], *entry["launches"]),
             *(f"{seconds * 1e3:.3g}" for seconds in ((off + again) / 2, on)),
-            *(f"{ratio(entry):.3f}", f"{noise(entry):.3f}", "slower" if is_slower(entry) else ""),
+            len(ratios(entry)),
+            *(f"{r:.3f}" for r in (statistics.median(ratios(entry)), *interval(ratios(entry)))),
+            "slower" if is_slower(entry) else "",
         )
         lines.append(markdown_row(cells))
     for threads in sorted({e["threads"] for e in entries.values()}):
-        mean = geometric_mean([ratio(e) for e in entries.values() if e["threads"] == threads])
-        lines.append(markdown_row(["geometric mean", threads, "", "", "", "", f"{mean:.3f}", "", ""]))
+        mean = geometric_mean([statistics.median(ratios(e)) for e in entries.values() if e["threads"] == threads])
+        lines.append(markdown_row(["geometric mean", threads, *[""] * 5, f"{mean:.3f}", *[""] * 3]))
     return "\n".join(lines) + "\n"
 
 
