@@ -2,9 +2,9 @@
 
     python benchmarks/instructions.py [--chip sm_90] [--results FILE]
 
-Kernels of the kinds that lowering/groups/gpu_cost.py prices are compiled, assembled by ptxas and listed by nvdisasm (of
-the packages nvidia-cuda-nvcc and nvidia-cuda-nvdisasm; it takes no GPU). Counted is what one thread issues, with code
-that it may branch around, and loops as often as the loads or multiply-adds inside tell:
+Kernels of the kinds that lowering/groups/gpu_stages.py prices are compiled, assembled by ptxas and listed by nvdisasm
+(of the packages nvidia-cuda-nvcc and nvidia-cuda-nvdisasm; it takes no GPU). Counted is what one thread issues, with
+code that it may branch around, and loops as often as the loads or multiply-adds inside tell:
 
     slice  of a register tile's reduction: its multiply-adds and shared loads
            + SLICE + elements of A x (WINDOW_FETCH, PLAIN_FETCH, QUAD_FETCH or none) + elements of B x QUAD_FETCH
@@ -38,7 +38,7 @@ from sass import Code, Span, compiled
 from mlirfuse.dialect import semantics
 from mlirfuse.files import write_file
 from mlirfuse.lowering.gpu.emit import emit_kernel
-from mlirfuse.lowering.groups import gpu_cost
+from mlirfuse.lowering.groups import gpu_stages
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.schedule.simt import WARP, ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_choice import weight_layouts
@@ -121,7 +121,7 @@ def read_counts(path: Path) -> list[Count]:
 
 def model_constants() -> dict[str, float]:
     """As they stand in the cost model."""
-    return {name: getattr(gpu_cost, name) for name in CONSTANTS}
+    return {name: getattr(gpu_stages, name) for name in CONSTANTS}
 
 
 def fitted(counts: Iterable[Count]) -> dict[str, float]:

@@ -23,7 +23,8 @@ from mlirfuse.dialect import Node
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.cpu_cost import CpuModel
 from mlirfuse.lowering.groups.extents import ManyExtents, TileExtents, extents_of
-from mlirfuse.lowering.groups.gpu_cost import THREADS, GpuModel, Way
+from mlirfuse.lowering.groups.gpu_cost import THREADS, GpuModel
+from mlirfuse.lowering.groups.gpu_stages import Way
 from mlirfuse.lowering.groups.in_parts import boxes_in_parts
 from mlirfuse.lowering.groups.kernel_cost import KernelCost
 from mlirfuse.lowering.groups.lines import has_lines

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,100 +22,31 @@ from mlirfuse.device import Device
 from mlirfuse.dialect import Node
 from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.extents import ManyExtents, TileExtents
+from mlirfuse.lowering.groups.gpu_stages import (
+    WARP,
+    Column,
+    Floats,
+    Integers,
+    Sizes,
+    StageModel,
+    Way,
+    one_box,
+    share_by_columns,
+)
 from mlirfuse.lowering.groups.kernel_cost import KernelCost, StageCost
 from mlirfuse.lowering.groups.question import Question
-from mlirfuse.lowering.groups.register_tile import QUAD, TILES, RegisterTile
+from mlirfuse.lowering.groups.register_tile import TILES, RegisterTile
 from mlirfuse.lowering.groups.stages import Stage
 from mlirfuse.lowering.groups.work import Work
 
-__all__ = ["GpuModel", "efficiency"]
+__all__ = ["GpuModel"]
 
-Sizes = tuple[int, ...]
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-WARP = 32
 THREADS = (128, 256)  # of a block of several stages
-SMALL = 1 / 6  # of a block's shared memory: what a register tile may take where channels do not fit
-# Instructions of a thread for one slice of a register tile, beside its multiply-adds and shared loads: in all, and for
-# each element that it brings to the slice, from the device's memory or the block's alike. These and the next are
-# counted in the assembly for sm_90 and fitted by `python benchmarks/instructions.py`.
-SLICE = 14.0
-WINDOW_FETCH = 12.5  # through a window, whose taps may lie in padding
-PLAIN_FETCH = 2.6
-QUAD_FETCH = 0.85  # four neighbours at once
-PART = 83.0  # for a register tile of a result, before its first slice and after its last
-GATHER = 1.3  # and for each of a thread's sums that groups of threads add up through shared memory;
-MAP_START = 12.0  # for an element that a thread computes by itself: once,
-MAP_TAP = 2.7  # for each element that it combines,
-MAP_OPERATION = 1.5  # and for each operation
-TEAM_ELEMENT = 4.0  # for an element that a warp computes,
-TEAM_STEP = 5.5  # and each step of its lanes through the reduction
-# Estimates, for which `python benchmarks/gpu_facts.py` measures those of the GPU at hand.
-SWITCH = 30e-9  # a barrier and the turn of a slice: some 50 cycles
+# An estimate, for which `python benchmarks/gpu_facts.py` measures that of the GPU at hand.
 LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two warps for its four schedulers
 REGISTERS = 128  # of a thread of a register tile
 MAP_REGISTERS = 40  # and of one that computes elements by themselves
-MAP, TEAM = -1, -2  # in the place of a register tile's number
-
-Way = RegisterTile | str  # how a stage computes its box: in a register tile, or by its name (contract, team, map)
-
-
-class _Tiles:
-    """Register tiles by columns, of one column each: figures for products in rows."""
-
-    def __init__(self, tiles: Sequence[RegisterTile]) -> None:
-        def column(name: str) -> Integers:
-            return np.array([getattr(t, name) for t in tiles], np.int64).reshape(-1, 1)
-
-        self.tiles = tuple(tiles)
-        self.numbers = np.array([TILES.index(t) if t in TILES else 0 for t in tiles], np.int64)
-        self.block_m, self.block_n, self.block_k = column("block_m"), column("block_n"), column("block_k")
-        self.thread_m, self.thread_n, self.k_groups = column("thread_m"), column("thread_n"), column("k_groups")
-        self.threads, self.shared_elements = column("threads"), column("shared_elements")
-
-    def efficiency(self, fetch: Any) -> Floats:
-        """The part of all instructions that are multiply-adds, if an element of the first operand takes `fetch`."""
-        products = self.thread_m * self.thread_n * self.block_k / self.k_groups
-        loads = (self.thread_m + self.thread_n) / QUAD * self.block_k / self.k_groups
-        fetched = self.block_k * (self.block_m * fetch + self.block_n * QUAD_FETCH) / self.threads
-        return products / (products + loads + fetched + SLICE)
-
-
-_tiles_of = lru_cache(maxsize=512)(_Tiles)
-
-
-def efficiency(tile: RegisterTile, fetch: float) -> float:
-    """The part of a register tile's instructions that are multiply-adds; `fetch` as in `SLICE` and its neighbours."""
-    return float(_tiles_of((tile,)).efficiency(fetch)[0, 0])
-
-
-class _Column(NamedTuple):
-    """One stage, for each of many boxes: seconds of a block at full rate, least seconds by latency, bytes from the
-    second cache, operations; what its register tile takes of shared memory, and its number in TILES, or MAP or TEAM."""
-
-    compute: Floats
-    latency: Floats
-    l2_bytes: Integers
-    flops: Floats
-    shared_bytes: Integers
-    tile: Integers
-
-    def times(self, runs: Any) -> _Column:
-        """Each box computed so many times."""
-        return self._replace(
-            compute=self.compute * runs, latency=self.latency * runs, l2_bytes=self.l2_bytes * runs,
-            flops=self.flops * runs,
-        )  # fmt: skip
-
-    def stage(self, i: int, tiles: Sequence[RegisterTile] = TILES) -> StageCost:
-        """That of one box."""
-        number = int(self.tile[i])
-        return StageCost(
-            {MAP: "map", TEAM: "team"}.get(number, "contract"), float(self.compute[i]), float(self.latency[i]),
-            int(self.l2_bytes[i]), float(self.flops[i]), None if number < 0 else tiles[number],
-            int(self.shared_bytes[i]),
-        )  # fmt: skip
 
 
 class _Summed(NamedTuple):
@@ -142,10 +72,8 @@ class GpuModel:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.rate = device.fp32_flops / device.multiprocessors
-        self.l2_rate = device.l2_bandwidth / device.multiprocessors
+        self.stages = StageModel(device)
         self._in_part: dict[Any, StageCost] = {}
-        self._tried: dict[tuple[int, bool], _Tiles] = {}
 
     @property
     def room(self) -> int:
@@ -172,7 +100,7 @@ class GpuModel:
         for n in self._threads(threads):
             stages = self._summed(self._stages(question, tiles, rows, clusters, n, small > 0))
             if (tiles.walks > 1).any():
-                copied = self._lines(tiles.line_elements[rows], tiles.walks[rows], n).compute
+                copied = self.stages.lines(tiles.line_elements[rows], tiles.walks[rows], n).compute
                 stages = stages._replace(compute=stages.compute + copied, alone=stages.alone + copied)
             shared = boxes[rows] + stages.shared_bytes
             time = self._time(
@@ -239,7 +167,7 @@ class GpuModel:
     ) -> KernelCost:  # fmt: skip
         lines = None
         if extents.walk > 1:
-            lines = self._lines(np.array([extents.line_elements]), np.array([extents.walk]), threads).stage(0)
+            lines = self.stages.lines(np.array([extents.line_elements]), np.array([extents.walk]), threads).stage(0)
         again = question.recomputed(extents, cluster)
         return self._kernel(
             costs, extents.tile, extents.tiles, threads, shared, question.dram_bytes, again, cluster, extents.walk,
@@ -249,17 +177,17 @@ class GpuModel:
     def _stages(
         self, question: Question, tiles: ManyExtents, rows: Integers, clusters: Integers, threads: int,
         small: bool = False,
-    ) -> Iterator[_Column]:  # fmt: skip
+    ) -> Iterator[Column]:  # fmt: skip
         """Each stage, for the tiles of these numbers, shared by so many blocks."""
         for number, (work, first) in enumerate(zip(question.works, question.first, strict=True)):
             sizes = tiles.roots[number][:, rows]
             kept = tiles.kept[first][:, rows] if first in tiles.kept else None
-            share = _shares(sizes, clusters)
-            column = self._stage(work, share, threads, kept, small)
-            column = self._in_cluster(column, sizes, share, len(question.outputs[number]), threads, clusters)
+            share = share_by_columns(sizes, clusters)
+            column = self.stages.stage(work, share, threads, kept, small)
+            column = self.stages.in_cluster(column, sizes, share, len(question.outputs[number]), threads, clusters)
             yield column if (tiles.walks == 1).all() else column.times(tiles.runs[number][rows])
 
-    def _summed(self, stages: Iterator[_Column]) -> _Summed:
+    def _summed(self, stages: Iterator[Column]) -> _Summed:
         first, *others = stages
         compute, alone = first.compute, np.maximum(first.compute, first.latency)
         shared, tiled = first.shared_bytes, first.tile >= 0
@@ -287,7 +215,8 @@ class GpuModel:
             sizes = boxes.root_box(stage).sizes
             key = work, sizes, threads, None if kept is None else kept.sizes
             if key not in self._in_part:
-                column = self._stage(work, _one(sizes), threads, None if kept is None else _one(kept.sizes), small=True)
+                beside = None if kept is None else one_box(kept.sizes)
+                column = self.stages.stage(work, one_box(sizes), threads, beside, small=True)
                 self._in_part[key] = column.stage(0)
             cost = self._in_part[key]
             if split and cost.tile is None:
@@ -321,18 +250,13 @@ class GpuModel:
         stages = zip(question.works, extents.roots, ways, question.first, question.outputs, strict=True)
         costs, clusters = [], np.array([cluster])
         for (work, root, way, first, outputs), runs in zip(stages, extents.runs, strict=True):
-            sizes = _one(root)
-            share = _shares(sizes, clusters)
-            column = self._by(way, work, share, threads, _one(extents.kept[first]) if first in extents.kept else None)
-            column = self._in_cluster(column, sizes, share, len(outputs), threads, clusters).times(runs)
+            sizes = one_box(root)
+            share = share_by_columns(sizes, clusters)
+            kept = one_box(extents.kept[first]) if first in extents.kept else None
+            column = self.stages.by(way, work, share, threads, kept)
+            column = self.stages.in_cluster(column, sizes, share, len(outputs), threads, clusters).times(runs)
             costs.append(column.stage(0, (way,) if isinstance(way, RegisterTile) else TILES))
         return self._of_extents(question, extents, costs, threads, shared, cluster)
-
-    def _by(self, way: Way, work: Work, sizes: Integers, threads: int, kept: Integers | None) -> _Column:
-        if isinstance(way, RegisterTile):
-            column = self._tiled(_tiles_of((way,)), work, sizes, kept, math.inf)
-            return column._replace(tile=np.array([0]))
-        return self._team(work, sizes, threads) if way == "team" else self._map(work, sizes, threads, kept)
 
     def lone(self, node: Node, dram_bytes: int, threads: int = 0) -> KernelCost:
         """The register tile, or what else computes it, that takes least; with so many `threads` if not 0."""
@@ -344,8 +268,7 @@ class GpuModel:
             threads = threads or 256
             team = WARP if work.in_teams else 1
             blocks = max(1, math.ceil(node.out.size * team / threads))
-            elements = _one((threads // team,))
-            column = self._team(work, elements, threads) if team > 1 else self._map(work, elements, threads, None)
+            column = self.stages.by("team" if team > 1 else "map", work, one_box((threads // team,)), threads, None)
             best = self._kernel([column.stage(0)], (), blocks, threads, 0, dram_bytes)
         return best
 
@@ -361,17 +284,10 @@ class GpuModel:
         most = self.device.max_threads_per_block
         fitting = (t for t in TILES if 4 * t.shared_elements <= self.room)
         tried = tuple(t for t in fitting if 2 * WARP <= t.threads <= most and threads in (0, t.threads))
-        tiles, found = _tiles_of(tried), []
-        fetch = _fetches(work, _one(sizes), None)
-        compute, latency, l2_bytes = self._contract(1, tiles.block_m, tiles.block_n, k, tiles, True, fetch)
-        for i, tile in enumerate(tried):
-            flops = 2.0 * tile.block_m * tile.block_n * k
-            cost = StageCost(
-                "contract", float(compute[i, 0]), float(latency[i, 0]), int(l2_bytes[i, 0]), flops, tile,
-                4 * tile.shared_elements,
-            )  # fmt: skip
+        found = []
+        for tile, cost in zip(tried, self.stages.tiles_alone(work, sizes, k, tried), strict=True):
             blocks = batch * math.ceil(m / tile.block_m) * math.ceil(n / tile.block_n)
-            found.append(self._kernel([cost], (), blocks, tile.threads, 4 * tile.shared_elements, dram_bytes))
+            found.append(self._kernel([cost], (), blocks, tile.threads, cost.shared_bytes, dram_bytes))
         return found
 
     def together(self, parts: Sequence[KernelCost], dram_bytes: int) -> KernelCost | None:
@@ -442,138 +358,6 @@ class GpuModel:
         by_memory = device.shared_bytes_per_sm // np.maximum(1, shared + device.shared_bytes_reserved)
         by_registers = device.registers_per_sm // (threads * registers)
         return np.maximum(1, np.minimum(by_threads, np.minimum(by_memory, by_registers)))
-
-    # -- one stage, for many boxes: `sizes` has a row for each dimension of the root, `kept` for each of
-    # the box that lies in the block of what it reads, if one does
-
-    def _in_cluster(
-        self, column: _Column, sizes: Integers, share: Integers, outputs: int, threads: int, clusters: Integers
-    ) -> _Column:
-        """The costs of a stage whose blocks leave what they keep with all of their cluster, and wait for each other."""
-        alone = clusters == 1
-        if alone.all():
-            return column
-        device = self.device
-        elements = np.where((share != sizes).any(axis=0), outputs * share.prod(axis=0), 0)
-        sent = 4 * elements * (clusters - 1) * device.multiprocessors / device.cluster_bandwidth
-        issued = self._issuing(-(-elements // threads) * clusters, threads)
-        compute = column.compute + np.maximum(sent, issued)
-        latency = column.latency + sent + device.cluster_latency
-        return column._replace(
-            compute=np.where(alone, column.compute, compute), latency=np.where(alone, column.latency, latency)
-        )
-
-    def _stage(self, work: Work, sizes: Integers, threads: int, kept: Integers | None, small: bool = False) -> _Column:
-        """In the best register tile, where one suits; a `small` one leaves most of the memory to others."""
-        untiled = self._team(work, sizes, threads) if work.in_teams else self._map(work, sizes, threads, kept)
-        suits, tiles = work.suits(sizes), self._register_tiles(threads, small)
-        if not suits.any() or not len(tiles.tiles):
-            return untiled
-        most = self.room * (SMALL if small else 1.0)
-
-        tiled = self._tiled(tiles, work, sizes, kept, most)
-        if suits.all():
-            return tiled
-        return _Column(*(np.where(suits, a, b) for a, b in zip(tiled, untiled, strict=True)))
-
-    def _register_tiles(self, threads: int, small: bool) -> _Tiles:
-        """Those for so many threads that hold what they need in registers."""
-        if (threads, small) not in self._tried:
-            most = self.device.registers_per_thread
-            own = (t for t in TILES if t.threads == threads and t.least_registers <= most)
-            self._tried[threads, small] = _Tiles([t for t in own if not (small and t.k_groups > 1)])
-        return self._tried[threads, small]
-
-    def _tiled(self, tiles: _Tiles, work: Work, sizes: Integers, kept: Integers | None, most: float) -> _Column:
-        """In the one of these tiles that takes least, of those that want no more than `most` bytes, or are smallest."""
-        batch, m, n, k = work.factors(sizes)
-        fetch = _fetches(work, sizes, kept)
-        compute, latency, l2_bytes = self._contract(batch, m, n, k, tiles, kept is None, fetch)
-        # rows that end inside a vector go through shared memory, and what meets another tensor as large
-        results = np.where(tiles.k_groups == 1, tiles.block_m * tiles.block_n, 0) * (work.joined | (m % QUAD != 0))
-        wanted = tiles.shared_elements + results
-        fits = (4 * wanted <= most) | (wanted == wanted.min(axis=0))
-        best = np.where(fits, np.maximum(compute, latency), math.inf).argmin(axis=0)
-        every = np.arange(len(best))
-        return _Column(
-            compute[best, every], latency[best, every], l2_bytes[best, every], 2.0 * batch * m * n * k,
-            4 * wanted[best, every], tiles.numbers[best],
-        )  # fmt: skip
-
-    def _contract(
-        self, batch: Any, m: Any, n: Any, k: int, tiles: _Tiles, streamed: bool, fetch: Floats
-    ) -> tuple[Floats, Floats, Integers]:
-        """Seconds of a block at full rate, least seconds by latency, bytes from the second cache; a row a tile."""
-        parts = batch * -(-m // tiles.block_m) * -(-n // tiles.block_n)
-        slices = parts * -(-k // tiles.block_k)
-        wanted = 4 * tiles.block_k * (tiles.block_n + (tiles.block_m if streamed else 0))
-        flops = 2 * tiles.block_m * tiles.block_n * tiles.block_k
-        compute = slices * np.maximum(flops / (self.rate * tiles.efficiency(fetch)), wanted / self.l2_rate)
-        compute = compute + self._issuing(parts * PART, tiles.threads)
-        gathered = self._issuing(parts * GATHER * tiles.thread_m * tiles.thread_n, tiles.threads)
-        compute = np.where(tiles.k_groups > 1, compute + gathered, compute)
-        return compute, slices * (self.device.l2_latency + SWITCH), slices * wanted
-
-    def _issuing(self, instructions: Any, threads: Any) -> Any:
-        """Seconds for so many of each thread; a multiply-add, one instruction, is two of the device's operations."""
-        return 2 * instructions * threads / self.rate
-
-    def _map(self, work: Work, sizes: Integers, threads: int, kept: Integers | None) -> _Column:
-        """One element a thread at a time."""
-        elements = sizes.prod(axis=0)
-        turns = -(-elements // threads)
-        issued = MAP_START + turns * (work.length * MAP_TAP + max(1.0, work.flops) * MAP_OPERATION)
-        fetched = (4 if kept is None else 0) * elements
-        compute = np.maximum(self._issuing(issued, threads), fetched / self.l2_rate)
-        return _column(compute, turns * self.device.l2_latency, fetched, elements * work.flops, MAP)
-
-    def _lines(self, elements: Integers, walks: Integers, threads: int) -> _Column:
-        """Copies to lines and from them between the tiles of walks, an element a thread at a time."""
-        issued = 2 * (walks - 1) * (MAP_START + -(-elements // threads) * (MAP_TAP + MAP_OPERATION))
-        compute = np.where(walks > 1, self._issuing(issued, threads), 0.0)
-        none = np.zeros(len(compute), np.int64)
-        return _column(compute, none.astype(np.float64), none, none.astype(np.float64), MAP)
-
-    def _team(self, work: Work, sizes: Integers, threads: int) -> _Column:
-        """A warp for each element."""
-        elements = sizes.prod(axis=0)
-        turns, steps = -(-elements // (threads // WARP)), math.ceil(work.length / WARP)
-        fetched = 4 * elements * work.length
-        issued = self._issuing(turns * (TEAM_ELEMENT + steps * TEAM_STEP), threads)
-        latency = turns * self.device.l2_latency * math.ceil(steps / QUAD)
-        return _column(np.maximum(issued, fetched / self.l2_rate), latency, fetched, 2.0 * elements * work.length, TEAM)
-
-
-def _column(compute: Floats, latency: Floats, l2_bytes: Integers, flops: Floats, how: int) -> _Column:
-    none = np.zeros(len(compute), np.int64)
-    return _Column(compute, latency, l2_bytes, flops, none, none + how)
-
-
-def _one(sizes: Sizes) -> Integers:
-    """One box, by columns."""
-    return np.array(sizes, np.int64).reshape(-1, 1)
-
-
-def _shares(sizes: Integers, clusters: Integers) -> Integers:
-    """What each block of a cluster computes of boxes: `box.share_of` by columns."""
-    if len(sizes) < 2:
-        return sizes
-    share = sizes.copy()
-    share[1] = np.where(sizes[1] % clusters == 0, sizes[1] // clusters, sizes[1])
-    return share
-
-
-def _fetches(work: Work, sizes: Integers, kept: Integers | None) -> Floats:
-    """Instructions for an element of a product's first operand, for boxes of the result of these sizes.
-
-    There are none where the box of it that is kept lies as a tile of it would.
-    """
-    if work.windowed:
-        return np.full(sizes.shape[1], WINDOW_FETCH)
-    beside = np.zeros(sizes.shape[1], np.bool_)
-    if kept is not None and len(kept) == len(sizes):
-        beside = (kept[2:] == sizes[2:]).all(axis=0)
-    return np.where(sizes[-1] % QUAD != 0, PLAIN_FETCH, np.where(beside, 0.0, QUAD_FETCH))
 
 
 def _turns(boxes: TileBoxes, stage: Stage) -> int:

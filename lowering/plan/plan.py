@@ -10,7 +10,8 @@ from mlirfuse.dialect import to_attribute
 from mlirfuse.lowering.passes import register_pass
 from mlirfuse.lowering.plan.graph import main_function, nodes_of, read_graph
 from mlirfuse.lowering.plan.measured import MeasuredModel
-from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.plan_options import PlanOptions
+from mlirfuse.lowering.plan.planner import plan_graph
 from mlirfuse.lowering.plan.resources import Chooser, ResourceModel
 from mlirfuse.lowering.profile import ProfileDatabase, compiler_version, device_identity
 from mlirfuse.mlir import ir

@@ -21,15 +21,8 @@ from mlirfuse.lowering.schedule.host_cross_layer import (
     ranked_schedules,
 )
 from mlirfuse.lowering.schedule.host_deep import DeepLoops, HostDeepPlan, StageLoops, choose_deep
-from mlirfuse.lowering.schedule.host_map import (
-    MapLoops,
-    choose_map,
-    even_tiles,
-    map_alternatives,
-    map_sections,
-    map_weight_layouts,
-    tile_target,
-)
+from mlirfuse.lowering.schedule.host_map import MapLoops, map_sections, map_weight_layouts
+from mlirfuse.lowering.schedule.host_map_choice import choose_map, even_tiles, map_alternatives, tile_target
 from mlirfuse.lowering.schedule.host_rows import RowLoops, RowPlan, choose_rows
 from mlirfuse.lowering.schedule.packing import Packing
 from mlirfuse.lowering.schedule.program import Box, Stage, TileProgram

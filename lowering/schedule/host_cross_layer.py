@@ -20,7 +20,8 @@ from mlirfuse.lowering.schedule.choose_contract import price_contract
 from mlirfuse.lowering.schedule.cross_layer import CrossLayerPlan, cross_layer_stages, tile_problem
 from mlirfuse.lowering.schedule.deep import StageGroup, allocate
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles
-from mlirfuse.lowering.schedule.host_map import MapLoops, map_weight_layouts, price_map
+from mlirfuse.lowering.schedule.host_map import MapLoops, map_weight_layouts
+from mlirfuse.lowering.schedule.host_map_choice import price_map
 from mlirfuse.lowering.schedule.packing import Packing
 
 __all__ = [

@@ -16,7 +16,8 @@ from mlirfuse.lowering.plan.chain import Chain, cut_axis, part_of
 from mlirfuse.lowering.schedule.choose_contract import TILE_CYCLES, price_contract
 from mlirfuse.lowering.schedule.deep import DeepPlan, StageGroup, allocate, group_chain, lifetimes, part_problem
 from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT, ContractPlan, ContractTiles
-from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections
+from mlirfuse.lowering.schedule.host_map import MapLoops, map_sections
+from mlirfuse.lowering.schedule.host_map_choice import choose_map
 from mlirfuse.lowering.schedule.host_rows import CYCLES_PER_ELEMENT, RowLoops, RowPlan, choose_rows
 
 __all__ = ["DeepLoops", "HostDeepPlan", "StageLoops", "choose_deep", "part_count", "schedule_stages"]

@@ -19,7 +19,7 @@ from mlirfuse.lowering.groups.cpu_rates import cycles_per_second
 from mlirfuse.lowering.groups.forward import landings
 from mlirfuse.lowering.groups.group import Group, Member
 from mlirfuse.lowering.schedule.host_contract import operand_order
-from mlirfuse.lowering.schedule.host_map import even_tiles, memory_seconds, tile_target
+from mlirfuse.lowering.schedule.host_map_choice import even_tiles, memory_seconds, tile_target
 
 __all__ = ["RowLoops", "RowPlan", "choose_rows"]
 

@@ -24,7 +24,8 @@ from mlirfuse.lowering.schedule.host import (
     host_weight_layouts,
     weight_packings,
 )
-from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections
+from mlirfuse.lowering.schedule.host_map import MapLoops, map_sections
+from mlirfuse.lowering.schedule.host_map_choice import choose_map
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, RowTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_choice import candidates, weight_layouts
 from mlirfuse.lowering.schedule.simt_program import tile_program

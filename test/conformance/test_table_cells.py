@@ -13,7 +13,8 @@ from mlirfuse.errors import MlirfuseError
 from mlirfuse.frontend import import_model
 from mlirfuse.lowering.classify.table import TABLE, most_complex
 from mlirfuse.lowering.plan.graph import main_function, read_graph
-from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.plan_options import PlanOptions
+from mlirfuse.lowering.plan.planner import plan_graph
 from mlirfuse.mlir import context
 from mlirfuse.options import CompileOptions
 

@@ -7,8 +7,9 @@ import random
 from mlirfuse.lowering.plan.deep import graph_chain, neighbouring_anchors
 from mlirfuse.lowering.plan.graph import Graph
 from mlirfuse.lowering.plan.legality import Legality, Limits
-from mlirfuse.lowering.plan.planner import Plan, in_running_order
+from mlirfuse.lowering.plan.planner import Plan
 from mlirfuse.lowering.plan.reachability import Reachability
+from mlirfuse.lowering.plan.running_order import in_running_order
 
 __all__ = ["random_plan"]
 

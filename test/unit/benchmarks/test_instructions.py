@@ -8,7 +8,7 @@ from instructions import Count, fitted, model_constants, read_counts
 from measured import RESULTS
 from sass import Code, Span, disassembler
 
-from mlirfuse.lowering.groups.gpu_cost import efficiency
+from mlirfuse.lowering.groups.gpu_stages import efficiency
 from mlirfuse.lowering.groups.register_tile import RegisterTile
 from mlirfuse.lowering.nvvm import ptxas
 

@@ -10,7 +10,8 @@ import pytest
 from cpu_cases import DEVICE, Case
 from group_builder import GroupBuilder
 
-from mlirfuse.lowering.schedule.host_map import MapLoops, choose_map, map_sections, price_map
+from mlirfuse.lowering.schedule.host_map import MapLoops, map_sections
+from mlirfuse.lowering.schedule.host_map_choice import choose_map, price_map
 from mlirfuse.mlir import context, ir
 
 NHWC = (0, 2, 3, 1)

@@ -3,7 +3,8 @@
 from plan_graphs import GraphBuilder, check_plan
 
 from mlirfuse.dialect import TensorType
-from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.plan_options import PlanOptions
+from mlirfuse.lowering.plan.planner import plan_graph
 
 HEADS, ROWS, DEPTH = 4, 64, 16
 WIDTH = HEADS * DEPTH

@@ -20,7 +20,8 @@ from mlirfuse.lowering.pipeline.stages import pipeline_for
 from mlirfuse.lowering.plan import planner
 from mlirfuse.lowering.plan.cross_layer import CrossLayer, group_of_nodes
 from mlirfuse.lowering.plan.graph import main_function, read_graph
-from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.plan_options import PlanOptions
+from mlirfuse.lowering.plan.planner import plan_graph
 from mlirfuse.lowering.schedule.simt_cross_layer import choose_cross_layer
 from mlirfuse.mlir import context
 from mlirfuse.options import CompileOptions, parse_target

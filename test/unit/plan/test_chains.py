@@ -8,7 +8,8 @@ from mlirfuse.dialect.indexing import var
 from mlirfuse.lowering.groups.box import Box
 from mlirfuse.lowering.plan.chain import chain_of, cut_axis, link_boxes, operand_box, tile_box
 from mlirfuse.lowering.plan.deep import graph_chain
-from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.plan_options import PlanOptions
+from mlirfuse.lowering.plan.planner import plan_graph
 from mlirfuse.lowering.plan.resources import ResourceModel
 
 

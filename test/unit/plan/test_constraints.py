@@ -13,7 +13,8 @@ from mlirfuse.dialect import TensorType
 from mlirfuse.lowering.passes import PassPipeline
 from mlirfuse.lowering.plan import constraints
 from mlirfuse.lowering.plan.constraints import ResourceConstraints
-from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.plan_options import PlanOptions
+from mlirfuse.lowering.plan.planner import plan_graph
 from mlirfuse.lowering.schedule.simt import ContractTiles
 from mlirfuse.mlir import context, ir
 

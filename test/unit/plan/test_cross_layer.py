@@ -14,7 +14,9 @@ from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.plan import cross_layer, planner
 from mlirfuse.lowering.plan.cross_layer import CrossLayer
 from mlirfuse.lowering.plan.graph import Graph
-from mlirfuse.lowering.plan.planner import PlanOptions, in_running_order, plan_graph
+from mlirfuse.lowering.plan.plan_options import PlanOptions
+from mlirfuse.lowering.plan.planner import plan_graph
+from mlirfuse.lowering.plan.running_order import in_running_order
 
 DEVICES = ("host", "sm_90", "titan-xp")
 

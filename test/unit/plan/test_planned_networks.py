@@ -19,7 +19,8 @@ from mlirfuse.lowering.plan.buffers import read_places, read_program, write_plac
 from mlirfuse.lowering.plan.check_arena import check_arena
 from mlirfuse.lowering.plan.cross_layer import CrossLayer
 from mlirfuse.lowering.plan.graph import main_function, read_graph
-from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.plan_options import PlanOptions
+from mlirfuse.lowering.plan.planner import plan_graph
 from mlirfuse.lowering.plan.resources import ResourceModel
 from mlirfuse.lowering.plan.summary import summarize_plan
 from mlirfuse.lowering.plan.verdict import Proof

@@ -15,7 +15,8 @@ from mlirfuse.errors import MlirfuseError
 from mlirfuse.lowering.classify.table import combine
 from mlirfuse.lowering.plan.constraints import ResourceConstraints
 from mlirfuse.lowering.plan.legality import Legality, Limits
-from mlirfuse.lowering.plan.planner import PlanOptions, plan_graph
+from mlirfuse.lowering.plan.plan_options import PlanOptions
+from mlirfuse.lowering.plan.planner import plan_graph
 from mlirfuse.lowering.plan.reachability import Reachability
 from mlirfuse.lowering.plan.resources import ResourceModel
 from mlirfuse.lowering.plan.verdict import Finding, Verdict
