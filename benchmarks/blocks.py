@@ -26,7 +26,7 @@ from mlirfuse.cli.counting import count_traffic
 from mlirfuse.cli.race import geometric_mean
 from mlirfuse.compiler import compile_artifact
 from mlirfuse.device import device_for
-from mlirfuse.lowering.groups.boxes import TileBoxes, frame_of
+from mlirfuse.lowering.groups.boxes import frame_of
 from mlirfuse.lowering.groups.cost import cheapest_tile
 from mlirfuse.lowering.groups.stages import stages_of
 from mlirfuse.lowering.groups.traffic import launch_traffic
@@ -105,7 +105,7 @@ def _whole(model: Any, chip: str) -> dict[str, Any]:
         "tiles": cost.tiles,
         "walk": cost.walk,
         "shared_bytes": cost.shared_bytes,
-        "recomputed": TileBoxes(stages, cost.tile, walk=cost.walk).recomputed_flops / group.flops,
+        "recomputed": cost.recomputed_flops / group.flops,
         "dram_bytes": launch_traffic(group, None, cost.tile, cost.walk).bytes,
     }
 

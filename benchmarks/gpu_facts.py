@@ -16,9 +16,9 @@ Measured, each as the slope between two amounts of work, so that what surrounds 
     LONELY            threads on a multiprocessor that reach half of the rate at which many multiply and add what they
                       load from shared memory, in register tiles of 4 x 4: fitted to rates of 64 to 1024 threads
 
-Results go to results/gpu_facts.json, beside what mlirfuse.device and lowering/groups/cost.py have of them. `facts` of
-that file are fields of mlirfuse.device.Device: `calibrated` gives a device that has them. It needs numpy, cuda-bindings
-and a driver that assembles PTX.
+Results go to results/gpu_facts.json, beside what mlirfuse.device has of them (LONELY is in lowering/groups/gpu_cost.py,
+SWITCH in gpu_stages.py). `facts` of that file are fields of mlirfuse.device.Device: `calibrated` gives a device that
+has them. It needs numpy, cuda-bindings and a driver that assembles PTX.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from mlirfuse.mlir import ext, ir
 __all__ = ["LONGEST_RUN", "MergeOp", "SortOp"]
 
 Tensor = ext.Operand[Any]
-LONGEST_RUN = 2048  # keys and positions of as many elements fit the shared memory of every device
+LONGEST_RUN = 1024  # keys and positions of as many elements fit the shared memory of every device
 
 
 class SortOp(FusionOp, name="sort"):

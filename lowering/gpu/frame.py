@@ -60,7 +60,6 @@ class Frame:
     """Blocks, neighbours along x, that make a cluster."""
     rank: Expr = field(default_factory=lambda: Expr(0))
     """The block's number in its cluster."""
-    _memo: dict[Any, Any] = field(default_factory=dict)
 
     def evaluator(self, places: Mapping[int, Any] | None = None, lane: Expr | None = None, width: int = 1) -> Evaluator:
         """An evaluator that finds the group's operands in their buffers, and further values where `places` says."""

@@ -15,7 +15,7 @@ __all__ = ["team_reduce"]
 WARP = 32
 
 
-def _warp_reduce(frame: Frame, value: Any, combine: Callable[[Any, Any], Any]) -> Any:
+def _warp_reduce(value: Any, combine: Callable[[Any, Any], Any]) -> Any:
     """Every lane of a warp gets the reduction over the warp (butterfly)."""
     i32 = ir.IntegerType.get_signless(32)
     offset = WARP // 2
@@ -37,7 +37,7 @@ def team_reduce(frame: Frame, kind: str, value: Any, team: int, scratch: int) ->
     def combine(a: Any, b: Any) -> Any:
         return scalar.combine(frame.builder, kind, a, b, "float32")
 
-    value = _warp_reduce(frame, value, combine)
+    value = _warp_reduce(value, combine)
     warps = team // WARP
     if warps <= 1:
         return value

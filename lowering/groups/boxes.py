@@ -165,15 +165,17 @@ class TileBoxes:
                 found.append((axis, number * size, size))
         return found
 
-    @cached_property
-    def kept_elements(self) -> dict[int, int]:
-        """Elements of the box of each kept value."""
-        return {v: box.elements for v, box in self.kept.items()}
+    def runs(self, stage: Stage) -> int:
+        """How many times a block computes a stage's box for one tile, or its strip for one walk: once for each part
+        of a reduction that it is read for."""
+        if self.walk is not None:
+            return self.walk.runs(stage)
+        readers = [n for n, inner in self.inner_stages.items() if stage.number in inner]
+        return math.prod(self.stages.stages[n].depth // self.parts[n] for n in readers)
 
     def computed(self, stage: Stage) -> int:
         """Elements of a stage's root that all tiles together compute."""
-        runs = 1 if self.walk is None else self.walk.runs(stage)
-        return math.prod(self.walks) * runs * self.cluster * self.share(stage).elements
+        return math.prod(self.walks) * self.runs(stage) * self.cluster * self.share(stage).elements
 
     @property
     def recomputed_flops(self) -> float:

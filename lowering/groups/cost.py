@@ -204,9 +204,11 @@ def side_by_side_cost(parts: Sequence[Stages], dram_bytes: int, device: Device) 
 
 
 def _part_cost(part: Stages, device: Device, threads: int) -> KernelCost | None:
-    if len(part) == 1:
-        return _model(device).lone(part.stages[0].root.node, 0, threads)
-    return cheapest_tile(part, device, threads)
+    """As it is scheduled there: around its anchor, or what else in it does most; several anchors in stages."""
+    if len(part.group.anchors) > 1:
+        return cheapest_tile(part, device, threads)
+    lead = next(iter(part.group.anchors), None) or max(part.group.members, key=lambda m: m.node.out.size)
+    return _model(device).lone(lead.node, 0, threads)
 
 
 def ranked_register_tiles(node: Node, product: tuple[int, int, int, int], device: Device) -> list[RegisterTile]:

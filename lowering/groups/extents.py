@@ -87,7 +87,7 @@ def extents_of(boxes: TileBoxes) -> ManyExtents:
         [_column(root.sizes) for root in roots],
         kept,
         np.array([max(alive, default=0) + lines]),
-        [np.array([1 if walk is None else walk.runs(s)]) for s in stages],
+        [np.array([boxes.runs(s)]) for s in stages],
         np.array([1 if walk is None else walk.length]),
         np.array([lines]),
     )

@@ -36,7 +36,6 @@ from mlirfuse.lowering.groups.gpu_stages import (
 from mlirfuse.lowering.groups.kernel_cost import KernelCost, StageCost
 from mlirfuse.lowering.groups.question import Question
 from mlirfuse.lowering.groups.register_tile import TILES, RegisterTile
-from mlirfuse.lowering.groups.stages import Stage
 from mlirfuse.lowering.groups.work import Work
 
 __all__ = ["GpuModel"]
@@ -45,7 +44,7 @@ Bools = npt.NDArray[np.bool_]
 THREADS = (128, 256)  # of a block of several stages
 # An estimate, for which `python benchmarks/gpu_facts.py` measures that of the GPU at hand.
 LONELY = 64.0  # threads on a multiprocessor that reach half of its rate: two warps for its four schedulers
-REGISTERS = 128  # of a thread of a register tile
+REGISTERS = 128  # of a thread of a register tile, where it may have so many
 MAP_REGISTERS = 40  # and of one that computes elements by themselves
 
 
@@ -73,6 +72,8 @@ class GpuModel:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.stages = StageModel(device)
+        self.registers = min(REGISTERS, device.registers_per_thread)
+        self.map_registers = min(MAP_REGISTERS, device.registers_per_thread)
         self._in_part: dict[Any, StageCost] = {}
 
     @property
@@ -195,7 +196,7 @@ class GpuModel:
             compute = compute + column.compute
             alone = alone + np.maximum(column.compute, column.latency)
             shared, tiled = np.maximum(shared, column.shared_bytes), tiled | (column.tile >= 0)
-        return _Summed(compute, alone, shared, np.where(tiled, REGISTERS, MAP_REGISTERS))
+        return _Summed(compute, alone, shared, np.where(tiled, self.registers, self.map_registers))
 
     # -- reductions in parts
 
@@ -207,8 +208,8 @@ class GpuModel:
     def _in_parts(self, question: Question, boxes: TileBoxes, threads: int) -> KernelCost | None:
         costs, sums = [], 0
         for stage, work, first in zip(question.stages, question.works, question.first, strict=True):
-            turns = _turns(boxes, stage)
             split = bool(boxes.parts[stage.number])
+            turns = stage.depth // boxes.parts[stage.number] if split else boxes.runs(stage)
             if split:
                 work = replace(work, length=work.length // turns, flops=work.flops / turns)
             kept = boxes.kept.get(first)
@@ -327,7 +328,7 @@ class GpuModel:
         blocks = tiles // walk * cluster
         done = [*costs, lines] if lines is not None else costs
         compute, alone = sum(c.compute for c in done), sum(max(c.compute, c.latency) for c in done)
-        registers = REGISTERS if any(c.how == "contract" for c in costs) else MAP_REGISTERS
+        registers = self.registers if any(c.how == "contract" for c in costs) else self.map_registers
         multiprocessors = self.device.multiprocessors_of_clusters(cluster)
         time = self._time(compute, alone, blocks, threads, shared, registers, dram_bytes, multiprocessors)
         flops = blocks * sum(c.flops for c in costs)
@@ -358,14 +359,6 @@ class GpuModel:
         by_memory = device.shared_bytes_per_sm // np.maximum(1, shared + device.shared_bytes_reserved)
         by_registers = device.registers_per_sm // (threads * registers)
         return np.maximum(1, np.minimum(by_threads, np.minimum(by_memory, by_registers)))
-
-
-def _turns(boxes: TileBoxes, stage: Stage) -> int:
-    """How many times a stage runs for one tile: once for each part of the reduction that it serves."""
-    for number, inner in boxes.inner_stages.items():
-        if stage.number in (number, *inner):
-            return boxes.stages.stages[number].depth // boxes.parts[number]
-    return 1
 
 
 def _padded(product: tuple[int, int, int, int], tile: RegisterTile | None) -> int:

@@ -58,7 +58,7 @@ def launch_traffic(
     """
     placed = tuple(sorted((lying or {}).items()))
     tiled = tuple(tile) if tile is not None else None
-    return _traffic(_Question((group.structure, group.box), placed, tiled, walk, group))
+    return _traffic(_Question(group.structure, placed, tiled, walk, group))
 
 
 @dataclass(frozen=True)

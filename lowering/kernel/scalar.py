@@ -65,7 +65,7 @@ def _float_mod(builder: Builder, x: Value, y: Value) -> Value:
     return select(opposite, add(r, y), r)
 
 
-def _integer_power(builder: Builder, x: Value, y: Value, dtype: str) -> Value:
+def _integer_power(x: Value, y: Value, dtype: str) -> Value:
     f64 = ir.F64Type.get()
     wide = ir.VectorType.get(list(x.type.shape), f64) if isinstance(x.type, ir.VectorType) else f64
     convert = arith.UIToFPOp if dtype.startswith("uint") else arith.SIToFPOp
@@ -86,7 +86,7 @@ def binary(builder: Builder, kind: str, x: Value, y: Value, dtype: str) -> Value
         case "mod":
             return arith.RemUIOp(x, y).result if unsigned else _floored_remainder(builder, x, y)
         case "pow":
-            return _integer_power(builder, x, y, dtype)
+            return _integer_power(x, y, dtype)
         case "shift_left" | "shift_right":
             width = builder.constant(_bits(x.type), x.type)
             inside = arith.CmpIOp(CmpI.ult, y, width).result  # unsigned: negative distances are outside too

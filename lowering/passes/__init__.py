@@ -4,16 +4,16 @@ A pass is a frozen dataclass; its fields are its options:
 
     @register_pass
     @dataclass(frozen=True)
-    class FuseElementwise:
-        \"\"\"Join element-wise consumers with the group that feeds them.\"\"\"
+    class FoldConstants:
+        \"\"\"Compute what depends on constants alone.\"\"\"
 
-        name: ClassVar[str] = "fusion-fuse-elementwise"
-        max_group: int = 8
+        name: ClassVar[str] = "fusion-fold-constants"
+        max_mib: int = 64
 
         def __call__(self, module_op: ir.Operation) -> None: ...
 
-It runs as `--fusion-fuse-elementwise=max-group=4` or inside
-`builtin.module(fusion-fuse-elementwise{max-group=4},canonicalize)`.
+It runs as `--fusion-fold-constants=max-mib=4` or inside
+`builtin.module(fusion-fold-constants{max-mib=4},canonicalize)`.
 """
 
 from mlirfuse.lowering.passes.diagnostics import Diagnostic, collect_diagnostics

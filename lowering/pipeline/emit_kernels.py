@@ -7,18 +7,17 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlirfuse.device import Device, scheduling_device
+from mlirfuse.device import Device, planning_device
 from mlirfuse.dialect import to_attribute
 from mlirfuse.dialect.mixed import segment_sizes
 from mlirfuse.lowering.gpu.frame import Storage
-from mlirfuse.lowering.groups.boxes import TileBoxes
 from mlirfuse.lowering.groups.group import Group, group_of
-from mlirfuse.lowering.groups.stages import stages_of
 from mlirfuse.lowering.kernel.builder import memory_type
 from mlirfuse.lowering.passes import PassFailure, register_pass
 from mlirfuse.lowering.pipeline.backends import BACKENDS, Backend
 from mlirfuse.lowering.pipeline.launch_bytes import launch_bytes
 from mlirfuse.lowering.pipeline.locations import Location, locate_values
+from mlirfuse.lowering.pipeline.recomputed import scheduled_recomputed_flops
 from mlirfuse.lowering.pipeline.scheduled_seconds import scheduled_seconds
 from mlirfuse.lowering.schedule.assign import read_schedule
 from mlirfuse.lowering.schedule.families import family_of
@@ -44,7 +43,7 @@ class EmitKernels:
     device: str = "host"
 
     def __call__(self, op: ir.Operation, /) -> None:
-        device = scheduling_device(self.device)
+        device = planning_device(self.device)
         function = next((f for f in op.regions[0].blocks[0].operations if f.operation.name == "func.func"), None)
         if function is None:
             raise PassFailure("fusion-emit-kernels found no function to compile")
@@ -137,10 +136,9 @@ class _Writer:
         kept["flops"] = to_attribute(group.flops)
         kept["results"] = to_attribute(len(group.outputs))
         kept["shared_bytes"] = to_attribute(program.shared_bytes)
-        tile, walk = self.family.tile_of(schedule), self.family.walk_of(schedule)
         traffic = self._traffic(group, schedule, values)
         kept["traffic"] = to_attribute(traffic)
-        kept["recomputed_flops"] = to_attribute(0 if tile is None else _recomputed_flops(group, tile, walk))
+        kept["recomputed_flops"] = to_attribute(scheduled_recomputed_flops(group, schedule, self.family))
         seconds = scheduled_seconds(group, schedule, self.family, sum(traffic), self.device)
         kept["seconds"] = to_attribute(seconds)
         sizes, line = self.backend.launch(name, program, arguments, str(ir.DictAttr.get(kept)))
@@ -244,12 +242,6 @@ class _Writer:
         self.lines.append(
             f'"fusion.host_call"({", ".join(values)}) {ir.DictAttr.get(attributes)} : ({", ".join(types)}) -> ()'
         )
-
-
-def _recomputed_flops(group: Group, tile: tuple[int, ...], walk: int) -> int:
-    stages = stages_of(group)
-    assert not isinstance(stages, str), stages
-    return round(TileBoxes(stages, tile, walk=walk).recomputed_flops)
 
 
 def _weight_text(location: Location, packing: Packing | None) -> str:

@@ -13,7 +13,10 @@ __all__ = ["scheduled_seconds"]
 
 
 def scheduled_seconds(group: Group, schedule: Any, family: Family, dram_bytes: int, device: Device) -> float:
-    """What the cost model says of a group's kernel under its schedule, which moves so many bytes from and to DRAM."""
+    """What the cost model says of a group's kernel, which moves so many bytes from and to DRAM.
+
+    Its tile, parts and walk are the schedule's; threads, clusters and register tiles are those that the model takes.
+    """
     tile = family.tile_of(schedule)
     parts = () if tile is None else family.parts_of(schedule)
     return launch_seconds(group, dram_bytes, device, tile, parts, family.walk_of(schedule))

@@ -12,15 +12,11 @@ __all__ = ["Block", "Blocks", "part_with"]
 
 @dataclass
 class Block:
-    """Nodes of one kernel; `parts` are the blocks of one anchor each that a chain was made of, in its order.
-
-    `layers`: the kernel has a stage for each of several layers.
-    """
+    """Nodes of one kernel; `parts` are the blocks of one anchor each that a chain was made of, in its order."""
 
     members: set[int]
     mapping: str
     parts: tuple[Block, ...] = ()
-    layers: bool = False
 
 
 class Blocks:
@@ -62,7 +58,7 @@ class Blocks:
         """Pairs of blocks without anchors, in order, that an edge joins or that have a reader or producer in common."""
         found: dict[tuple[int, int], tuple[Block, Block]] = {}
         for entry in self.graph:
-            around = sorted({n for p in entry.inputs for n in self._parts(p)} | {entry.index, *entry.users})
+            around = sorted({n for p in entry.inputs for n in self.graph.parts_of(p)} | {entry.index, *entry.users})
             near = [b for n in around if (b := self.of[n]) is not None and not self.has_anchor(b)]
             blocks = list({id(b): b for b in near}.values())
             for i, first in enumerate(blocks):
@@ -70,12 +66,6 @@ class Blocks:
                     pair = (second, first) if self.feeds(second, first) else (first, second)
                     found.setdefault((id(pair[0]), id(pair[1])), pair)
         return list(found.values())
-
-    def _parts(self, index: int) -> list[int]:
-        """What a concatenation that costs nothing is made of; else the node itself."""
-        entry = self.graph[index]
-        whole = entry.node.op == "concat" and entry.boundary
-        return [n for p in entry.inputs for n in self._parts(p)] if whole else [index]
 
 
 def part_with(block: Block, member: int) -> Block:

@@ -224,14 +224,8 @@ class CrossLayer:
             (p, c)
             for c in interval.members
             for p in self.graph[c].inputs
-            if p in inside or not inside.isdisjoint(self.parts(p))
+            if p in inside or not inside.isdisjoint(self.graph.parts_of(p))
         ]
-
-    def parts(self, node: int) -> list[int]:
-        """What a concatenation that costs nothing is made of; else the node itself."""
-        entry = self.graph[node]
-        whole = entry.node.op == "concat" and bool(entry.boundary)
-        return [n for p in entry.inputs for n in self.parts(p)] if whole else [node]
 
     def seconds(self, block: Collection[int]) -> float:
         """Predicted time of a block that is a kernel of its own."""
@@ -251,7 +245,7 @@ class CrossLayer:
         return self.interval(block, 0.0, 1, at_any_price=True).cost
 
     def _cost(self, group: Group, below: float) -> KernelCost | Refusal:
-        key = group.structure, math.isinf(below)
+        key = group.structure, tuple(m.node.constant for m in group.members), math.isinf(below)
         if key not in self._known:
             self._known[key] = self._priced(group, below)
         return self._known[key]

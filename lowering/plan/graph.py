@@ -87,6 +87,12 @@ class Graph:
         """(producer, consumer) pairs, each once, by consumer."""
         return ((p, n.index) for n in self.nodes for p in reversed(n.inputs))
 
+    def parts_of(self, index: int) -> list[int]:
+        """What a concatenation that costs nothing is made of; else the node itself."""
+        entry = self.nodes[index]
+        whole = entry.node.op == "concat" and bool(entry.boundary)
+        return [n for p in entry.inputs for n in self.parts_of(p)] if whole else [index]
+
     @classmethod
     def of(cls, entries: Sequence[GraphNode]) -> Graph:
         """From nodes without users: fills them in."""

@@ -76,11 +76,6 @@ class Partition:
         spans = self._spans(0, len(self.alone))
         return {span: self.joined[span] for span in spans if span in self.joined}
 
-    @cached_property
-    def others(self) -> list[Interval]:
-        """All others that were looked at."""
-        return [i for span, i in self.joined.items() if span not in self.taken]
-
     @property
     def seconds(self) -> float:
         return self._before[-1]

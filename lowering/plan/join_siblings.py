@@ -199,9 +199,9 @@ def _operands(step: Step, members: list[ir.Operation | None], value: Any, sizes:
     constant, rank = first.operands[step.place], type_from_mlir(value.type).rank
     given = [None if m is None else _aligned(constant_array(m.operands[step.place]), rank) for m in members]
     dtype = next(p.dtype for p in given if p is not None)
-    neutral = np.full((*step.dims[:axis], 1, *step.dims[axis:]), step.neutral or 0, dtype)
+    neutral = np.full((*step.dims[:axis], 1, *step.dims[axis:]), 0 if step.neutral is None else step.neutral, dtype)
     parts = [neutral if p is None else p for p in given]
-    if any(p.shape[axis] > 1 for p in parts) or any(not np.array_equal(p, parts[0]) for p in parts):
+    if any(p.shape[axis] > 1 for p in parts) or any(p.tobytes() != parts[0].tobytes() for p in parts):
         wide = [
             np.broadcast_to(p, [*p.shape[:axis], size, *p.shape[axis + 1 :]])
             for p, size in zip(parts, sizes, strict=True)

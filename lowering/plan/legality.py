@@ -9,7 +9,7 @@ read more than once.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlirfuse.dialect import MappingType, indexing_of, semantics
@@ -103,10 +103,6 @@ class Legality:
 
     graph: Graph
     limits: Limits = Limits()
-
-    def why_not(self, block: Iterable[int], node: int) -> Finding | None:
-        """Why `node` cannot be in one kernel with `block`, or None."""
-        return self.complaint({*block, node})
 
     def complaint(self, members: Collection[int], *, at_any_price: bool = False) -> Finding | None:
         """Why these nodes cannot be one kernel, or None. Convexity is not looked at here.

@@ -259,10 +259,10 @@ class _Planner:
         """Join kernels at both ends of an edge, those first that gain most: running order may have kept them apart."""
         tried: dict[frozenset[int], Interval] = {}
         while self.layers is not None:
-            pays = [(i.seconds - i.apart, i.members, i, blocks) for i, blocks in self._neighbours_as_one(tried)]
+            pays = list(self._neighbours_as_one(tried))
             if not pays:
                 return
-            *_, interval, blocks = min(pays)
+            interval, blocks = min(pays, key=lambda p: (p[0].seconds - p[0].apart, p[0].members))
             proof = self.layers.proof_of_neighbours(interval, [b.members for b in blocks], dict(self.proofs))
             self._join_as_layers(interval, proof)
 
@@ -282,7 +282,7 @@ class _Planner:
 
     def _join_as_layers(self, interval: Interval, proof: Proof) -> None:
         """Close the block of an interval, and say why it may have several anchors."""
-        self.blocks.close(Block(set(interval.members), MappingType.MANY_TO_MANY, layers=True))
+        self.blocks.close(Block(set(interval.members), MappingType.MANY_TO_MANY))
         for forced in [p for last, p in self.proofs if last in interval.members and "forced" in p.numbers]:
             proof = proof.around_forced(forced)
         self.proofs = [(last, p) for last, p in self.proofs if last not in interval.members]

@@ -24,7 +24,7 @@ def ends_of(blocks: Blocks, layers: CrossLayer | None, producer: int, consumer: 
     second = blocks.of[consumer]
     if layers is None or second is None:
         return []
-    found = {id(b): b for n in layers.parts(producer) if (b := blocks.of[n]) is not None}
+    found = {id(b): b for n in blocks.graph.parts_of(producer) if (b := blocks.of[n]) is not None}
     ends = [*(b for b in found.values() if b is not second), second]
     return [] if any(b.parts or not blocks.has_anchor(b) for b in ends) else ends
 

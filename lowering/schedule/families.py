@@ -27,7 +27,8 @@ class Family:
     by index) or rearranged altogether (`weight_packings`, read flat). `alternatives` are the legal schedules that a
     search may measure, the most promising first. `tile_of` gives a tile's extents along the frame of a group that a
     schedule computes in stages over boxes (`groups.boxes`), else None; `parts_of` the channels that each adds up at a
-    time, where it does not add up all; `walk_of` how many tiles are computed one after the other.
+    time, where it does not add up all; `walk_of` how many tiles are computed one after the other, `cluster_of` how many
+    blocks share one.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Family:
     tile_of: Callable[[Any], tuple[int, ...] | None] = lambda schedule: getattr(schedule, "tile", None)
     parts_of: Callable[[Any], tuple[int, ...]] = lambda schedule: getattr(schedule, "parts", ())
     walk_of: Callable[[Any], int] = lambda schedule: getattr(schedule, "walk", 1)
+    cluster_of: Callable[[Any], int] = lambda schedule: getattr(schedule, "cluster", 1)
 
 
 FAMILIES: dict[str, Family] = {}

@@ -35,7 +35,6 @@ class ContractProblem:
     out: tuple[Expr, ...]
     a: Access
     b_operand: Access
-    swapped: bool = False  # A is the node's second operand
 
     @property
     def batch(self) -> int:
@@ -86,11 +85,9 @@ def contract_problem(
             "m": [sizes[0], *sizes[2:]],
             "k": _rotated(depths, taps_first),
         }
-        swapped = False
     else:
         a_vars = _variables(indexing.operands[0])
         b_vars = _variables(indexing.operands[1])
-        swapped = False
         roles = [
             "b" if (v := _variable(e)) in a_vars and v in b_vars else "n" if v in b_vars else "m" for e in indexing.out
         ]
@@ -127,7 +124,6 @@ def contract_problem(
         tuple(e.substitute(values) for e in indexing.out),
         moved(indexing.operands[0]),
         moved(indexing.operands[1]),
-        swapped,
     )
 
 

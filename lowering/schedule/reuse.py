@@ -25,7 +25,7 @@ from mlirfuse.lowering.schedule.host_contract import STAGED_LIMIT
 from mlirfuse.lowering.schedule.host_contract import ContractTiles as HostContractTiles
 from mlirfuse.lowering.schedule.host_cross_layer import CrossLayerLoops, HostCrossLayerPlan
 from mlirfuse.lowering.schedule.simt import ContractTiles, TeamTiles
-from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, SimtCrossLayerPlan, stage_arrays
+from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, SimtCrossLayerPlan
 
 __all__ = ["reuse_of"]
 
@@ -43,10 +43,7 @@ def reuse_of(
     match schedule:
         case CrossLayerTiles():
             plan = SimtCrossLayerPlan(group, schedule)
-            arrays = [
-                4 * sum(rows * columns for rows, columns in stage_arrays(g, s))
-                for g, s in zip(plan.groups, schedule.stages, strict=True)
-            ]
+            arrays = [4 * sum(rows * columns for rows, columns in shapes) for shapes in plan.shapes]
             limit = device.shared_bytes_per_block
             return _Reader(plan, arrays, schedule.threads, plan.shared_bytes, limit, device).reuse(names, dram_bytes)
         case CrossLayerLoops():
@@ -85,7 +82,9 @@ class _Reader:
         )
         walks = math.prod(self.plan.walks)
         multiprocessors = self.device.multiprocessors_of_clusters(cluster)
-        held = occupancy(self.device, self.threads, self.memory, cost.registers)
+        tiled = [s.registers for s in schedules if isinstance(s, ContractTiles)]
+        registers = min(max(tiled, default=cost.registers), self.device.registers_per_thread)
+        held = occupancy(self.device, self.threads, self.memory, registers)
         room = (1 if held is None else held.blocks) * multiprocessors
         return Reuse(
             device=self.device.name,
@@ -98,7 +97,7 @@ class _Reader:
             most_at_once=room,
             limited_by="cores" if held is None else held.limit,
             rounds=-(-walks * cluster // max(1, room)),
-            registers=cost.registers,
+            registers=registers,
             kept_bytes=4 * self.extents.shared_elements(self.stages),
             memory_bytes=self.memory,
             memory_limit=self.limit,

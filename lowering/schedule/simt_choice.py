@@ -56,7 +56,7 @@ def candidates(group: Group, device: Device) -> list[SimtSchedule]:
     if anchor is not None:
         op, out = anchor.node.op, anchor.node.out
         if op == "sort":
-            return [SortTiles(sort_threads(anchor.node))]
+            return [SortTiles(sort_threads(anchor.node, device))]
         floating = out.dtype in SINGLE | {"float64"}
         if op in ("softmax", "normalize") and out.dtype in SINGLE:
             length = row_length(anchor)
@@ -64,7 +64,7 @@ def candidates(group: Group, device: Device) -> list[SimtSchedule]:
             resident = 4 * length * (256 // team) <= min(SHARED_ROW_LIMIT, device.shared_bytes_per_block)
             found.append(RowTiles(256, team, resident))
         elif op in ("conv", "contract") and out.dtype in SINGLE:
-            found += _contract_candidates(group, anchor, device)
+            found += _contract_candidates(anchor, device)
         elif (
             op == "reduce"
             and floating
@@ -78,7 +78,7 @@ def candidates(group: Group, device: Device) -> list[SimtSchedule]:
     return found
 
 
-def _contract_candidates(group: Group, anchor: Member, device: Device) -> Sequence[Schedule]:
+def _contract_candidates(anchor: Member, device: Device) -> Sequence[Schedule]:
     problem = contract_problem(anchor.node)
     if problem.n * problem.k <= 64 or (problem.n < 4 and problem.k < 64):  # depthwise: no reuse to stage
         return []

@@ -114,10 +114,10 @@ class SortLoops:
         return None if 1 <= self.tiles <= units else f"{self.tiles} tiles for {units} runs"
 
 
-def sort_threads(node: Node) -> int:
-    """Threads for a run: one for each comparator of a phase, a warp at least."""
+def sort_threads(node: Node, device: Device) -> int:
+    """Threads for a run: one for each comparator of a phase, a warp at least, and what the device allows at most."""
     pairs = int(np.ceil(SortPlan(node).length / 2))
-    return min(MOST_THREADS, max(WARP, 1 << (pairs - 1).bit_length()))
+    return min(MOST_THREADS, device.max_threads_per_block, max(WARP, 1 << (pairs - 1).bit_length()))
 
 
 def _problem(group: Group) -> str | None:

@@ -44,6 +44,6 @@ func.func @softmax(%x: tensor<4x1000xf32>) -> tensor<4x1000xf32> {
 // SIMT:         kind = "sort", threads = 512
 // HOST:         kind = "sort", tiles = {{[0-9]+}}
 func.func @sort(%x: tensor<4x1000xf32>) -> tensor<4x10xi64> {
-  %y = "fusion.sort"(%x) {axis = 1 : i64, run = 2048 : i64, keep = 10 : i64, largest = true} : (tensor<4x1000xf32>) -> tensor<4x10xi64>
+  %y = "fusion.sort"(%x) {axis = 1 : i64, run = 1024 : i64, keep = 10 : i64, largest = true} : (tensor<4x1000xf32>) -> tensor<4x10xi64>
   return %y : tensor<4x10xi64>
 }

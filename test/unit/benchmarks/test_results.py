@@ -167,6 +167,7 @@ def test_gpu_rehearsal_is_no_measurement(rehearsal: Path, tmp_path: Path, capsys
 def test_groups_race_against_their_parts(rehearsal: Path, tmp_path: Path) -> None:
     entry = gpu._in_process("race", "lenet5", rehearsal, 100)
     assert entry["speedup"] == entry["apart"]["median"] / entry["joined"]["median"]
+    assert entry["groups"]
     assert all(p["launches"][0] < p["launches"][1] and p["nodes"] for p in entry["groups"])
 
 

@@ -15,7 +15,7 @@ def sort(shape, axis, run, keep, largest=True, dtype="float32"):
 
 
 CASES = {
-    "rows": Case(sort((5, 100), 1, 2048, 10)),
+    "rows": Case(sort((5, 100), 1, 1024, 10)),
     "columns": Case(sort((33, 4), 0, 16, 16, False)),
     "runs": Case(sort((2, 300), 1, 128, 50), SortLoops(3)),
     "integers": Case(sort((7, 9), 1, 9, 9, True, "int64")),

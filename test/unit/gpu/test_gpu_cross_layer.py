@@ -10,7 +10,9 @@ from simt_layers import DEVICE, POINT, SMALL, TEAM, fire, scheduled
 
 from mlirfuse.lowering.gpu import cross_layer_stage
 from mlirfuse.lowering.groups.boxes import TileBoxes
+from mlirfuse.lowering.groups.cost import kernel_cost
 from mlirfuse.lowering.schedule.cross_layer import cross_layer_stages
+from mlirfuse.lowering.schedule.reuse import reuse_of
 from mlirfuse.lowering.schedule.simt import ContractTiles, MapTiles, TeamTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule
 from mlirfuse.lowering.schedule.simt_cross_layer import CrossLayerTiles, SimtCrossLayerPlan
@@ -277,3 +279,33 @@ def test_a_block_with_little_shared_memory_adds_up_in_parts():
     assert any(schedule.parts)
     assert schedule.why_illegal(group, small) is None
     assert launch(group, schedule)[0] < 1e-6
+
+
+def reuse_told(group, schedule, device=DEVICE):
+    moved = dict.fromkeys((*group.inputs, *group.outputs), 0)
+    return reuse_of(group, schedule, device, [""] * len(group.inputs), moved)
+
+
+def test_what_is_reused_in_parts_is_told():
+    """A stage that computes a part at a time runs for each: what all tiles compute is counted in whole."""
+    group, small = inverted_residual(16, 512, 8), dataclasses.replace(DEVICE, shared_bytes_per_block=28 << 10)
+    schedule = choose_schedule(group, small)
+    told = reuse_told(group, schedule, small)
+    priced = kernel_cost(cross_layer_stages(group), schedule.tile, small, schedule.parts)
+    assert any(schedule.parts)
+    assert all(s.factor >= 1 for s in told.stages)
+    assert told.flops_added == pytest.approx(priced.recomputed_flops, rel=0.05) and told.flops_added > 0
+    assert told.flops == pytest.approx(told.flops_added + group.flops, rel=1e-6)
+
+
+@pytest.mark.parametrize("registers", [128, 168])
+def test_registers_and_memory_are_told_as_they_are_taken(registers):
+    tiles = dataclasses.replace(SMALL, registers=registers)
+    group, schedule = fire(16, 16), CrossLayerTiles(128, (1, 12, 4, 8), (tiles, tiles, tiles))
+    told = reuse_told(group, schedule)
+    assert told.registers == registers
+    for stage in told.stages:
+        alive = sum(v.box_bytes for v in told.values if v.place == "kept" and v.first <= stage.number <= v.last)
+        assert alive + stage.array_bytes <= told.memory_bytes
+    assert SimtCrossLayerPlan(group, schedule).is_resident(1)  # so that its first operand has no array of its own
+    assert told.stages[1].array_bytes < told.stages[0].array_bytes

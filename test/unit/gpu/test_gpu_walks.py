@@ -24,22 +24,6 @@ from mlirfuse.simulator import SimulationError
 
 
 @pytest.mark.parametrize(
-    ("tile", "stages"),
-    [
-        ((1, 12, 4, 8), (SMALL, SMALL, SMALL)),
-        ((1, 12, 3, 7), (SMALL, POINT, SMALL)),
-        ((1, 5, 4, 5), (POINT, SMALL, POINT)),
-        ((1, 12, 10, 12), (SMALL, SMALL, SMALL)),
-    ],
-    ids=str,
-)
-def test_tiles_of_any_size_give_the_same(tile, stages):
-    error, counts = launch(fire(), CrossLayerTiles(128, tile, stages))
-    assert error < 1e-6
-    assert counts.dram_write_bytes == 4 * 24 * 10 * 12
-
-
-@pytest.mark.parametrize(
     ("tile", "stages", "walk"),
     [
         ((1, 12, 2, 12), (SMALL, SMALL, SMALL), 5),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from group_builder import GroupBuilder, reference
 
-from mlirfuse.device import device_for
+from mlirfuse.device import CHIPS, GRAPHICS, device_for
+from mlirfuse.dialect.sorting import LONGEST_RUN
 from mlirfuse.lowering.gpu.emit import emit_kernel
 from mlirfuse.lowering.schedule.simt import MapTiles
 from mlirfuse.lowering.schedule.simt_choice import choose_schedule
@@ -57,7 +58,7 @@ def test_positions_come_in_order_and_equal_elements_by_position(dtype, largest):
 
 @pytest.mark.parametrize(
     ("shape", "axis", "run", "keep"),
-    [((1,), 0, 64, 1), ((2,), 0, 2, 2), ((5, 33, 2), 1, 2048, 7), ((300,), 0, 128, 128), ((4, 3), 0, 3, 1)],
+    [((1,), 0, 64, 1), ((2,), 0, 2, 2), ((5, 33, 2), 1, 1024, 7), ((300,), 0, 128, 128), ((4, 3), 0, 3, 1)],
 )
 def test_runs_of_any_length(shape, axis, run, keep):
     group = sort_group(shape, "float32", axis, run, keep, True)
@@ -96,10 +97,16 @@ def test_merged_runs_are_sorted(shape, axis, run, keep, largest):
     np.testing.assert_array_equal(found, reference(group, [x, order])[0])
 
 
+@pytest.mark.parametrize("device", [*CHIPS, *GRAPHICS])
+def test_the_longest_run_fits_every_device(device):
+    group = sort_group((4096,), "float64", 0, LONGEST_RUN, LONGEST_RUN, True)
+    assert isinstance(choose_schedule(group, device_for(device)), SortTiles)
+
+
 def test_a_sort_that_does_not_fit_is_refused_with_its_reason():
-    group = sort_group((4096,), "float64", 0, 2048, 2048, True)
-    small = dataclasses.replace(DEVICE, shared_bytes_per_block=16384)
-    assert "24576 bytes of shared memory" in SortTiles().why_illegal(group, small)
+    group = sort_group((4096,), "float64", 0, LONGEST_RUN, LONGEST_RUN, True)
+    small = dataclasses.replace(DEVICE, shared_bytes_per_block=8192)
+    assert f"{12 * LONGEST_RUN} bytes of shared memory" in SortTiles().why_illegal(group, small)
     assert "no whole number of warps" in SortTiles(48).why_illegal(group, DEVICE)
     b = GroupBuilder()
     assert "one sort op" in SortTiles().why_illegal(b.group(b.op("unary", b.input(4), kind="abs")), DEVICE)

@@ -160,12 +160,11 @@ def test_blocks_that_would_wait_for_each_other_are_not_formed():
     c = g.unary("sqrt", TensorType((5,)))
     b = g.binary("add", g.op("pad", a, low=(0,), high=(1,), mode="edge"), TensorType((5,)))
     d = g.binary("add", g.op("slice", c, starts=(0,), sizes=(4,), steps=(1,)), a)
-    e = g.binary("mul", b, c)
-    f = g.unary("neg", d)
+    g.binary("mul", b, c)
+    g.unary("neg", d)
     graph = g.graph()
     for order in ("predecessors", "successors"):
         check_plan(graph, plan_graph(graph, PlanOptions(order=order)))
-    assert (e, f) != (0, 0)
 
 
 def test_contracted_blocks_keep_reachability():
@@ -212,7 +211,7 @@ def test_epilogues_only():
     assert blocks(g, fusion="epilogue") == [(0,), (1,), (2, 3)]
 
 
-def test_a_chooser_decides_yellow_cells_and_may_override_red_ones():
+def test_a_chooser_decides_yellow_cells():
     class Never:
         def why_separate(self, graph, first, second):
             return Finding("measured slower", {"seconds": 1.0})
@@ -234,7 +233,7 @@ def test_limits_bound_what_a_kernel_holds():
     for _ in range(10):
         x = g.unary("neg", x)
     assert len(blocks(g, limits=Limits(members=4))) == 3
-    assert "more than 4" in Legality(g.graph(), Limits(members=4)).why_not(range(4), 4).reason
+    assert "more than 4" in Legality(g.graph(), Limits(members=4)).complaint(range(5)).reason
 
 
 def test_index_arithmetic_does_not_multiply():
