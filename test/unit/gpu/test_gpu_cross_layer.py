@@ -301,7 +301,10 @@ def test_what_is_reused_in_parts_is_told():
 @pytest.mark.parametrize("registers", [128, 168])
 def test_registers_and_memory_are_told_as_they_are_taken(registers):
     tiles = dataclasses.replace(SMALL, registers=registers)
-    group, schedule = fire(16, 16), CrossLayerTiles(128, (1, 12, 4, 8), (tiles, tiles, tiles))
+    b = GroupBuilder()
+    first = b.op("unary", b.conv(b.input(1, 8, 12, 16), b.input(16, 8, 1, 1)), kind="relu")
+    group = b.group(b.conv(first, b.input(12, 16, 1, 1)))
+    schedule = CrossLayerTiles(128, (1, 12, 4, 8), (tiles, tiles))
     told = reuse_told(group, schedule)
     assert told.registers == registers
     for stage in told.stages:
