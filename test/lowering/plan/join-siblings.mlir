@@ -136,3 +136,44 @@ func.func @tails(%x: tensor<4x16xf32>) -> tensor<4x8xf32> {
   %e = "fusion.contract"(%d, %c2) {equation = "st,tn->sn"} : (tensor<4x4xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
   return %e : tensor<4x8xf32>
 }
+
+// -----
+
+// What has no bias gets one that changes nothing: adding 0.0 to -0.0 would, adding -0.0 does not.
+// CHECK-LABEL: func.func @one_without_bias
+// CHECK: "fusion.conv"(%arg0
+// CHECK: "fusion.weight"() {key = "[[BIAS:[0-9a-f]+]]"} : () -> tensor<1x12x1x1xf32>
+func.func @one_without_bias(%x: tensor<1x16x8x8xf32>) -> (tensor<1x8x8x8xf32>, tensor<1x4x8x8xf32>) {
+  %v = "fusion.splat"() {value = 1.0 : f64} : () -> tensor<8x16x1x1xf32>
+  %w = "fusion.splat"() {value = 2.0 : f64} : () -> tensor<4x16x1x1xf32>
+  %p = "fusion.splat"() {value = 3.0 : f64} : () -> tensor<1x8x1x1xf32>
+  %a = "fusion.conv"(%x, %v) {onnx_nodes = ["a"], strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x16x8x8xf32>, tensor<8x16x1x1xf32>) -> tensor<1x8x8x8xf32>
+  %b = "fusion.binary"(%a, %p) {kind = "add"} : (tensor<1x8x8x8xf32>, tensor<1x8x1x1xf32>) -> tensor<1x8x8x8xf32>
+  %c = "fusion.unary"(%b) {kind = "relu"} : (tensor<1x8x8x8xf32>) -> tensor<1x8x8x8xf32>
+  %d = "fusion.conv"(%x, %w) {onnx_nodes = ["b"], strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x16x8x8xf32>, tensor<4x16x1x1xf32>) -> tensor<1x4x8x8xf32>
+  %f = "fusion.unary"(%d) {kind = "relu"} : (tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32>
+  %s = "fusion.softmax"(%c) {axes = array<i64: 1>, log = false} : (tensor<1x8x8x8xf32>) -> tensor<1x8x8x8xf32>
+  %t = "fusion.softmax"(%f) {axes = array<i64: 1>, log = false} : (tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32>
+  return %s, %t : tensor<1x8x8x8xf32>, tensor<1x4x8x8xf32>
+}
+
+// -----
+
+// CHECK-LABEL: func.func @one_with_negative_zeros
+// CHECK: "fusion.conv"(%arg0
+// CHECK: "fusion.weight"() {key = "[[BIAS]]"} : () -> tensor<1x12x1x1xf32>
+func.func @one_with_negative_zeros(%x: tensor<1x16x8x8xf32>) -> (tensor<1x8x8x8xf32>, tensor<1x4x8x8xf32>) {
+  %v = "fusion.splat"() {value = 1.0 : f64} : () -> tensor<8x16x1x1xf32>
+  %w = "fusion.splat"() {value = 2.0 : f64} : () -> tensor<4x16x1x1xf32>
+  %p = "fusion.splat"() {value = 3.0 : f64} : () -> tensor<1x8x1x1xf32>
+  %q = "fusion.splat"() {value = -0.0 : f64} : () -> tensor<1x4x1x1xf32>
+  %a = "fusion.conv"(%x, %v) {onnx_nodes = ["a"], strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x16x8x8xf32>, tensor<8x16x1x1xf32>) -> tensor<1x8x8x8xf32>
+  %b = "fusion.binary"(%a, %p) {kind = "add"} : (tensor<1x8x8x8xf32>, tensor<1x8x1x1xf32>) -> tensor<1x8x8x8xf32>
+  %c = "fusion.unary"(%b) {kind = "relu"} : (tensor<1x8x8x8xf32>) -> tensor<1x8x8x8xf32>
+  %d = "fusion.conv"(%x, %w) {onnx_nodes = ["b"], strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, input_dilation = array<i64: 1, 1>, groups = 1 : i64} : (tensor<1x16x8x8xf32>, tensor<4x16x1x1xf32>) -> tensor<1x4x8x8xf32>
+  %e = "fusion.binary"(%d, %q) {kind = "add"} : (tensor<1x4x8x8xf32>, tensor<1x4x1x1xf32>) -> tensor<1x4x8x8xf32>
+  %f = "fusion.unary"(%e) {kind = "relu"} : (tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32>
+  %s = "fusion.softmax"(%c) {axes = array<i64: 1>, log = false} : (tensor<1x8x8x8xf32>) -> tensor<1x8x8x8xf32>
+  %t = "fusion.softmax"(%f) {axes = array<i64: 1>, log = false} : (tensor<1x4x8x8xf32>) -> tensor<1x4x8x8xf32>
+  return %s, %t : tensor<1x8x8x8xf32>, tensor<1x4x8x8xf32>
+}
